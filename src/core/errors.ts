@@ -1,0 +1,215 @@
+/**
+ * Every failure Sidekey can name: one code table, one class. What an agent is told comes from the table and from
+ * nothing else, so that no cause, header or upstream text can reach it. `detail` is for the operator (command line,
+ * log) and must never hold a secret value.
+ */
+
+interface ErrorEntry {
+  /** HTTP status of the refusal. */
+  readonly status: number;
+  /** Public sentence: what happened. */
+  readonly message: string;
+  /** Public sentence: what to do next. */
+  readonly hint: string;
+  /** Seconds for `Retry-After`, where trying again later makes sense. */
+  readonly retryAfter?: number;
+}
+
+const entry = (status: number, message: string, hint: string, retryAfter?: number): ErrorEntry =>
+  retryAfter === undefined ? { status, message, hint } : { status, message, hint, retryAfter };
+
+export const ERROR_TABLE = {
+  INGRESS_BAD_REQUEST: entry(
+    400,
+    "The request is not one that can be understood in exactly one way.",
+    "Send one Host, one framing, and a target without dot segments, '//', '\\' or encoded '/'.",
+  ),
+  INGRESS_AUTHORITY_MISMATCH: entry(
+    421,
+    "CONNECT, TLS name, Host and target do not name the same host and port.",
+    "Use one host and port for the whole connection.",
+  ),
+  INGRESS_METHOD_REFUSED: entry(405, "This method is never forwarded.", "Use another method."),
+  INGRESS_TIMEOUT: entry(408, "The request did not arrive in time.", "Send it again on a new connection."),
+  INGRESS_URI_TOO_LONG: entry(414, "The request target is too long.", "Shorten the target."),
+  INGRESS_HEADERS_TOO_LARGE: entry(431, "The request headers are too large.", "Send fewer or shorter headers."),
+  INGRESS_EXPECTATION: entry(417, "This expectation is not supported.", "Send only 'Expect: 100-continue', or none."),
+  INGRESS_BROWSER: entry(403, "Requests from web pages are refused.", "Call from a program, not from a page."),
+  INGRESS_UPGRADE_UNSUPPORTED: entry(501, "Protocol upgrades are not supported.", "Send the request without Upgrade."),
+  INGRESS_VERSION: entry(505, "This HTTP version is not supported.", "Use HTTP/1.1."),
+  INGRESS_PIPELINE: entry(
+    429,
+    "Too many requests wait on this connection.",
+    "Wait for answers, or open more connections.",
+    1,
+  ),
+  IDENTITY_REQUIRED: entry(407, "The caller is not known.", "Present the token that belongs to this agent."),
+  IDENTITY_SCOPE_DENIED: entry(
+    403,
+    "The sidecar's token does not cover the secret of this route.",
+    "Issue a token whose scope covers the secret: sidekey token issue --scope 'secrets:use:PATH'.",
+  ),
+  IDENTITY_TOKEN_EXPIRED: entry(403, "The sidecar's token has expired.", "Issue a new token and restart the sidecar."),
+  IDENTITY_TOKEN_REVOKED: entry(403, "The sidecar's token was revoked.", "Issue a new token and restart the sidecar."),
+  POLICY_NO_ROUTE: entry(
+    403,
+    "No route of this sidecar matches the request.",
+    "Add a route to sidekey.yaml, or call a routed host.",
+  ),
+  POLICY_DENIED: entry(403, "The route denies this request.", "See the route's 'match' and 'deny' in sidekey.yaml."),
+  POLICY_ADDRESS: entry(
+    403,
+    "The name leads to an address that is closed.",
+    "Private and special addresses are closed unless 'egress.allow' opens them.",
+  ),
+  POLICY_CLEARTEXT: entry(
+    403,
+    "A credential is never sent over cleartext HTTP to this address.",
+    "Use https, or write 'cleartext: true' on a route to an address in 'egress.allow'.",
+  ),
+  POLICY_SECRET_HOST: entry(
+    403,
+    "The secret is bound to other hosts.",
+    "Bind it with: sidekey secret set PATH --host HOST.",
+  ),
+  POLICY_LOOP: entry(508, "The request would come back to this sidecar.", "Point the client at the real host."),
+  SOURCE_SECRET_MISSING: entry(
+    503,
+    "The secret of this route does not exist.",
+    'Store it: printf %s "$KEY" | sidekey secret set PATH.',
+  ),
+  SOURCE_UNAVAILABLE: entry(503, "The secret source does not answer.", "Try again later; see the sidecar's log.", 2),
+  SOURCE_FORBIDDEN: entry(
+    503,
+    "The secret source refuses the sidecar.",
+    "See the sidecar's log for the source and its answer.",
+  ),
+  SOURCE_BAD_VALUE: entry(
+    503,
+    "The secret cannot be used as a credential.",
+    "It is empty, has control characters, or lacks the field; store it again.",
+  ),
+  INJECT_PLACEHOLDER_MISPLACED: entry(
+    403,
+    "A placeholder stands where the route does not allow it.",
+    "See the route's 'in'.",
+  ),
+  UPSTREAM_UNREACHABLE: entry(502, "The upstream cannot be reached.", "See the sidecar's log for the cause."),
+  UPSTREAM_RESET: entry(502, "The upstream closed the connection before it answered.", "Try again."),
+  UPSTREAM_BAD_RESPONSE: entry(502, "The upstream's answer is not valid HTTP.", "See the sidecar's log for the cause."),
+  UPSTREAM_UNDECODABLE: entry(
+    502,
+    "The upstream's answer cannot be inspected and was withheld.",
+    "Ask for another content coding.",
+  ),
+  UPSTREAM_REFLECTED: entry(
+    502,
+    "The upstream's answer held the credential and was withheld.",
+    "See 'on_reflection' of the route.",
+  ),
+  UPSTREAM_TIMEOUT: entry(504, "The upstream did not answer in time.", "Try again, or raise the route's 'timeouts'."),
+  TLS_UPSTREAM_UNTRUSTED: entry(
+    502,
+    "The upstream's certificate is not trusted.",
+    "Add its issuer with 'upstream.ca'.",
+  ),
+  TLS_CA_UNUSABLE: entry(
+    503,
+    "The sidecar's CA cannot be used.",
+    "See the sidecar's log; sidekey doctor checks the files.",
+  ),
+  AUDIT_UNAVAILABLE: entry(
+    503,
+    "The audit record cannot be written, so nothing was sent.",
+    "Free space or repair the audit file.",
+    1,
+  ),
+  OVERLOADED: entry(503, "The sidecar is at its limit.", "Try again shortly.", 1),
+  DRAINING: entry(503, "The sidecar is stopping.", "Try again shortly.", 1),
+  INTERNAL: entry(500, "The sidecar failed.", "See the sidecar's log with this request id."),
+
+  // Told to the operator only, never to an agent.
+  CONFIG_INVALID: entry(500, "The configuration has problems.", "Run: sidekey check"),
+  CONFIG_UNREADABLE: entry(500, "The configuration file cannot be read.", "Check the path and its mode."),
+  CONFIG_USAGE: entry(500, "The command is not used as it should be.", "Run it with --help."),
+  VAULT_KEY_UNREADABLE: entry(500, "The vault's key cannot be read.", "Check the key file or FERNET_SECRET_KEY."),
+  VAULT_KEY_WRONG: entry(500, "The vault's key does not open its records.", "Use the key the vault was made with."),
+  VAULT_STORE_DAMAGED: entry(500, "The vault's store is damaged.", "Restore it: sidekey vault restore."),
+  VAULT_STORE_BUSY: entry(500, "The vault's store cannot be opened.", "Check the directory, its owner and its mode."),
+  VAULT_SECRET_MISSING: entry(500, "There is no such secret.", "List what there is: sidekey secret list."),
+  VAULT_BAD_PATH: entry(
+    500,
+    "This is not a secret path.",
+    "Use two or more segments of letters, digits, '.', '_' or '-', like production/x/key.",
+  ),
+  VAULT_BAD_VALUE: entry(
+    500,
+    "The value cannot be a secret.",
+    "Give 1 byte to 64 KiB on standard input, without control characters.",
+  ),
+  IDENTITY_TOKEN_INVALID: entry(
+    500,
+    "The token is not one of this vault's.",
+    "Issue one: sidekey token issue --scope 'secrets:use:PATH'.",
+  ),
+  IDENTITY_BAD_SCOPE: entry(
+    500,
+    "The scope is not valid.",
+    "Write it as secrets:ACTION:GLOB, for example secrets:use:production/*.",
+  ),
+  AUDIT_LOCKED: entry(
+    500,
+    "Another process writes this audit file.",
+    "Stop it, or give this one its own 'state' or 'audit.path'.",
+  ),
+  AUDIT_KEY_UNREADABLE: entry(
+    500,
+    "The audit key cannot be read.",
+    "Check the key file and its mode; verify needs the key the log was made with.",
+  ),
+} as const satisfies Record<string, ErrorEntry>;
+
+export type ErrorCode = keyof typeof ERROR_TABLE;
+
+export interface SidekeyErrorOptions {
+  /** Operator-facing words: where, and which. Never a secret value. */
+  readonly detail?: string;
+  /** Operator-facing next step, where it can be better than the table's. */
+  readonly hint?: string;
+  readonly cause?: unknown;
+}
+
+/** The one error class. `message` is `CODE: sentence`, with `detail` behind it when there is one. */
+export class SidekeyError extends Error {
+  readonly code: ErrorCode;
+  readonly detail: string | undefined;
+  readonly hint: string;
+
+  constructor(code: ErrorCode, options: SidekeyErrorOptions = {}) {
+    const { message, hint } = ERROR_TABLE[code];
+    super(
+      options.detail === undefined ? `${code}: ${message}` : `${code}: ${message} ${options.detail}`,
+      options.cause === undefined ? undefined : { cause: options.cause },
+    );
+    this.name = "SidekeyError";
+    this.code = code;
+    this.detail = options.detail;
+    this.hint = options.hint ?? hint;
+  }
+
+  /** HTTP status of the refusal. */
+  get status(): number {
+    return ERROR_TABLE[this.code].status;
+  }
+
+  /** The sentence an agent may read. */
+  get publicMessage(): string {
+    return ERROR_TABLE[this.code].message;
+  }
+}
+
+export const isSidekeyError = (value: unknown): value is SidekeyError => value instanceof SidekeyError;
+
+/** A `SidekeyError` stays as it is; anything else is a programming mistake and becomes INTERNAL. */
+export const toSidekeyError = (value: unknown): SidekeyError =>
+  isSidekeyError(value) ? value : new SidekeyError("INTERNAL", { cause: value });

@@ -1,0 +1,56 @@
+/** What every secret source is to the rest of the sidecar. */
+import type { EpochMs } from "../../core/clock.ts";
+import type { SecretValue } from "../../core/secret-value.ts";
+
+/** `[SOURCE:]PATH[#FIELD][@VERSION]`, its source resolved to a declared one. */
+export interface SecretRef {
+  /** Declared name of the source. */
+  readonly source: string;
+  /** Percent escapes decoded. */
+  readonly path: string;
+  /** Members of a JSON object, outermost first; empty = the whole value. */
+  readonly field: readonly string[];
+  readonly version: string | undefined;
+  /** Canonical text `source:path#field@version`: cache key, and the name in audit and log. */
+  readonly text: string;
+}
+
+export interface FetchContext {
+  /** Name of the agent on whose behalf this is fetched. */
+  readonly agent: string;
+}
+
+export interface SecretMaterial {
+  readonly value: SecretValue;
+  /** The source's own word for the version, as audit shows it. */
+  readonly version?: string;
+  /** After this the value is no longer valid. */
+  readonly notAfter?: EpochMs;
+  /** Canonical hosts the secret is bound to; absent = any. */
+  readonly hosts?: readonly string[];
+}
+
+/**
+ * Fetches whole values; `field` is cut out by the resolver.
+ * Errors: SOURCE_SECRET_MISSING, SOURCE_UNAVAILABLE, SOURCE_FORBIDDEN, SOURCE_BAD_VALUE, IDENTITY_*.
+ */
+export interface SecretSource {
+  readonly name: string;
+  fetch(ref: SecretRef, ctx: FetchContext): Promise<SecretMaterial>;
+}
+
+/** A source behind a scoped token: asked before each use, so that a cached value can't outlive its permission. */
+export interface Scoped {
+  /** Throws IDENTITY_SCOPE_DENIED, IDENTITY_TOKEN_EXPIRED or IDENTITY_TOKEN_REVOKED. Fast: once per request. */
+  authorize(ref: SecretRef): void;
+}
+
+export const isScoped = (source: SecretSource): source is SecretSource & Scoped => "authorize" in source;
+
+/** A source that knows cheaply whether anything in it changed; a new number makes every cached value stale. */
+export interface Versioned {
+  /** Fast (about 1 µs): once per request. */
+  generation(): number;
+}
+
+export const isVersioned = (source: SecretSource): source is SecretSource & Versioned => "generation" in source;

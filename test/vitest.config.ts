@@ -1,0 +1,18 @@
+import { defineConfig } from "vitest/config";
+
+const project = (name: string, testTimeout: number) => ({
+  test: { name, include: [`test/${name}/**/*.test.ts`], testTimeout, hookTimeout: 60_000 },
+});
+
+export default defineConfig({
+  root: new URL("..", import.meta.url).pathname,
+  test: {
+    projects: [
+      project("unit", 10_000),
+      project("conformance", 20_000),
+      project("integration", 30_000),
+      project("security", 30_000),
+      project("e2e", 60_000),
+    ],
+  },
+});
