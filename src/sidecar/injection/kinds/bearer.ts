@@ -1,0 +1,24 @@
+/** `Authorization: Bearer S` (RFC 6750 section 2.1), or the same in another header. */
+import { z } from "zod";
+import { foldHeaderName } from "../../../core/headers.ts";
+import type { Kind } from "../../../core/kind.ts";
+import { type Injector, wireText } from "../injector.ts";
+import { headerName, ownSecret } from "./fields.ts";
+
+const fields = z.strictObject({
+  kind: z.literal("bearer"),
+  name: headerName.default("Authorization"),
+  secret: ownSecret,
+});
+
+export const bearer: Kind<"bearer", typeof fields, void, Injector> = {
+  kind: "bearer",
+  fields,
+  summary: "sends 'Bearer S' in Authorization, or in the header that 'name' says",
+  create: ({ name }) => ({
+    kind: "bearer",
+    owns: [foldHeaderName(name)],
+    plan: (_target, secret) => ({ name, value: `Bearer ${wireText(secret)}` }),
+    derived: () => [],
+  }),
+};

@@ -1,0 +1,36 @@
+/** Zod types that injection kinds share. */
+import { z } from "zod";
+import { foldHeaderName, HOP_BY_HOP, isHeaderName } from "../../../core/headers.ts";
+
+/** Headers that frame or address the message: never a place for a credential. */
+const RESERVED: ReadonlySet<string> = new Set([...HOP_BY_HOP, "host", "content-length", "expect", "accept-encoding"]);
+
+export const headerName = z
+  .string()
+  .max(64)
+  .refine(isHeaderName, "must be a header name: letters, digits and -")
+  .refine((name) => {
+    const folded = foldHeaderName(name);
+    return !RESERVED.has(folded) && !folded.startsWith("x-sidekey-") && !folded.startsWith("proxy-");
+  }, "is a header that frames or routes the message, and cannot carry a credential");
+
+const PRINTABLE = /^[\x20-\x7e]*$/;
+
+/** Text with the secret's place in it; spaces at the ends would be lost on the wire. */
+export const secretFormat = z
+  .string()
+  .max(256)
+  .regex(PRINTABLE, "must be printable ASCII")
+  .refine((text) => text.split("{secret}").length === 2, "must hold {secret} exactly once")
+  .refine((text) => text.trim() === text, "must not begin or end with a space");
+
+/** RFC 7617 section 2: a user-id holds no colon. */
+export const basicUsername = z
+  .string()
+  .min(1)
+  .max(256)
+  .regex(PRINTABLE, "must be printable ASCII")
+  .refine((text) => !text.includes(":"), "must not hold a colon");
+
+/** Each injection may name a secret of its own instead of the route's. */
+export const ownSecret = z.string().optional();

@@ -1,0 +1,29 @@
+/** A header of any name: `X-Api-Key: S`, with `format` around the secret. */
+import { z } from "zod";
+import { foldHeaderName } from "../../../core/headers.ts";
+import type { Kind } from "../../../core/kind.ts";
+import { type Injector, wireText } from "../injector.ts";
+import { headerName, ownSecret, secretFormat } from "./fields.ts";
+
+const fields = z.strictObject({
+  kind: z.literal("header"),
+  name: headerName,
+  format: secretFormat.default("{secret}"),
+  secret: ownSecret,
+});
+
+export const header: Kind<"header", typeof fields, void, Injector> = {
+  kind: "header",
+  fields,
+  summary: "sends the secret in the header 'name', written as 'format'",
+  create: ({ name, format }) => {
+    // Cut once at load: a replace per request would read `$&` in a secret as a pattern.
+    const [before = "", after = ""] = format.split("{secret}");
+    return {
+      kind: "header",
+      owns: [foldHeaderName(name)],
+      plan: (_target, secret) => ({ name, value: before + wireText(secret) + after }),
+      derived: () => [],
+    };
+  },
+};
