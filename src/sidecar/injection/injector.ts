@@ -30,4 +30,4 @@ export interface Injector {
 }
 
 /** One char per byte, so that any byte a secret may hold reaches the wire as it is. */
-export const wireText = (secret: SecretValue): string => secret.lend((bytes) => bytes.latin1Slice());
+export const wireText = (secret: SecretValue): string => secret.lend((bytes) => bytes.toString("latin1"));
