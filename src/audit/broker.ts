@@ -1,0 +1,160 @@
+/**
+ * The audit's front door: takes events, hands all that came in one turn of the event loop to the sinks in one go, and
+ * answers with a receipt once at least one sink has them. Must never answer before that, and never drop an intent or
+ * an outcome.
+ */
+import type { Clock } from "../core/clock.ts";
+import type { Closable } from "../core/closer.ts";
+import { SidekeyError, toSidekeyError } from "../core/errors.ts";
+import type { Log } from "../core/log.ts";
+import { createDenialLimit } from "./denials.ts";
+import { type AuditEvent, type AuditType, createTimestamp, encodeEvent } from "./record.ts";
+import { type Schedule, systemSchedule } from "./schedule.ts";
+import type { AuditSink } from "./sink.ts";
+
+const stored: unique symbol = Symbol("stored");
+
+/** Proof that a record of this type is stored. Only the broker can make one. */
+export interface AuditReceipt<Type extends AuditType = AuditType> {
+  readonly [stored]: Type;
+  /** Sequence number in the first sink that has it; 0 for a refusal that is only counted (see `record`). */
+  readonly seq: number;
+}
+
+export interface AuditBroker extends Closable {
+  /**
+   * Resolves when the operating system has the record. Refusals past 10 a second for one agent and code resolve at
+   * once and are stored within a second as one record with `count=N` as its reason.
+   *
+   * Errors: AUDIT_UNAVAILABLE when no sink could store it; nothing may be sent then.
+   */
+  record<Type extends AuditType>(event: AuditEvent<Type>): Promise<AuditReceipt<Type>>;
+  /** True while some sink can store. */
+  healthy(): boolean;
+  /** Stores what is pending and a `stop` record, then closes the sinks. */
+  close(): Promise<void>;
+}
+
+export interface AuditBrokerOptions {
+  readonly sinks: readonly AuditSink[];
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Named by the start and stop records. */
+  readonly agent?: string | undefined;
+  readonly schedule?: Schedule;
+}
+
+interface Waiting {
+  resolve(seq: number): void;
+  reject(error: SidekeyError): void;
+}
+
+const CLOSED = "The audit log is closed.";
+
+export const createAuditBroker = ({
+  sinks,
+  clock,
+  log,
+  agent,
+  schedule = systemSchedule,
+}: AuditBrokerOptions): AuditBroker => {
+  const timestamp = createTimestamp(clock.now);
+  const denials = createDenialLimit(clock);
+  let bodies: string[] = [];
+  let waiting: Waiting[] = [];
+  let closed = false;
+  let summary: (() => void) | undefined;
+
+  const append = (batch: readonly string[]): number => {
+    let first: number | undefined;
+    let failure: unknown;
+    for (const sink of sinks) {
+      try {
+        const seq = sink.append(batch);
+        first ??= seq;
+      } catch (error) {
+        failure ??= error;
+      }
+    }
+    if (first === undefined) throw failure ?? new SidekeyError("AUDIT_UNAVAILABLE", { detail: "No sink is set." });
+    return first;
+  };
+
+  const flush = (): void => {
+    if (bodies.length === 0) return;
+    const batch = bodies;
+    const waiters = waiting;
+    bodies = [];
+    waiting = [];
+    try {
+      let seq = append(batch);
+      for (const waiter of waiters) waiter.resolve(seq++);
+    } catch (error) {
+      const failure = toSidekeyError(error);
+      for (const waiter of waiters) waiter.reject(failure);
+    }
+  };
+
+  const enqueue = (event: AuditEvent, waiter: Waiting): void => {
+    if (bodies.push(encodeEvent(event, timestamp())) === 1) schedule.soon(flush);
+    waiting.push(waiter);
+  };
+
+  const healthy = (): boolean => !closed && sinks.some((sink) => sink.healthy());
+
+  const ignored: Waiting = {
+    resolve() {},
+    reject: (error) => log.warn("counted refusals could not be stored", { code: error.code }),
+  };
+
+  const summarise = (): void => {
+    summary?.();
+    summary = undefined;
+    for (const event of denials.drain()) enqueue(event, ignored);
+  };
+
+  const start = (sink: AuditSink): void => {
+    const { seq, hash } = sink.head();
+    sink.owe({ type: "start", agent, reason: seq === 0 ? "new chain" : `previous head ${seq} ${hash}` });
+    try {
+      sink.append([]);
+    } catch (error) {
+      log.error("the audit log cannot be written; requests are refused until it can", {
+        sink: sink.kind,
+        error: toSidekeyError(error).message,
+      });
+    }
+  };
+  for (const sink of sinks) start(sink);
+
+  return {
+    record<Type extends AuditType>(event: AuditEvent<Type>) {
+      return new Promise<AuditReceipt<Type>>((resolve, reject) => {
+        if (closed) {
+          reject(new SidekeyError("AUDIT_UNAVAILABLE", { detail: CLOSED }));
+        } else if (event.type === "refusal" && healthy() && denials.absorbs(event)) {
+          summary ??= schedule.every(1000, summarise);
+          resolve({ [stored]: event.type, seq: 0 });
+        } else {
+          enqueue(event, { resolve: (seq) => resolve({ [stored]: event.type, seq }), reject });
+        }
+      });
+    },
+    healthy,
+    async close() {
+      if (closed) return;
+      closed = true;
+      summarise();
+      flush();
+      for (const sink of sinks) {
+        sink.owe({ type: "stop", agent });
+        try {
+          sink.append([]);
+        } catch (error) {
+          log.error("the audit log's stop record cannot be written", { error: toSidekeyError(error).message });
+        }
+        sink.close();
+      }
+    },
+  };
+};

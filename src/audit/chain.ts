@@ -1,0 +1,78 @@
+/**
+ * The tamper evidence: each line carries the hash of the one before and its own. `hash` is the base64url HMAC-SHA-256
+ * under the audit key of the line's bytes as they would be without the hash member, newline excluded:
+ *
+ *     {"seq":7,"time":"…",…,"prev":"HASH6"}                   what is hashed
+ *     {"seq":7,"time":"…",…,"prev":"HASH6","hash":"HASH7"}    what is stored
+ *
+ * Must never reformat a line: verification is over bytes, not over parsed JSON.
+ */
+import { hash as digest } from "node:crypto";
+
+export interface ChainHead {
+  /** Sequence number of the last record; 0 before the first. */
+  readonly seq: number;
+  /** Its hash; `GENESIS_HASH` before the first. */
+  readonly hash: string;
+}
+
+/** 32 zero bytes: `prev` of the first record of a chain. */
+export const GENESIS_HASH = "A".repeat(43);
+
+export const GENESIS: ChainHead = { seq: 0, hash: GENESIS_HASH };
+
+/** Length of the key in `bytes`. */
+export const AUDIT_KEY_BYTES = 32;
+
+const BLOCK = 64;
+const DIGEST = 32;
+const BRACE = 0x7d;
+
+/** Hashes an open line: `{"seq":…,"prev":"…"` without its closing brace, which is hashed as well. */
+export type LineHash = (open: string) => string;
+
+/**
+ * HMAC-SHA-256 (RFC 2104) from two one-shot digests over scratch memory that holds the padded key: 1.6 µs for a line
+ * of 370 bytes where `createHmac` takes 2.6 to 3.9 (Node 20.20). One byte a character: a Latin-1 line keeps its bytes.
+ */
+export const createLineHash = (key: Buffer): LineHash => {
+  if (key.length !== AUDIT_KEY_BYTES) throw new TypeError(`an audit key has ${AUDIT_KEY_BYTES} bytes`);
+  const outer = Buffer.alloc(BLOCK + DIGEST);
+  let inner = Buffer.alloc(BLOCK + 4096);
+  for (let i = 0; i < BLOCK; i++) {
+    const byte = key[i] ?? 0;
+    inner[i] = byte ^ 0x36;
+    outer[i] = byte ^ 0x5c;
+  }
+  return (open) => {
+    const end = BLOCK + open.length;
+    if (end >= inner.length) inner = Buffer.concat([inner.subarray(0, BLOCK)], end + 4096);
+    inner.write(open, BLOCK, "latin1");
+    inner[end] = BRACE;
+    outer.write(digest("sha256", inner.subarray(0, end + 1), "binary"), BLOCK, "latin1");
+    return digest("sha256", outer, "base64url");
+  };
+};
+
+/** A line up to its hash: what `LineHash` takes and `closeLine` ends. */
+export const openLine = (seq: number, body: string, prev: string): string => `{"seq":${seq},${body},"prev":"${prev}"`;
+
+/** The stored line, newline included. */
+export const closeLine = (open: string, hash: string): string => `${open},"hash":"${hash}"}\n`;
+
+export interface ChainLine {
+  readonly seq: number;
+  readonly prev: string;
+  readonly hash: string;
+  /** What the hash is over, without its brace. */
+  readonly open: string;
+}
+
+const LINE = /^(\{"seq":([1-9][0-9]{0,15}),"time":.*,"prev":"([A-Za-z0-9_-]{43})"),"hash":"([A-Za-z0-9_-]{43})"\}$/s;
+
+/** Takes a line apart (Latin-1, no newline); undefined when it does not have a record's form. Checks no hash. */
+export const parseLine = (line: string): ChainLine | undefined => {
+  const [, open, seq, prev, hash] = LINE.exec(line) ?? [];
+  if (open === undefined || seq === undefined || prev === undefined || hash === undefined) return undefined;
+  return { seq: Number(seq), prev, hash, open };
+};

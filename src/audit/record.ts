@@ -1,0 +1,121 @@
+/**
+ * What an audit record says, and its spelling as one line of JSON with the keys of interface.md section 9 in their
+ * order. Runs twice a request, so lines are put together by hand. It must never let text from an agent, a route or an
+ * upstream end the line, reach a terminal as a control, or grow without bound: lines are printable ASCII only.
+ */
+import type { EpochMs } from "../core/clock.ts";
+import type { ErrorCode } from "../core/errors.ts";
+
+export type AuditType = "start" | "intent" | "outcome" | "refusal" | "admin" | "secret" | "token" | "stop";
+
+/** Absent and `undefined` are the same: left out of the line. Text longer than its cap is cut there. */
+export interface AuditEvent<Type extends AuditType = AuditType> {
+  readonly type: Type;
+  /** One per request, shared by its records. */
+  readonly requestId?: string | undefined;
+  /** 1 or absent; 2 for the one repeat after a 401. */
+  readonly attempt?: number | undefined;
+  readonly agent?: string | undefined;
+  readonly route?: string | undefined;
+  /** Canonical reference text, never a value. */
+  readonly secret?: string | undefined;
+  /** The source's word for the secret's version. */
+  readonly version?: string | undefined;
+  readonly method?: string | undefined;
+  readonly scheme?: "http" | "https" | undefined;
+  readonly authority?: string | undefined;
+  /** Canonical path, without query. */
+  readonly path?: string | undefined;
+  readonly decision?: "inject" | "tunnel" | "deny" | undefined;
+  readonly code?: ErrorCode | undefined;
+  /** HTTP status the agent got. */
+  readonly status?: number | undefined;
+  /** Body `bytes` from the agent. */
+  readonly bytesUp?: number | undefined;
+  /** Body `bytes` from the upstream. */
+  readonly bytesDown?: number | undefined;
+  /** Durations in `ms`, written to the microsecond. */
+  readonly ms?: AuditDurations | undefined;
+  /** How often the credential was found in the answer. */
+  readonly reflected?: number | undefined;
+  readonly outcome?: "ok" | "client_aborted" | "upstream_aborted" | "refused" | undefined;
+  readonly reason?: string | undefined;
+}
+
+export interface AuditDurations {
+  readonly total?: number | undefined;
+  /** Waiting for the secret source. */
+  readonly source?: number | undefined;
+  /** From the first byte sent up to the first byte back. */
+  readonly upstream?: number | undefined;
+}
+
+/** Most UTF-16 code units kept of a text. */
+export const TEXT_CAPS = { name: 256, method: 64, authority: 320, path: 2048, reason: 256 } as const;
+
+const PLAIN = /^[ !#-[\]-~]*$/;
+const NOT_PRINTABLE = /[^ -~]/g;
+const escapeUnit = (unit: string): string => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`;
+
+/** A JSON string in printable ASCII: newlines, ANSI and C1 controls, bidi marks and lone surrogates become `\uXXXX`. */
+const quote = (text: string, cap: number): string => {
+  const cut = text.length > cap ? text.slice(0, cap) : text;
+  return PLAIN.test(cut) ? `"${cut}"` : JSON.stringify(cut).replace(NOT_PRINTABLE, escapeUnit);
+};
+
+const duration = (ms: number): number => Math.round(ms * 1000) / 1000;
+
+const encodeDurations = ({ total, source, upstream }: AuditDurations): string => {
+  let inner = "";
+  if (isNumber(total)) inner = `,"total":${duration(total)}`;
+  if (isNumber(source)) inner += `,"source":${duration(source)}`;
+  if (isNumber(upstream)) inner += `,"upstream":${duration(upstream)}`;
+  return `{${inner.slice(1)}}`;
+};
+
+/** NaN and the infinities have no JSON spelling: left out like absent values. */
+const isNumber = (value: number | undefined): value is number => value !== undefined && Number.isFinite(value);
+
+/**
+ * The members from `time` to `reason`, without braces: `"time":"…","type":"…",…`. The chain puts `seq` before them,
+ * `prev` and `hash` after them.
+ *
+ * @param time ISO 8601, from `createTimestamp`
+ */
+export const encodeEvent = (event: AuditEvent, time: string): string => {
+  let line = `"time":"${time}","type":"${event.type}"`;
+  if (event.requestId !== undefined) line += `,"request_id":${quote(event.requestId, TEXT_CAPS.name)}`;
+  if (isNumber(event.attempt)) line += `,"attempt":${event.attempt}`;
+  if (event.agent !== undefined) line += `,"agent":${quote(event.agent, TEXT_CAPS.name)}`;
+  if (event.route !== undefined) line += `,"route":${quote(event.route, TEXT_CAPS.name)}`;
+  if (event.secret !== undefined) line += `,"secret":${quote(event.secret, TEXT_CAPS.name)}`;
+  if (event.version !== undefined) line += `,"version":${quote(event.version, TEXT_CAPS.name)}`;
+  if (event.method !== undefined) line += `,"method":${quote(event.method, TEXT_CAPS.method)}`;
+  if (event.scheme !== undefined) line += `,"scheme":"${event.scheme}"`;
+  if (event.authority !== undefined) line += `,"authority":${quote(event.authority, TEXT_CAPS.authority)}`;
+  if (event.path !== undefined) line += `,"path":${quote(event.path, TEXT_CAPS.path)}`;
+  if (event.decision !== undefined) line += `,"decision":"${event.decision}"`;
+  if (event.code !== undefined) line += `,"code":"${event.code}"`;
+  if (isNumber(event.status)) line += `,"status":${event.status}`;
+  if (isNumber(event.bytesUp)) line += `,"bytes_up":${event.bytesUp}`;
+  if (isNumber(event.bytesDown)) line += `,"bytes_down":${event.bytesDown}`;
+  if (event.ms !== undefined) line += `,"ms":${encodeDurations(event.ms)}`;
+  if (isNumber(event.reflected)) line += `,"reflected":${event.reflected}`;
+  if (event.outcome !== undefined) line += `,"outcome":"${event.outcome}"`;
+  if (event.reason !== undefined) line += `,"reason":${quote(event.reason, TEXT_CAPS.reason)}`;
+  return line;
+};
+
+/** ISO 8601 in UTC with milliseconds; the text is kept while the millisecond lasts. */
+export const createTimestamp = (now: () => EpochMs): (() => string) => {
+  let last = Number.NaN;
+  let text = "";
+  return () => {
+    const at = now();
+    if (at !== last) {
+      last = at;
+      text = new Date(at).toISOString();
+    }
+    return text;
+  };
+};
