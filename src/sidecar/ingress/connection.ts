@@ -1,0 +1,47 @@
+/** What is settled for a whole client connection, and its one request in flight. */
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Authority } from "../../core/authority.ts";
+
+/** How requests on this connection name their target. */
+export type ConnectionKind =
+  /** Absolute targets, each with an authority of its own. */
+  | { readonly way: "forward" }
+  /** Inside CONNECT: origin targets under one authority. */
+  | { readonly way: "tunnel"; readonly scheme: "http" | "https"; readonly authority: Authority };
+
+export type Exchange = readonly [IncomingMessage, ServerResponse];
+
+/** Requests that were parsed while one was in flight wait here; past this many the client is told to stop. */
+const MAX_WAITING = 64;
+
+export class ClientConnection {
+  readonly kind: ConnectionKind;
+  readonly #waiting: Exchange[] = [];
+  #busy = false;
+
+  constructor(kind: ConnectionKind) {
+    this.kind = kind;
+  }
+
+  get busy(): boolean {
+    return this.#busy;
+  }
+
+  /** "run": it may start now. "wait": it starts when those before it have ended. "full": refuse it. */
+  admit(exchange: Exchange): "run" | "wait" | "full" {
+    if (!this.#busy) {
+      this.#busy = true;
+      return "run";
+    }
+    if (this.#waiting.length >= MAX_WAITING) return "full";
+    this.#waiting.push(exchange);
+    return "wait";
+  }
+
+  /** The one in flight has ended; the next to start, if there is one. */
+  next(): Exchange | undefined {
+    const next = this.#waiting.shift();
+    this.#busy = next !== undefined;
+    return next;
+  }
+}

@@ -1,0 +1,105 @@
+/**
+ * Judges what Node's parser let through, before a secret is fetched or a socket opened. The parser is strict, but it
+ * calls the handler before its own verdict on Transfer-Encoding, and it leaves Host, Expect and Connection to us
+ * (guarantees.md section 3, facts 1 to 6; RFC 9112 sections 3.2, 6.1 and 6.3).
+ */
+import type { IncomingMessage } from "node:http";
+import { SidekeyError } from "../../core/errors.ts";
+import { listedNames } from "../../core/headers.ts";
+
+export interface Framing {
+  /** The one Host header; undefined in HTTP/1.0. */
+  readonly host: string | undefined;
+  /** Connection lists more than close and keep-alive. */
+  readonly connection: string | undefined;
+  /** Bytes; undefined = chunked; 0 = no body. */
+  readonly bodyLength: number | undefined;
+  /** The agent waits for 100 before it sends the body. */
+  readonly expectsContinue: boolean;
+}
+
+/** More than this many headers is nobody's request. */
+const MAX_HEADERS = 200;
+const MAX_TARGET = 16 * 1024;
+const CONTENT_LENGTH = /^(?:0|[1-9][0-9]{0,15})$/;
+/** Names that frame or address a message can't be hop-by-hop. */
+const NEVER_LISTED: ReadonlySet<string> = new Set(["host", "content-length", "transfer-encoding"]);
+
+const bad = (detail: string): SidekeyError => new SidekeyError("INGRESS_BAD_REQUEST", { detail });
+
+/** Throws INGRESS_* for anything that two parsers could read in two ways. */
+export const judgeFraming = (request: IncomingMessage): Framing => {
+  const { rawHeaders, method, httpVersionMajor, httpVersionMinor, url } = request;
+  if (httpVersionMajor !== 1 || httpVersionMinor > 1) throw new SidekeyError("INGRESS_VERSION");
+  if (method === "TRACE" || method === "TRACK") throw new SidekeyError("INGRESS_METHOD_REFUSED");
+  if (rawHeaders.length > MAX_HEADERS * 2) throw new SidekeyError("INGRESS_HEADERS_TOO_LARGE");
+  if ((url ?? "").length > MAX_TARGET) throw new SidekeyError("INGRESS_URI_TOO_LONG");
+
+  let host: string | undefined;
+  let length: string | undefined;
+  let coding: string | undefined;
+  let expect: string | undefined;
+  let connection: string | undefined;
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i] as string;
+    const value = rawHeaders[i + 1] as string;
+    // By length first: nearly every header is none of these.
+    switch (name.length) {
+      case 4:
+        if (name.toLowerCase() !== "host") break;
+        if (host !== undefined) throw bad("two Host headers");
+        host = value;
+        break;
+      case 6:
+        if (name.toLowerCase() !== "expect") break;
+        if (expect !== undefined) throw new SidekeyError("INGRESS_EXPECTATION");
+        expect = value;
+        break;
+      case 7:
+        if (name.toLowerCase() === "upgrade" && value.toLowerCase().includes("websocket")) {
+          throw new SidekeyError("INGRESS_UPGRADE_UNSUPPORTED");
+        }
+        break;
+      case 10:
+        if (name.toLowerCase() !== "connection") break;
+        connection = connection === undefined ? value : `${connection},${value}`;
+        break;
+      case 14:
+        if (name.toLowerCase() !== "content-length") break;
+        if (length !== undefined) throw bad("two Content-Length headers");
+        length = value;
+        break;
+      case 17:
+        if (name.toLowerCase() !== "transfer-encoding") break;
+        if (coding !== undefined) throw bad("two Transfer-Encoding headers");
+        coding = value;
+        break;
+    }
+  }
+
+  if (coding !== undefined) {
+    if (length !== undefined) throw bad("Content-Length beside Transfer-Encoding");
+    if (httpVersionMinor === 0) throw bad("Transfer-Encoding in HTTP/1.0");
+    if (coding.toLowerCase() !== "chunked") throw bad("a Transfer-Encoding other than chunked");
+  }
+  if (length !== undefined && !CONTENT_LENGTH.test(length)) throw bad("a malformed Content-Length");
+  if (host === undefined && httpVersionMinor === 1) throw bad("no Host header");
+  if (expect !== undefined && (expect.toLowerCase() !== "100-continue" || httpVersionMinor === 0)) {
+    throw new SidekeyError("INGRESS_EXPECTATION");
+  }
+  return {
+    host,
+    connection: judgeConnection(connection),
+    bodyLength: coding !== undefined ? undefined : Number(length ?? "0"),
+    expectsContinue: expect !== undefined,
+  };
+};
+
+const judgeConnection = (value: string | undefined): string | undefined => {
+  if (value === undefined || value === "keep-alive" || value === "close") return undefined;
+  const names = listedNames(value);
+  for (const name of names) {
+    if (NEVER_LISTED.has(name)) throw bad(`Connection lists ${name}`);
+  }
+  return names.every((name) => name === "keep-alive" || name === "close") ? undefined : value;
+};

@@ -1,0 +1,173 @@
+/**
+ * Requests from node:http to the line and refusals back to the agent: the rescue layer, the only place that turns an
+ * error into a reply. Shared by every way in.
+ */
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Socket } from "node:net";
+import { TLSSocket } from "node:tls";
+import type { AuditBroker } from "../../audit/broker.ts";
+import type { Clock } from "../../core/clock.ts";
+import { SidekeyError, toSidekeyError } from "../../core/errors.ts";
+import type { Log } from "../../core/log.ts";
+import type { Line } from "../pipeline/line.ts";
+import type { InboundRequest, RequestContext } from "../pipeline/messages.ts";
+import { NodeClientResponse } from "./client-response.ts";
+import { ClientConnection, type ConnectionKind } from "./connection.ts";
+import { type Framing, judgeFraming } from "./framing.ts";
+import { parseAbsoluteTarget, parseOriginTarget, requireSameAuthority, type Target } from "./target.ts";
+
+export interface RequestHandler {
+  /** Registers a connection before its first request. */
+  accept(socket: Socket, kind: ConnectionKind): void;
+  /** For the `request` and `checkContinue` events. */
+  handle(request: IncomingMessage, response: ServerResponse): void;
+  /** No request in flight on it. */
+  isIdle(socket: Socket): boolean;
+  createContext(): RequestContext;
+  /** Puts a refusal that never reached the line on record. */
+  recordRefusal(ctx: RequestContext, error: SidekeyError, facts: RefusalFacts): Promise<void>;
+}
+
+export interface RefusalFacts {
+  readonly method?: string | undefined;
+  readonly authority?: string | undefined;
+}
+
+export interface RequestHandlerOptions {
+  readonly line: Line;
+  readonly broker: AuditBroker;
+  readonly agent: string;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Unique to this process: request ids begin with it. */
+  readonly instance: string;
+  /** True once the sidecar is stopping. */
+  readonly draining: () => boolean;
+}
+
+export const createRequestHandler = (options: RequestHandlerOptions): RequestHandler => {
+  const { line, broker, agent, clock, log, instance, draining } = options;
+  const connections = new WeakMap<Socket, ClientConnection>();
+  let counter = 0;
+
+  const createContext = (): RequestContext => {
+    counter += 1;
+    return { id: `${instance}-${counter.toString(36)}`, startedAt: clock.monotonic() };
+  };
+
+  const recordRefusal = (ctx: RequestContext, error: SidekeyError, facts: RefusalFacts): Promise<void> =>
+    broker
+      .record({
+        type: "refusal",
+        requestId: ctx.id,
+        agent,
+        ...facts,
+        decision: "deny",
+        code: error.code,
+        status: error.status,
+        outcome: "refused",
+      })
+      .then(
+        () => undefined,
+        () => log.error("refusal not recorded", { requestId: ctx.id, code: error.code }),
+      );
+
+  const parse = (request: IncomingMessage, kind: ConnectionKind, framing: Framing): InboundRequest => {
+    const target = parseTarget(request, kind, framing);
+    return {
+      method: request.method ?? "",
+      scheme: target.scheme,
+      authority: target.authority,
+      path: target.path,
+      query: target.query,
+      headers: request.rawHeaders,
+      connection: framing.connection,
+      body: framing.bodyLength === 0 ? undefined : { length: framing.bodyLength, stream: request },
+    };
+  };
+
+  const run = async (request: IncomingMessage, response: ServerResponse, connection: ClientConnection) => {
+    const ctx = createContext();
+    let client: NodeClientResponse | undefined;
+    try {
+      const framing = judgeFraming(request);
+      client = new NodeClientResponse(request, response, framing.expectsContinue);
+      if (draining()) throw new SidekeyError("DRAINING");
+      await line(parse(request, connection.kind, framing), client, ctx);
+    } catch (thrown) {
+      const error = toSidekeyError(thrown);
+      if (error.code === "INTERNAL") log.error("request failed", { requestId: ctx.id, stack: stackOf(error) });
+      else log.debug("request refused", { requestId: ctx.id, code: error.code, detail: error.detail });
+      // What the line refuses it has recorded itself; what never got there is recorded here.
+      if (error.code.startsWith("INGRESS_") || error.code === "DRAINING") {
+        await recordRefusal(ctx, error, { method: request.method });
+      }
+      (client ?? new NodeClientResponse(request, response, false)).refuse(error, ctx.id);
+    }
+  };
+
+  const start = (request: IncomingMessage, response: ServerResponse, connection: ClientConnection): void => {
+    response.once("close", () => {
+      const next = connection.next();
+      if (next !== undefined) start(next[0], next[1], connection);
+    });
+    void run(request, response, connection);
+  };
+
+  return {
+    accept(socket, kind) {
+      connections.set(socket, new ClientConnection(kind));
+    },
+    handle(request, response) {
+      const connection = connections.get(request.socket);
+      if (connection === undefined) {
+        request.socket.destroy();
+        return;
+      }
+      const verdict = connection.admit([request, response]);
+      if (verdict === "run") start(request, response, connection);
+      else if (verdict === "full") {
+        const error = new SidekeyError("INGRESS_PIPELINE");
+        const ctx = createContext();
+        void recordRefusal(ctx, error, { method: request.method });
+        new NodeClientResponse(request, response, false).refuse(error, ctx.id);
+      }
+    },
+    isIdle(socket) {
+      return connections.get(socket)?.busy !== true;
+    },
+    createContext,
+    recordRefusal,
+  };
+};
+
+const parseTarget = (request: IncomingMessage, kind: ConnectionKind, framing: Framing): Target => {
+  const text = request.url ?? "";
+  if (kind.way === "forward") {
+    const target = parseAbsoluteTarget(text);
+    requireSameAuthority(framing.host, target);
+    return target;
+  }
+  // RFC 6066 section 3 allows no SNI for an address, and old clients send none at all; a different one is refused.
+  const { socket } = request;
+  if (socket instanceof TLSSocket && kind.authority.host.kind === "name") {
+    const named = (socket as TLSSocket & { servername?: string | false | null }).servername;
+    if (typeof named === "string" && named.toLowerCase() !== kind.authority.host.name) {
+      throw new SidekeyError("INGRESS_AUTHORITY_MISMATCH");
+    }
+  }
+  const target = text.startsWith("/")
+    ? parseOriginTarget(text, kind.scheme, kind.authority)
+    : parseAbsoluteTarget(text);
+  if (target.scheme !== kind.scheme || target.authority.key !== kind.authority.key) {
+    throw new SidekeyError("INGRESS_AUTHORITY_MISMATCH");
+  }
+  requireSameAuthority(framing.host, target);
+  return target;
+};
+
+const stackOf = (error: SidekeyError): string | undefined => {
+  const { cause } = error;
+  // Frames only: a message may quote what was being handled.
+  return cause instanceof Error ? cause.stack?.split("\n    at ").slice(1).join(" < ") : undefined;
+};

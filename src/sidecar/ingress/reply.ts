@@ -1,0 +1,34 @@
+/** Refusals as an agent sees them: fixed text from the code table, never a cause, a header value or an upstream's words. */
+import { STATUS_CODES } from "node:http";
+import type { Duplex } from "node:stream";
+import { ERROR_TABLE, type SidekeyError } from "../../core/errors.ts";
+
+export interface Refusal {
+  readonly status: number;
+  /** Flat, Content-Length among them. */
+  readonly headers: string[];
+  readonly body: Buffer;
+}
+
+export const createRefusal = ({ code }: SidekeyError, requestId: string): Refusal => {
+  const entry = ERROR_TABLE[code];
+  const body = Buffer.from(
+    `${JSON.stringify({ error: { code, message: entry.message, request_id: requestId, hint: entry.hint } })}\n`,
+  );
+  const headers = ["content-type", "application/json", "x-sidekey-error", code, "content-length", String(body.length)];
+  if ("retryAfter" in entry) headers.push("retry-after", String(entry.retryAfter));
+  if (entry.status === 405) headers.push("allow", "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT");
+  return { status: entry.status, headers, body };
+};
+
+/** Writes the refusal on a socket that has no response object (CONNECT, unparsable requests) and ends it. */
+export const refuseOnSocket = (socket: Duplex, error: SidekeyError, requestId: string): void => {
+  if (!socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const { status, headers, body } = createRefusal(error, requestId);
+  let head = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? "Refused"}\r\nconnection: close\r\n`;
+  for (let i = 0; i < headers.length; i += 2) head += `${headers[i]}: ${headers[i + 1]}\r\n`;
+  socket.end(Buffer.concat([Buffer.from(`${head}\r\n`, "latin1"), body]));
+};

@@ -1,0 +1,73 @@
+/**
+ * Which headers of an upstream's response reach the agent: connection-level ones go (RFC 9110 section 7.6.1), ours
+ * can't be forged, and on an injected route nothing that could carry the credential or defeat the scrubber stays.
+ */
+import { HOP_BY_HOP } from "../../core/headers.ts";
+import type { Matcher } from "../scrub/matcher.ts";
+import { scrubValue } from "../scrub/scrubber.ts";
+
+const ALWAYS_DROPPED: ReadonlySet<string> = new Set([...HOP_BY_HOP, "alt-svc", "content-length"]);
+
+/** Digests of a body that may be redacted, and cookies, which are credentials that we did not choose to hand out. */
+const DROPPED_WHEN_INJECTED: ReadonlySet<string> = new Set([
+  "content-md5",
+  "digest",
+  "content-digest",
+  "repr-digest",
+  "accept-ranges",
+  "set-cookie",
+  "set-cookie2",
+]);
+
+const OURS = "x-sidekey-";
+
+export interface ResponseHead {
+  /** Flat, without Content-Length. */
+  readonly headers: string[];
+  /** From the upstream's Content-Length; undefined when it gave none. */
+  readonly contentLength: number | undefined;
+  /** Content-Encoding, lower case; empty when there is none. */
+  readonly encoding: string;
+  /** Headers that held the credential. */
+  readonly reflected: number;
+}
+
+const LENGTH = /^(?:0|[1-9][0-9]{0,15})$/;
+
+/** Undefined when the framing can't be believed: several or malformed Content-Length headers. */
+export const responseHead = (raw: readonly Buffer[], redaction: Matcher | undefined): ResponseHead | undefined => {
+  const headers: string[] = [];
+  let contentLength: number | undefined;
+  let encoding = "";
+  let reflected = 0;
+  for (let i = 0; i < raw.length; i += 2) {
+    const rawName = raw[i] as Buffer;
+    const rawValue = raw[i + 1] as Buffer;
+    const name = rawName.toString("latin1");
+    const lower = name.toLowerCase();
+    if (lower === "content-length") {
+      const digits = rawValue.toString("latin1");
+      if (contentLength !== undefined || !LENGTH.test(digits)) return undefined;
+      contentLength = Number(digits);
+      continue;
+    }
+    if (ALWAYS_DROPPED.has(lower) || lower.startsWith(OURS)) continue;
+    if (lower === "content-encoding") {
+      const coding = rawValue.toString("latin1").trim().toLowerCase();
+      encoding = encoding === "" ? coding : `${encoding}, ${coding}`;
+    }
+    if (redaction === undefined) {
+      headers.push(name, rawValue.toString("latin1"));
+      continue;
+    }
+    if (DROPPED_WHEN_INJECTED.has(lower)) continue;
+    if (rawName.length >= redaction.shortest && scrubValue(redaction, rawName) !== undefined) {
+      reflected += 1;
+      continue;
+    }
+    const clean = rawValue.length >= redaction.shortest ? scrubValue(redaction, rawValue) : undefined;
+    if (clean !== undefined) reflected += 1;
+    headers.push(name, (clean ?? rawValue).toString("latin1"));
+  }
+  return { headers, contentLength, encoding, reflected };
+};

@@ -1,0 +1,27 @@
+/** A route as requests use it: compiled once when the file is loaded, never changed. */
+import type { HeaderRules } from "../injection/apply.ts";
+import type { Injector } from "../injection/injector.ts";
+import type { SecretRef } from "../secrets/source.ts";
+
+export interface RouteTimeouts {
+  /** `ms` */
+  readonly connectMs: number;
+  /** Until the first response header, `ms`. */
+  readonly headersMs: number;
+  /** Between two pieces of a body, `ms`. */
+  readonly idleMs: number;
+}
+
+export interface Route {
+  readonly name: string;
+  readonly ref: SecretRef;
+  readonly injector: Injector;
+  readonly rules: HeaderRules;
+  readonly timeouts: RouteTimeouts;
+  /** Lifetime of the cached secret, `ms`. */
+  readonly maxAgeMs: number;
+  /** How long past `maxAgeMs` the old value serves while the source fails, `ms`. A hard bound. */
+  readonly staleWhileErrorMs: number;
+  /** Cleartext beyond loopback, where `egress.allow` opens the address too (ruling 11). */
+  readonly cleartext: boolean;
+}

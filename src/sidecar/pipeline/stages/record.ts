@@ -1,0 +1,25 @@
+/** The intent on record, before the first upstream byte. Without a receipt nothing can be sent. */
+import type { AuditBroker } from "../../../audit/broker.ts";
+import type { Injected, Recorded, WaitingStage } from "../messages.ts";
+
+export const createRecord =
+  (broker: AuditBroker): WaitingStage<Injected, Recorded> =>
+  async (injected, ctx) => {
+    const { routed, material } = injected.resolved;
+    const { request, agent } = routed.identified;
+    const { route } = routed;
+    const receipt = await broker.record({
+      type: "intent",
+      requestId: ctx.id,
+      agent,
+      route: route?.name,
+      secret: route?.ref.text,
+      version: material?.version,
+      method: request.method,
+      scheme: request.scheme,
+      authority: request.authority.key,
+      path: request.path,
+      decision: route === undefined ? "tunnel" : "inject",
+    });
+    return { injected, receipt } as Recorded;
+  };

@@ -1,0 +1,42 @@
+/** Errors of the HTTP client below us as codes of ours. Codes only: their messages may quote what was received. */
+import { isSidekeyError, SidekeyError } from "../../core/errors.ts";
+
+const TIMEOUTS: ReadonlySet<string> = new Set([
+  "UND_ERR_HEADERS_TIMEOUT",
+  "UND_ERR_BODY_TIMEOUT",
+  "UND_ERR_CONNECT_TIMEOUT",
+  "ETIMEDOUT",
+]);
+
+const UNREACHABLE: ReadonlySet<string> = new Set([
+  "ECONNREFUSED",
+  "EHOSTUNREACH",
+  "ENETUNREACH",
+  "ENOTFOUND",
+  "EAI_AGAIN",
+  "EADDRNOTAVAIL",
+]);
+
+const RESETS: ReadonlySet<string> = new Set([
+  "UND_ERR_SOCKET",
+  "ECONNRESET",
+  "EPIPE",
+  "UND_ERR_ABORTED",
+  "UND_ERR_DESTROYED",
+]);
+
+export const upstreamFailure = (error: unknown): SidekeyError => {
+  if (isSidekeyError(error)) return error;
+  const cause = error instanceof Error && isSidekeyError(error.cause) ? error.cause : undefined;
+  if (cause !== undefined) return cause;
+  const code =
+    typeof error === "object" && error !== null && "code" in error && typeof error.code === "string" ? error.code : "";
+  const options = { detail: `(${code || "unknown"})`, cause: error };
+  if (TIMEOUTS.has(code)) return new SidekeyError("UPSTREAM_TIMEOUT", options);
+  if (UNREACHABLE.has(code)) return new SidekeyError("UPSTREAM_UNREACHABLE", options);
+  if (RESETS.has(code)) return new SidekeyError("UPSTREAM_RESET", options);
+  if (code.startsWith("HPE_") || code.startsWith("UND_ERR_RES") || code === "UND_ERR_HEADERS_OVERFLOW") {
+    return new SidekeyError("UPSTREAM_BAD_RESPONSE", options);
+  }
+  return new SidekeyError("INTERNAL", options);
+};

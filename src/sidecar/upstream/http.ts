@@ -1,0 +1,131 @@
+/**
+ * HTTP/1.1 to upstreams (the only user of undici in the sidecar). One pool per scheme, authority and cleartext rule,
+ * so that a connection is only ever used for what it was checked for; responses go straight to the sink, with no
+ * stream object between. No retries, no redirects, no caching: one request in, at most one out.
+ */
+import { type Dispatcher, Pool } from "undici";
+import { SidekeyError } from "../../core/errors.ts";
+import type { Connector } from "../net/connector.ts";
+import { upstreamFailure } from "./failure.ts";
+import type { Flow, ResponseSink, Upstream, UpstreamRequest } from "./upstream.ts";
+
+const MAX_POOLS = 256;
+/** Shorter than the idle timeout of common servers, so that a kept connection is rarely a dead one. `ms` */
+const KEEP_ALIVE_MS = 15_000;
+const MAX_HEADER_BYTES = 64 * 1024;
+
+export const createHttpUpstream = (connector: Connector): Upstream => {
+  const pools = new Map<string, Pool>();
+
+  const createPool = (request: UpstreamRequest): Pool => {
+    const { scheme, authority, cleartext, written, timeouts } = request;
+    return new Pool(`${scheme}://${authority.key}`, {
+      pipelining: 1,
+      allowH2: false,
+      keepAliveTimeout: KEEP_ALIVE_MS,
+      keepAliveMaxTimeout: KEEP_ALIVE_MS,
+      maxHeaderSize: MAX_HEADER_BYTES,
+      connect: (_options, done) => {
+        connector({ scheme, authority, cleartext, written, timeoutMs: timeouts.connectMs }, (error, socket) => {
+          if (error !== null) done(error, null);
+          else if (socket !== null) done(null, socket);
+        });
+      },
+    });
+  };
+
+  const poolFor = (request: UpstreamRequest): Pool => {
+    const key = `${request.scheme} ${request.cleartext} ${request.authority.key}`;
+    let pool = pools.get(key);
+    if (pool === undefined) {
+      pool = createPool(request);
+      pools.set(key, pool);
+      if (pools.size > MAX_POOLS) evict(pools);
+    }
+    return pool;
+  };
+
+  return {
+    send(request, sink) {
+      const { body, headers, timeouts } = request;
+      if (body?.length !== undefined) headers.push("content-length", String(body.length));
+      const options: Dispatcher.DispatchOptions = {
+        path: request.target,
+        method: request.method as Dispatcher.HttpMethod,
+        headers,
+        body: body?.stream ?? null,
+        headersTimeout: timeouts.headersMs,
+        bodyTimeout: timeouts.idleMs,
+      };
+      try {
+        poolFor(request).dispatch(options, new ExchangeHandler(sink));
+      } catch (error) {
+        sink.fail(upstreamFailure(error));
+      }
+    },
+    async close() {
+      await Promise.all([...pools.values()].map((pool) => pool.destroy()));
+    },
+  };
+};
+
+/** Drops the oldest pool without work; a busy one finishes what it has. */
+const evict = (pools: Map<string, Pool>): void => {
+  for (const [key, pool] of pools) {
+    if (pool.stats.running + pool.stats.pending > 0) continue;
+    pools.delete(key);
+    void pool.close();
+    return;
+  }
+};
+
+class ExchangeHandler implements Dispatcher.DispatchHandler, Flow {
+  readonly #sink: ResponseSink;
+  #controller: Dispatcher.DispatchController | undefined;
+  #done = false;
+
+  constructor(sink: ResponseSink) {
+    this.#sink = sink;
+  }
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    this.#controller = controller;
+    this.#sink.begin(this);
+  }
+
+  onResponseStart(controller: Dispatcher.DispatchController, status: number): void {
+    if (status < 200 || this.#done) return;
+    const raw = controller.rawHeaders;
+    if (!Array.isArray(raw)) throw new SidekeyError("INTERNAL", { detail: "no raw headers" });
+    this.#sink.head(status, raw as unknown as readonly Buffer[]);
+  }
+
+  onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    if (!this.#done) this.#sink.data(chunk);
+  }
+
+  onResponseEnd(): void {
+    if (this.#done) return;
+    this.#done = true;
+    this.#sink.end();
+  }
+
+  onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
+    if (this.#done) return;
+    this.#done = true;
+    this.#sink.fail(upstreamFailure(error));
+  }
+
+  pause(): void {
+    this.#controller?.pause();
+  }
+
+  resume(): void {
+    this.#controller?.resume();
+  }
+
+  abort(): void {
+    this.#done = true;
+    this.#controller?.abort(new SidekeyError("UPSTREAM_RESET"));
+  }
+}

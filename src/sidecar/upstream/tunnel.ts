@@ -1,0 +1,55 @@
+/** Bytes through, unread and without a credential: for hosts that no route names, when the file says `unmatched: tunnel`. */
+import type { Socket } from "node:net";
+import type { Authority } from "../../core/authority.ts";
+import type { Connector } from "../net/connector.ts";
+import { upstreamFailure } from "./failure.ts";
+
+/** `ms` */
+const CONNECT_MS = 10_000;
+/** Silence both ways. `ms` */
+const IDLE_MS = 300_000;
+
+export interface TunnelOutcome {
+  readonly outcome: "ok" | "client_aborted" | "upstream_aborted";
+  readonly bytesUp: number;
+  readonly bytesDown: number;
+}
+
+export interface Tunnel {
+  /** Both ends are connected: to be called once, after the agent was told so. Settles when the tunnel has ended. */
+  splice(client: Socket, head: Buffer): Promise<TunnelOutcome>;
+}
+
+/** Rejects with POLICY_ADDRESS, POLICY_LOOP, UPSTREAM_UNREACHABLE or UPSTREAM_TIMEOUT. */
+export const openTunnel = (connector: Connector, authority: Authority): Promise<Tunnel> =>
+  new Promise((resolve, reject) => {
+    connector(
+      { scheme: "http", authority, cleartext: "uncredentialed", timeoutMs: CONNECT_MS, written: false },
+      (error, upstream) => {
+        if (upstream === null) reject(upstreamFailure(error));
+        else resolve({ splice: (client, head) => splice(client, head, upstream) });
+      },
+    );
+  });
+
+const splice = (client: Socket, head: Buffer, upstream: Socket): Promise<TunnelOutcome> =>
+  new Promise((resolve) => {
+    let first: TunnelOutcome["outcome"] | undefined;
+    const end = (outcome: TunnelOutcome["outcome"]) => () => {
+      first ??= outcome;
+      client.destroy();
+      upstream.destroy();
+    };
+    client.on("error", end("client_aborted"));
+    upstream.on("error", end("upstream_aborted"));
+    client.setTimeout(IDLE_MS, end("client_aborted"));
+    upstream.setTimeout(IDLE_MS, end("upstream_aborted"));
+    // Half-closes pass through `pipe`; a whole close of one side is the end of the other.
+    client.once("close", end("ok"));
+    upstream.once("close", () => {
+      end("ok")();
+      resolve({ outcome: first ?? "ok", bytesUp: upstream.bytesWritten, bytesDown: upstream.bytesRead });
+    });
+    if (head.length > 0) upstream.write(head);
+    client.pipe(upstream).pipe(client);
+  });
