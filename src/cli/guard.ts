@@ -1,0 +1,90 @@
+/**
+ * What a process that holds secrets refuses to run with: anything that opens its memory, its TLS or its traffic to
+ * somebody else. Checked before anything is read (guarantees.md, F1).
+ */
+import { url as inspectorUrl } from "node:inspector";
+import { SidekeyError } from "../core/errors.ts";
+import type { Environment } from "./terminal.ts";
+
+/** A word that starts with one of these, and then ends or goes on with `=` or `-`. */
+const REFUSED_FLAGS = [
+  "--inspect",
+  "--debug-port",
+  "--heapsnapshot-signal",
+  "--heapsnapshot-near-heap-limit",
+  "--heap-prof",
+  "--report-on-signal",
+  "--report-on-fatalerror",
+  "--report-uncaught-exception",
+  "--report-signal",
+  "--abort-on-uncaught-exception",
+  "--tls-keylog",
+  "--trace-tls",
+  "--insecure-http-parser",
+] as const;
+
+/** Sections of NODE_DEBUG that print requests, headers or bytes. */
+const REFUSED_DEBUG = /(?:^|,)\s*(?:\*|fetch|https?2?|net|stream|tls|undici|websocket)\s*\*?\s*(?:,|$)/i;
+
+export interface Process {
+  readonly execArgv: readonly string[];
+  readonly environment: Environment;
+  /** Where an inspector listens now; undefined = nowhere. */
+  readonly inspector: string | undefined;
+}
+
+export const currentProcess = (environment: Environment): Process => ({
+  execArgv: process.execArgv,
+  environment,
+  inspector: inspectorUrl(),
+});
+
+/** Errors: CONFIG_USAGE. */
+export const refuseOpenProcess = ({ execArgv, environment, inspector }: Process): void => {
+  for (const word of execArgv) refuseFlag(word, "Node's arguments");
+  for (const word of splitOptions(environment["NODE_OPTIONS"] ?? "")) refuseFlag(word, "NODE_OPTIONS");
+  if (inspector !== undefined) throw refusal("an inspector is open", "Start it without a debugger.");
+  if (REFUSED_DEBUG.test(environment["NODE_DEBUG"] ?? "")) {
+    throw refusal("NODE_DEBUG prints requests", "Unset NODE_DEBUG.");
+  }
+};
+
+/** Errors: CONFIG_USAGE. */
+export const refuseUntrustedTls = (environment: Environment): void => {
+  if (environment["NODE_TLS_REJECT_UNAUTHORIZED"] !== "0") return;
+  throw refusal(
+    "NODE_TLS_REJECT_UNAUTHORIZED=0 turns certificate checks off",
+    "Unset it, and name your own CA with 'upstream.ca' in sidekey.yaml.",
+  );
+};
+
+const refuseFlag = (word: string, where: string): void => {
+  // Node reads `_` in a flag as `-`.
+  const flag = (word.split("=")[0] ?? "").replaceAll("_", "-");
+  for (const refused of REFUSED_FLAGS) {
+    if (flag !== refused && !flag.startsWith(`${refused}-`)) continue;
+    throw refusal(`${where} has ${flag}`, "It opens this process, which holds secrets, to others. Start it without.");
+  }
+};
+
+const refusal = (what: string, hint: string): SidekeyError =>
+  new SidekeyError("CONFIG_USAGE", { detail: `Refusing to start: ${what}.`, hint });
+
+/** NODE_OPTIONS as Node splits it: at spaces; double quotes hold together, a backslash in them escapes. */
+export const splitOptions = (text: string): readonly string[] => {
+  const words: string[] = [];
+  let word = "";
+  let quoted = false;
+  for (let at = 0; at < text.length; at += 1) {
+    const letter = text.charAt(at);
+    if (quoted && letter === "\\") {
+      at += 1;
+      word += text.charAt(at);
+    } else if (letter === '"') quoted = !quoted;
+    else if (letter === " " && !quoted) {
+      if (word !== "") words.push(word);
+      word = "";
+    } else word += letter;
+  }
+  return word === "" ? words : [...words, word];
+};

@@ -1,0 +1,219 @@
+/** The argument parser: turns the commands' descriptions into a program. The only user of commander. */
+import { readFileSync } from "node:fs";
+import { Command, CommanderError, Option } from "commander";
+import { SidekeyError, toSidekeyError } from "../core/errors.ts";
+import type { CommandSpec, Invocation, OptionSpec, Options } from "./command.ts";
+import { EXIT_OK, EXIT_USAGE, exitCodeOf } from "./exit.ts";
+import { createPaint, type Environment, type Terminal, type TerminalStreams } from "./terminal.ts";
+
+export interface Program {
+  /** Runs one command line (without node and script) and resolves with the exit code; it never throws. */
+  run(argv: readonly string[]): Promise<number>;
+}
+
+export interface ProgramParts {
+  readonly commands: readonly CommandSpec[];
+  /** Summaries of the groups: `secret`, `token`, … */
+  readonly groups: Readonly<Record<string, string>>;
+  /** Commands known, but not in this version. */
+  readonly later: readonly string[];
+  readonly terminal: Terminal;
+  readonly streams: Pick<TerminalStreams, "output" | "errors">;
+  readonly environment: Environment;
+  /** Working directory, absolute. */
+  readonly directory: string;
+}
+
+export const createProgram = (parts: ProgramParts): Program => ({
+  async run(argv) {
+    // A fresh tree for each command line: commander keeps what it parsed.
+    const tree = buildTree(parts);
+    try {
+      await tree.root.parseAsync([...argv], { from: "user" });
+      return tree.exitCode();
+    } catch (error) {
+      if (error instanceof CommanderError) return reportParserError(error, parts, tree.reached());
+      const failure = toSidekeyError(error);
+      parts.terminal.fail(failure.code === "INTERNAL" ? internal(failure) : failure);
+      return tree.reached()?.failure ?? exitCodeOf(failure.code);
+    }
+  },
+});
+
+interface Tree {
+  readonly root: Command;
+  exitCode(): number;
+  /** The command whose arguments were being read, or that ran. */
+  reached(): CommandSpec | undefined;
+}
+
+const buildTree = (parts: ProgramParts): Tree => {
+  let exitCode = EXIT_OK;
+  let reached: CommandSpec | undefined;
+  const groups = new Map<string, Command>();
+  const root = prepare(new Command("sidekey"), parts);
+  root
+    .description("A sidecar between one AI agent and the internet: it adds the keys on the way out.")
+    .usage("COMMAND [OPTIONS]")
+    .version(readVersion(), "-V, --version", "print the version")
+    .helpCommand(false)
+    .enablePositionalOptions()
+    .addHelpText("after", `\nThe whole set-up of a secret, and a program run with it:\n${SET_UP}`);
+
+  const parentOf = (words: readonly string[], hidden: boolean): Command => {
+    const [group, leaf] = words;
+    if (group === undefined || leaf === undefined) return root;
+    const known = groups.get(group);
+    if (known !== undefined) return known;
+    const made = prepare(root.createCommand(group), parts).helpCommand(false).usage("COMMAND [OPTIONS]");
+    made.description(parts.groups[group] ?? "");
+    root.addCommand(made, { hidden });
+    groups.set(group, made);
+    if (hidden) refuseLater(made, group);
+    return made;
+  };
+
+  for (const spec of parts.commands) {
+    const words = spec.name.split(" ");
+    const parent = parentOf(words, false);
+    const command = prepare(parent.createCommand(words.at(-1) ?? ""), parts);
+    describe(command, spec);
+    command.hook("preAction", () => {
+      reached = spec;
+    });
+    // commander reports a usage error on the command it belongs to; `run` has an exit code of its own for them.
+    command.exitOverride((error) => {
+      reached = spec;
+      throw error;
+    });
+    command.action(async () => {
+      const options = createOptions(command.opts());
+      refuseLaterOptions(spec, options);
+      exitCode = await spec.run(createInvocation(parts, command.args, options));
+    });
+    parent.addCommand(command);
+  }
+  for (const name of parts.later) {
+    const words = name.split(" ");
+    const parent = parentOf(words, true);
+    const command = prepare(parent.createCommand(words.at(-1) ?? ""), parts);
+    refuseLater(command, name);
+    parent.addCommand(command, { hidden: true });
+  }
+  return { root, exitCode: () => exitCode, reached: () => reached };
+};
+
+const SET_UP = [
+  '  printf %s "$KEY" | sidekey secret set production/openai/api-key',
+  "  sidekey run -- python agent.py",
+].join("\n");
+
+const prepare = (command: Command, { streams, environment }: ProgramParts): Command => {
+  const paint = createPaint(streams.output.isTTY === true, environment);
+  return command
+    .exitOverride()
+    .helpOption("-h, --help", "print this")
+    .configureHelp({ styleTitle: (title) => paint.bold(title), showGlobalOptions: false })
+    .configureOutput({
+      writeOut: (text) => void streams.output.write(text),
+      writeErr: (text) => void streams.errors.write(text),
+      // Printed once, in our own form, by reportParserError.
+      outputError: () => {},
+      getOutHasColors: () => true,
+    });
+};
+
+const describe = (command: Command, spec: CommandSpec): void => {
+  command.description(spec.summary);
+  for (const { syntax, summary } of spec.parameters ?? []) command.argument(syntax, summary);
+  for (const option of spec.options ?? []) command.addOption(createOption(option));
+  if (spec.excess === true) command.allowExcessArguments();
+  if (spec.passThrough === true) command.passThroughOptions();
+  command.addHelpText("after", `\nExamples:\n${spec.examples.map((line) => `  ${line}`).join("\n")}`);
+};
+
+const createOption = (spec: OptionSpec): Option => {
+  const option = new Option(spec.flags, spec.summary);
+  if (spec.choices !== undefined) option.choices(spec.choices);
+  if (spec.required === true) option.makeOptionMandatory();
+  if (spec.later === true) option.hideHelp();
+  if (spec.repeat === true) {
+    option.argParser<readonly string[]>((value, previous) => [...(Array.isArray(previous) ? previous : []), value]);
+  }
+  return option;
+};
+
+const refuseLater = (command: Command, name: string): void => {
+  command
+    .allowUnknownOption()
+    .allowExcessArguments()
+    .action(() => {
+      throw new SidekeyError("CONFIG_USAGE", {
+        detail: `'${name}' is not in this version of sidekey.`,
+        hint: "See what is: sidekey --help",
+      });
+    });
+};
+
+const refuseLaterOptions = (spec: CommandSpec, options: Options): void => {
+  for (const { flags, later } of spec.options ?? []) {
+    const name = longName(flags);
+    if (later !== true || (options.text(name) === undefined && !options.flag(name))) continue;
+    throw new SidekeyError("CONFIG_USAGE", {
+      detail: `'--${name}' is not in this version of sidekey.`,
+      hint: `See what is: sidekey ${spec.name} --help`,
+    });
+  }
+};
+
+const longName = (flags: string): string => /--([a-z-]+)/.exec(flags)?.[1] ?? "";
+
+const createInvocation = (parts: ProgramParts, parameters: readonly string[], options: Options): Invocation => ({
+  parameters,
+  options,
+  terminal: parts.terminal,
+  environment: parts.environment,
+  directory: parts.directory,
+});
+
+const createOptions = (values: Readonly<Record<string, unknown>>): Options => {
+  const given = (name: string): unknown =>
+    values[name.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase())];
+  return {
+    text(name) {
+      const value = given(name);
+      return typeof value === "string" ? value : undefined;
+    },
+    list(name) {
+      const value = given(name);
+      return Array.isArray(value) ? value : [];
+    },
+    flag: (name) => given(name) === true,
+  };
+};
+
+const reportParserError = (error: CommanderError, parts: ProgramParts, spec: CommandSpec | undefined): number => {
+  if (error.exitCode === 0) return EXIT_OK;
+  // Help asked for by giving no command at all: it has been printed to standard error.
+  if (error.code === "commander.help") return EXIT_USAGE;
+  const words = error.message.replace(/^error: /, "").replace(/\s+/g, " ");
+  const detail = `${words.charAt(0).toUpperCase()}${words.slice(1)}`;
+  const hint = spec === undefined ? "Run: sidekey --help" : `Run: sidekey ${spec.name} --help`;
+  parts.terminal.fail(
+    new SidekeyError("CONFIG_USAGE", { detail: /[.?)]$/.test(detail) ? detail : `${detail}.`, hint }),
+  );
+  return spec?.failure ?? EXIT_USAGE;
+};
+
+const internal = (error: SidekeyError): SidekeyError =>
+  new SidekeyError("INTERNAL", {
+    hint: "This is a fault of sidekey. To see where: SIDEKEY_LOG_LEVEL=debug, and the same command again.",
+    cause: error.cause,
+  });
+
+const readVersion = (): string => {
+  const text = readFileSync(new URL("../../package.json", import.meta.url), "utf8");
+  const parsed: unknown = JSON.parse(text);
+  const known = typeof parsed === "object" && parsed !== null && "version" in parsed ? parsed.version : undefined;
+  return typeof known === "string" ? known : "unknown";
+};

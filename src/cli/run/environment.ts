@@ -1,0 +1,129 @@
+/**
+ * The environment of `run`'s child, by the table of interface.md section 6. A pure function: it reads nothing but what
+ * it is given, and never lets a variable through that holds a resolved secret.
+ */
+import type { Environment } from "../terminal.ts";
+
+export interface RouteEnvironment {
+  /** Variable that the route sets for the agent; absent = none. */
+  readonly variable: string | undefined;
+  /** What the agent finds in it: never the secret. */
+  readonly placeholder: string;
+  /** Host names the route's patterns name, canonical. */
+  readonly hosts: readonly string[];
+}
+
+export interface ChildEnvironmentInput {
+  readonly caller: Environment;
+  /** `http://127.0.0.1:PORT` */
+  readonly proxyUrl: string;
+  /** The CA certificate alone, for variables that add. */
+  readonly ca: string;
+  /** Our CA, the system's and the caller's, for variables that replace. */
+  readonly bundle: string;
+  /** The Node preload, absolute. */
+  readonly preload: string;
+  readonly runId: string;
+  readonly routes: readonly RouteEnvironment[];
+  /** Every variable that the file reads a credential from. */
+  readonly removedNames: readonly string[];
+  /** Whether a text holds a resolved secret. */
+  containsSecret(text: string): Promise<boolean>;
+}
+
+export interface ChildEnvironment {
+  readonly variables: Readonly<Record<string, string>>;
+  /** Names of the caller's variables that the child does not get, sorted. */
+  readonly removed: readonly string[];
+}
+
+/** Compared in any case: Python and npm read these so. */
+const PROXY_NAMES: ReadonlySet<string> = new Set([
+  "http_proxy",
+  "https_proxy",
+  "all_proxy",
+  "no_proxy",
+  "ftp_proxy",
+  "npm_config_proxy",
+  "npm_config_https_proxy",
+  "npm_config_noproxy",
+]);
+
+/** Keys and tokens of vaults, and the switch that turns certificate checks off. */
+const CREDENTIAL_NAMES: ReadonlySet<string> = new Set([
+  "NODE_TLS_REJECT_UNAUTHORIZED",
+  "FERNET_SECRET_KEY",
+  "SECRET_BACKEND",
+  "ASS_AGENT_KEY",
+  "ASS_API_KEY",
+  "VAULT_TOKEN",
+  "BAO_TOKEN",
+]);
+
+const OWN_PREFIX = "SIDEKEY_";
+
+/** Variables that name the whole list of trusted CAs. */
+export const BUNDLE_VARIABLES = [
+  "SSL_CERT_FILE",
+  "REQUESTS_CA_BUNDLE",
+  "CURL_CA_BUNDLE",
+  "GIT_SSL_CAINFO",
+  "PIP_CERT",
+  "CARGO_HTTP_CAINFO",
+  "AWS_CA_BUNDLE",
+] as const;
+
+/** Variables that add a CA to what the client trusts already. */
+const ADDED_CA_VARIABLES = ["NODE_EXTRA_CA_CERTS", "DENO_CERT"] as const;
+const PROXY_VARIABLES = ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"] as const;
+const DIRECT_HOSTS = ["localhost", "127.0.0.1", "::1"] as const;
+
+export const childEnvironment = async (input: ChildEnvironmentInput): Promise<ChildEnvironment> => {
+  const named = new Set(input.removedNames);
+  const variables: Record<string, string> = {};
+  const removed: string[] = [];
+  for (const [name, value] of Object.entries(input.caller)) {
+    if (value === undefined) continue;
+    if (isRemoved(name, named) || (await input.containsSecret(value))) removed.push(name);
+    else variables[name] = value;
+  }
+  // Routes first: what the proxy needs must win over a route that names one of these variables.
+  for (const { variable, placeholder } of input.routes) if (variable !== undefined) variables[variable] = placeholder;
+  for (const name of PROXY_VARIABLES) variables[name] = input.proxyUrl;
+  const direct = directHosts(input.routes);
+  variables["NO_PROXY"] = direct;
+  variables["no_proxy"] = direct;
+  for (const name of ADDED_CA_VARIABLES) variables[name] = input.ca;
+  for (const name of BUNDLE_VARIABLES) variables[name] = input.bundle;
+  variables["NODE_USE_ENV_PROXY"] = "1";
+  variables["NODE_OPTIONS"] = withPreload(variables["NODE_OPTIONS"], input.preload);
+  variables["SIDEKEY_RUN"] = input.runId;
+  return { variables, removed: removed.sort() };
+};
+
+const isRemoved = (name: string, named: ReadonlySet<string>): boolean =>
+  name.startsWith(OWN_PREFIX) ||
+  CREDENTIAL_NAMES.has(name) ||
+  named.has(name) ||
+  PROXY_NAMES.has(name.toLowerCase().replaceAll("-", "_"));
+
+const directHosts = (routes: readonly RouteEnvironment[]): string => {
+  const routed = new Set(routes.flatMap(({ hosts }) => hosts));
+  return DIRECT_HOSTS.filter((host) => !routed.has(host)).join(",");
+};
+
+/** Node splits NODE_OPTIONS at spaces; inside double quotes a backslash escapes. */
+const withPreload = (own: string | undefined, preload: string): string => {
+  const option = `--require "${preload.replace(/[\\"]/g, "\\$&")}"`;
+  return own === undefined || own.trim() === "" ? option : `${own} ${option}`;
+};
+
+/** CA files that the caller's own variables named, each once: they go into the bundle as well. */
+export const callerBundles = (caller: Environment): readonly string[] => {
+  const files = new Set<string>();
+  for (const name of BUNDLE_VARIABLES) {
+    const file = caller[name];
+    if (file !== undefined && file !== "") files.add(file);
+  }
+  return [...files];
+};

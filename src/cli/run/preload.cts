@@ -1,0 +1,62 @@
+/**
+ * Loaded with --require into every Node process of an agent: makes the built-in fetch use the proxy of the environment,
+ * where Node does not do that itself. It costs nothing until the first fetch. It must never throw into the agent, and
+ * holds no secrets: the agent can read all of it.
+ */
+type Fetch = typeof globalThis.fetch;
+type Undici = typeof import("undici");
+
+/** Where every undici, the one inside Node too, keeps the dispatcher that fetch uses. */
+const GLOBAL_DISPATCHER = Symbol.for("undici.globalDispatcher.1");
+
+/** Node 24, and 22 from 22.21, read the proxy variables for fetch when NODE_USE_ENV_PROXY is 1. */
+const nodeDoesIt = (): boolean => {
+  const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
+  return process.env["NODE_USE_ENV_PROXY"] === "1" && (major >= 24 || (major === 22 && minor >= 21));
+};
+
+const isProxied = (): boolean => (process.env["HTTPS_PROXY"] ?? process.env["HTTP_PROXY"] ?? "") !== "";
+
+/** An agent that has chosen a dispatcher of its own keeps it; undici's plain default is nobody's choice. */
+const isChosen = (): boolean => {
+  const present: unknown = Reflect.get(globalThis, GLOBAL_DISPATCHER);
+  return typeof present === "object" && present !== null && present.constructor.name !== "Agent";
+};
+
+const attempt = (work: () => void): boolean => {
+  try {
+    work();
+    return true;
+  } catch {
+    // Without us the agent's fetch goes out as it always did, and carries no key.
+    return false;
+  }
+};
+
+const useProxy = (): void => {
+  if (isChosen()) return;
+  const { EnvHttpProxyAgent, setGlobalDispatcher }: Undici = require("undici");
+  // Without a tunnel for http: a request in clear goes in absolute form, as proxies have always had it.
+  setGlobalDispatcher(new EnvHttpProxyAgent({ proxyTunnel: false }));
+};
+
+const wrapFetch = (): void => {
+  const own = Object.getOwnPropertyDescriptor(globalThis, "fetch");
+  const original: Fetch | undefined = globalThis.fetch;
+  if (own?.configurable !== true || typeof original !== "function") return;
+  let first = true;
+  const wrapper = function fetch(...call: Parameters<Fetch>): ReturnType<Fetch> {
+    if (first) {
+      first = false;
+      attempt(useProxy);
+      attempt(() => {
+        if (globalThis.fetch === wrapper) Object.defineProperty(globalThis, "fetch", own);
+      });
+    }
+    return original(...call);
+  };
+  const { enumerable = true } = own;
+  Object.defineProperty(globalThis, "fetch", { value: wrapper, writable: true, configurable: true, enumerable });
+};
+
+if (isProxied() && !nodeDoesIt()) attempt(wrapFetch);

@@ -1,0 +1,126 @@
+/**
+ * Everything the command line says and hears: data on standard output, everything else on standard error, colour only
+ * on terminals. It never prints a secret that its caller did not ask it to, and never takes one from an argument.
+ */
+import type { Readable, Writable } from "node:stream";
+import { SidekeyError } from "../core/errors.ts";
+import { cutTrailingNewline } from "../core/secret-bytes.ts";
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+export interface Terminal {
+  /** One line (or a text of lines) of data, to standard output. */
+  print(text: string): void;
+  /** Bytes as they are, to standard output. */
+  printBytes(bytes: Buffer): void;
+  /** One JSON document on one line, to standard output. */
+  printJson(value: unknown): void;
+  /** One line for the person, to standard error. */
+  note(text: string): void;
+  /** `sidekey: CODE: sentence detail` and its hint, to standard error. */
+  fail(error: SidekeyError): void;
+  /** Standard input to its end, or one hidden line when a person sits there; without its last newline. */
+  readSecret(prompt: string): Promise<Buffer>;
+}
+
+/** What a terminal is made of; `isTTY` and `setRawMode` are there when a stream is one. */
+export interface TerminalStreams {
+  readonly input: Readable & { readonly isTTY?: boolean; setRawMode?(raw: boolean): unknown };
+  readonly output: Writable & { readonly isTTY?: boolean };
+  readonly errors: Writable & { readonly isTTY?: boolean };
+}
+
+/** In bytes; more than any secret may have, so that a wrong file on standard input does not fill the memory. */
+const INPUT_LIMIT = 1024 * 1024;
+
+export const createTerminal = (streams: TerminalStreams, environment: Environment): Terminal => {
+  const { input, output, errors } = streams;
+  const paint = createPaint(errors.isTTY === true, environment);
+  const debug = environment["SIDEKEY_LOG_LEVEL"] === "debug";
+  return {
+    print: (text) => void output.write(`${text}\n`),
+    printBytes: (bytes) => void output.write(bytes),
+    printJson: (value) => void output.write(`${JSON.stringify(value)}\n`),
+    note: (text) => void errors.write(`sidekey: ${text}\n`),
+    fail(error) {
+      errors.write(
+        `${paint.red("sidekey:")} ${visible(error.message)}\n${paint.bold("hint:")} ${visible(error.hint)}\n`,
+      );
+      if (debug) errors.write(`${stackOf(error)}\n`);
+    },
+    readSecret: (prompt) => (input.isTTY === true ? readHidden(streams, prompt) : readToEnd(input)),
+  };
+};
+
+export interface Paint {
+  bold(text: string): string;
+  red(text: string): string;
+}
+
+/** Colour on a terminal, unless NO_COLOR (https://no-color.org) or TERM=dumb says otherwise. */
+export const createPaint = (terminal: boolean, environment: Environment): Paint => {
+  const noColour = (environment["NO_COLOR"] ?? "") !== "" || environment["TERM"] === "dumb";
+  const wrap = (open: number, close: number) => (text: string) =>
+    terminal && !noColour ? `\u001b[${open}m${text}\u001b[${close}m` : text;
+  return { bold: wrap(1, 22), red: wrap(31, 39) };
+};
+
+/** Controls other than newline and tab can steer a terminal; file names and keys may hold them. */
+const visible = (text: string): string =>
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: controls are what is looked for.
+  text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, (found) => `\\x${found.charCodeAt(0).toString(16)}`);
+
+const stackOf = (error: unknown): string => {
+  if (!(error instanceof Error)) return String(error);
+  const own = error.stack ?? error.message;
+  return error.cause === undefined ? own : `${own}\ncaused by: ${stackOf(error.cause)}`;
+};
+
+const readToEnd = async (input: Readable): Promise<Buffer> => {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of input) {
+    const bytes = Buffer.isBuffer(chunk) ? chunk : Buffer.from(String(chunk));
+    size += bytes.length;
+    if (size > INPUT_LIMIT) throw new SidekeyError("VAULT_BAD_VALUE", { detail: "Standard input is over 1 MiB." });
+    chunks.push(bytes);
+  }
+  // `echo` and editors end what they write with a newline that is not part of a key.
+  return cutTrailingNewline(Buffer.concat(chunks));
+};
+
+const readHidden = ({ input, errors }: TerminalStreams, prompt: string): Promise<Buffer> =>
+  new Promise((resolve, reject) => {
+    let typed = "";
+    const finish = (settle: () => void): void => {
+      input.off("data", read);
+      input.off("end", end);
+      input.setRawMode?.(false);
+      input.pause();
+      errors.write("\n");
+      settle();
+    };
+    const end = (): void => finish(() => resolve(Buffer.from(typed)));
+    const read = (chunk: Buffer | string): void => {
+      // By code point: a paste arrives as one chunk, and backspace takes back a whole character.
+      for (const key of String(chunk)) {
+        if (key === "\r" || key === "\n" || key === "\u0004") {
+          end();
+          return;
+        }
+        if (key === "\u0003") {
+          const cancelled = new SidekeyError("CONFIG_USAGE", { detail: "Cancelled; nothing was stored." });
+          finish(() => reject(cancelled));
+          return;
+        }
+        if (key === "\u007f" || key === "\b") typed = [...typed].slice(0, -1).join("");
+        else if (key === "\u0015") typed = "";
+        else typed += key;
+      }
+    };
+    errors.write(`${prompt}: `);
+    input.setRawMode?.(true);
+    input.on("data", read);
+    input.once("end", end);
+    input.resume();
+  });

@@ -1,0 +1,36 @@
+/** Vitest globalSetup of the e2e project: the tests run `dist/`, so it must not be older than `src/`. */
+import { execFile } from "node:child_process";
+import { chmodSync, existsSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { promisify } from "node:util";
+
+const ROOT = new URL("../..", import.meta.url).pathname;
+const DIST = join(ROOT, "dist");
+const MAIN = join(DIST, "main.js");
+
+const newest = (directory: string): number =>
+  Math.max(
+    0,
+    ...readdirSync(directory, { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map((entry) => statSync(join(entry.parentPath, entry.name)).mtimeMs),
+  );
+
+export const setup = async (): Promise<void> => {
+  if (existsSync(MAIN) && newest(join(ROOT, "src")) < statSync(MAIN).mtimeMs) return;
+  // Built beside and moved into place, so that a program that runs from dist never sees half of it.
+  const fresh = join(ROOT, "dist", `.fresh-${process.pid}`);
+  const old = `${fresh}.old`;
+  const tsc = join(ROOT, "node_modules/.bin/tsc");
+  try {
+    await promisify(execFile)(tsc, ["-p", join(ROOT, "src"), "--outDir", fresh], { cwd: ROOT });
+    chmodSync(join(fresh, "main.js"), 0o755);
+    if (existsSync(DIST)) renameSync(DIST, old);
+    renameSync(fresh, DIST);
+  } catch (error) {
+    const output = error instanceof Error && "stdout" in error ? String(error.stdout) : "";
+    throw new Error(`The build failed:\n${output}`, { cause: error });
+  } finally {
+    for (const left of [fresh, old]) rmSync(left, { recursive: true, force: true });
+  }
+};

@@ -1,0 +1,121 @@
+import { PassThrough, Readable } from "node:stream";
+import { describe, expect, it } from "vitest";
+import { createPaint, createTerminal, type Environment } from "../../../src/cli/terminal.ts";
+import { SidekeyError } from "../../../src/core/errors.ts";
+
+const setUp = (input: Readable, environment: Environment = {}, isTTY = false) => {
+  const output = Object.assign(new PassThrough(), { isTTY });
+  const errors = Object.assign(new PassThrough(), { isTTY });
+  const read = (stream: PassThrough) => String(stream.read() ?? "");
+  const terminal = createTerminal({ input, output, errors }, environment);
+  return { terminal, output: () => read(output), errors: () => read(errors) };
+};
+const none = () => Readable.from([]);
+
+describe("a failure", () => {
+  const failure = new SidekeyError("CONFIG_USAGE", { detail: "It was x.", hint: "Do y.", cause: new Error("inner") });
+
+  it("is one line with code, sentence and detail, and one with the hint, on standard error", () => {
+    const { terminal, output, errors } = setUp(none());
+    terminal.fail(failure);
+    expect(errors()).toBe("sidekey: CONFIG_USAGE: The command is not used as it should be. It was x.\nhint: Do y.\n");
+    expect(output()).toBe("");
+  });
+
+  it("shows stacks and causes only at SIDEKEY_LOG_LEVEL=debug", () => {
+    const { terminal, errors } = setUp(none(), { SIDEKEY_LOG_LEVEL: "debug" });
+    terminal.fail(failure);
+    expect(errors()).toMatch(/terminal\.test\.ts[\s\S]*caused by: Error: inner/);
+  });
+
+  it("cannot steer the terminal", () => {
+    const { terminal, errors } = setUp(none());
+    terminal.fail(new SidekeyError("CONFIG_USAGE", { detail: "\u001b[2Jgone\u009b1A\r" }));
+    expect(errors()).toContain("\\x1b[2Jgone\\x9b1A\\xd");
+  });
+
+  it("is coloured on a terminal, and not with NO_COLOR", () => {
+    const coloured = setUp(none(), {}, true);
+    coloured.terminal.fail(failure);
+    expect(coloured.errors()).toContain("\u001b[31msidekey:\u001b[39m");
+    const plain = setUp(none(), { NO_COLOR: "1" }, true);
+    plain.terminal.fail(failure);
+    expect(plain.errors()).not.toContain("\u001b");
+  });
+});
+
+describe("createPaint", () => {
+  it.each([
+    [true, {}, true],
+    [false, {}, false],
+    [true, { NO_COLOR: "1" }, false],
+    [true, { NO_COLOR: "" }, true],
+    [true, { TERM: "dumb" }, false],
+  ])("terminal %s with %j: colour %s", (terminal, environment, coloured) => {
+    expect(createPaint(terminal, environment).bold("x") !== "x").toBe(coloured);
+  });
+});
+
+describe("a secret on standard input", () => {
+  it.each([
+    ["value\n", "value"],
+    ["value\r\n", "value"],
+    ["value", "value"],
+    ["value\n\n", "value\n"],
+    ["value\r", "value\r"],
+    ["\n", ""],
+    ["", ""],
+  ])("%j is %j", async (given, expected) => {
+    const { terminal } = setUp(Readable.from([Buffer.from(given)]));
+    expect((await terminal.readSecret("Value")).toString()).toBe(expected);
+  });
+
+  it("may come in pieces, and keeps every byte", async () => {
+    const bytes = Buffer.from([0xff, 0x00, 0xc3, 0xa9]);
+    const { terminal } = setUp(Readable.from([bytes.subarray(0, 3), bytes.subarray(3)]));
+    expect(await terminal.readSecret("Value")).toEqual(bytes);
+  });
+
+  it("over 1 MiB is refused without reading on", async () => {
+    const endless = Readable.from(
+      (function* () {
+        for (;;) yield Buffer.alloc(64 * 1024, "x");
+      })(),
+    );
+    await expect(setUp(endless).terminal.readSecret("Value")).rejects.toMatchObject({ code: "VAULT_BAD_VALUE" });
+  });
+});
+
+describe("a secret typed at a terminal", () => {
+  const typing = () => {
+    const modes: boolean[] = [];
+    const input = Object.assign(new PassThrough(), { isTTY: true, setRawMode: (raw: boolean) => modes.push(raw) });
+    return { ...setUp(input), input, modes };
+  };
+
+  it("is not shown, and the terminal is put back", async () => {
+    const { terminal, input, modes, output, errors } = typing();
+    const value = terminal.readSecret("Value of production/x/key");
+    input.write("sk-");
+    input.write("canary\r");
+    expect((await value).toString()).toBe("sk-canary");
+    expect(modes).toEqual([true, false]);
+    expect(output()).toBe("");
+    expect(errors()).toBe("Value of production/x/key: \n");
+  });
+
+  it("can be corrected with backspace and Ctrl-U", async () => {
+    const { terminal, input } = typing();
+    const value = terminal.readSecret("Value");
+    input.write("wrong\u0015kéx\u007f\u007fey\n");
+    expect((await value).toString()).toBe("key");
+  });
+
+  it("is refused after Ctrl-C, with the terminal put back", async () => {
+    const { terminal, input, modes } = typing();
+    const value = terminal.readSecret("Value");
+    input.write("half\u0003");
+    await expect(value).rejects.toMatchObject({ code: "CONFIG_USAGE" });
+    expect(modes).toEqual([true, false]);
+  });
+});
