@@ -1,0 +1,73 @@
+/** The audit's one way in for the rest of Sidekey: opening a log for writing, and reading logs back. */
+import { randomBytes } from "node:crypto";
+import type { Clock } from "../core/clock.ts";
+import type { Log } from "../core/log.ts";
+import { type AuditBroker, createAuditBroker } from "./broker.ts";
+import { type AuditFs, nodeAuditFs, statIfThere } from "./file-access.ts";
+import { headPathOf } from "./head.ts";
+import { openAuditKey, readAuditKey } from "./key.ts";
+import { AUDIT_SINKS } from "./kinds/index.ts";
+import { type AuditLock, isLockable, lockAudit } from "./lock.ts";
+import { type Schedule, systemSchedule } from "./schedule.ts";
+
+export type { AuditBroker, AuditReceipt } from "./broker.ts";
+export { type AuditLog, filesOfLog, findAuditLogs } from "./log-files.ts";
+export type { AuditDurations, AuditEvent, AuditType } from "./record.ts";
+
+export interface OpenAuditOptions {
+  /** The log; a device or FIFO is allowed. */
+  readonly path: string;
+  /** Made on first use, but never for a log that has records already. */
+  readonly keyPath: string;
+  /** Default: `audit.head` beside `audit.jsonl`. */
+  readonly headPath?: string;
+  /** When records are synced to the disk: after each batch, every so many `ms`, or never. */
+  readonly sync: "always" | "never" | number;
+  /** Size in `bytes` at which the file is rotated. */
+  readonly maxSize: number;
+  /** Rotated files kept. */
+  readonly keep: number;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Named by the start and stop records. */
+  readonly agent: string;
+  /** False only where the caller already made sure that no other process writes the file. */
+  readonly lock: boolean;
+  readonly schedule?: Schedule;
+  readonly fs?: AuditFs;
+}
+
+/**
+ * Locks the log, continues its chain and writes a `start` record. A log that is open but can't be written (a full
+ * disk, /dev/full) is no error here: each `record` is refused until it can.
+ *
+ * Errors: AUDIT_LOCKED; AUDIT_KEY_UNREADABLE, also when the log's last record is not of this key; AUDIT_UNAVAILABLE
+ * when the log can't be opened or is damaged.
+ */
+export const openAudit = async (options: OpenAuditOptions): Promise<AuditBroker> => {
+  const { path, keyPath, headPath = headPathOf(path), sync, maxSize, keep, clock, log, agent } = options;
+  const { schedule = systemSchedule, fs = nodeAuditFs } = options;
+  const lock = options.lock && isLockable(path) ? lockAudit(path, randomBytes, fs) : undefined;
+  try {
+    const hasRecords = (statIfThere(fs, path)?.size ?? 0) > 0 || statIfThere(fs, headPath) !== undefined;
+    const key = hasRecords ? readAuditKey(fs, keyPath) : openAuditKey(fs, keyPath, randomBytes);
+    const [fileSink] = AUDIT_SINKS;
+    const sink = fileSink.create(
+      { kind: "file", path, headPath, sync, maxSize, keep },
+      { key, clock, log, schedule, fs },
+    );
+    const broker = createAuditBroker({ sinks: [sink], clock, log, agent, schedule });
+    return lock === undefined ? broker : releasing(broker, lock);
+  } catch (error) {
+    lock?.release();
+    throw error;
+  }
+};
+
+const releasing = (broker: AuditBroker, lock: AuditLock): AuditBroker => ({
+  ...broker,
+  async close() {
+    await broker.close();
+    lock.release();
+  },
+});

@@ -1,0 +1,259 @@
+/**
+ * The audit file as a sink (rulings 7 and 8): one write for all that came in a turn of the event loop. A short write is
+ * a failure; after one the file is opened anew, every 500 ms, until a write succeeds. Must never use libuv's pool, and
+ * never go on with a chain that does not verify.
+ */
+import { z } from "zod";
+import type { Clock } from "../../core/clock.ts";
+import { SidekeyError, toSidekeyError } from "../../core/errors.ts";
+import type { Kind } from "../../core/kind.ts";
+import type { Log } from "../../core/log.ts";
+import { type ChainHead, closeLine, createLineHash, GENESIS, openLine } from "../chain.ts";
+import { type AuditFs, errnoOf } from "../file-access.ts";
+import { readHead, writeHead } from "../head.ts";
+import { createLogFile, ShortWrite } from "../log-file.ts";
+import { resumedNote } from "../notes.ts";
+import { createTimestamp, encodeEvent } from "../record.ts";
+import type { Schedule } from "../schedule.ts";
+import type { AuditSink } from "../sink.ts";
+
+/** From a failure to the next attempt, in `ms`. */
+export const RETRY_MS = 500;
+
+/** How often the file is looked at where `sync` names no time, and between attempts to rotate, in `ms`. */
+const CHECK_MS = 1000;
+
+/** What stands around an event's text in a line, at most, in `bytes`. */
+const LINE_EXTRA = 140;
+
+const fields = z.strictObject({
+  kind: z.literal("file"),
+  path: z.string(),
+  headPath: z.string(),
+  /** Milliseconds between syncs to the disk, or one of the words. */
+  sync: z.union([z.literal(["always", "never"]), z.int().min(1)]),
+  /** In `bytes`: a file that would pass it is rotated. */
+  maxSize: z.int().min(1),
+  /** Rotated files kept. */
+  keep: z.int().min(1),
+});
+
+export interface FileSinkDeps {
+  /** The audit key. */
+  readonly key: Buffer;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly schedule: Schedule;
+  readonly fs: AuditFs;
+}
+
+interface Failure {
+  /** Monotonic. */
+  readonly at: number;
+  /** Errno, or a word for it. */
+  readonly cause: string;
+  /** Records turned away since. */
+  refused: number;
+}
+
+const createFileSink = (
+  { path, headPath, sync, maxSize, keep }: z.output<typeof fields>,
+  { key, clock, log, schedule, fs }: FileSinkDeps,
+): AuditSink => {
+  const lineHash = createLineHash(key);
+  const timestamp = createTimestamp(clock.now);
+  const file = createLogFile(fs, path, lineHash);
+
+  let head: ChainHead = GENESIS;
+  /** What `audit.head` says. */
+  let anchored: ChainHead | undefined;
+  let lead = "";
+  /** Records that must come first in the file as it stands, then those that wait for the next write. */
+  let opening: readonly string[] = [];
+  let owed: string[] = [];
+  let failure: Failure | undefined;
+  let rotateFrom = Number.NEGATIVE_INFINITY;
+  let closed = false;
+  let stopRetrying: (() => void) | undefined;
+
+  const note = (reason: string): string => encodeEvent({ type: "admin", reason }, timestamp());
+
+  const unavailable = (cause: unknown): SidekeyError =>
+    new SidekeyError("AUDIT_UNAVAILABLE", {
+      detail: cause instanceof SidekeyError ? (cause.detail ?? cause.message) : `${path}: ${errnoOf(cause)}`,
+      cause,
+    });
+
+  const open = (known: ChainHead): void => {
+    const next = file.open(known);
+    if (next.cutAt !== undefined)
+      log.error("the audit file ends before its last known record", { path, ended: next.cutAt, known: known.seq });
+    head = next.head;
+    if (!file.isRegular()) return;
+    lead = next.lead;
+    opening = next.notes.map(note);
+  };
+
+  const fail = (cause: unknown, refused: number): SidekeyError => {
+    const error = unavailable(cause);
+    if (failure === undefined) log.error("the audit file cannot be written", { path, error: error.message });
+    failure = { at: clock.monotonic(), cause: errnoOf(cause), refused: (failure?.refused ?? 0) + refused };
+    stopRetrying ??= schedule.every(RETRY_MS, retry);
+    if (cause instanceof ShortWrite && cause.left !== undefined) {
+      if (cause.left.head.seq > 0) head = cause.left.head;
+      lead = cause.left.lead;
+      opening = cause.left.notes.map(note);
+    }
+    try {
+      file.close();
+    } catch (closing) {
+      log.warn("the audit file did not close", { path, cause: errnoOf(closing) });
+    }
+    return error;
+  };
+
+  const recovered = (): void => {
+    failure = undefined;
+    stopRetrying?.();
+    stopRetrying = undefined;
+    log.info("the audit file can be written again", { path });
+  };
+
+  const anchor = (): void => {
+    if (!file.isRegular() || head === anchored) return;
+    try {
+      writeHead(fs, headPath, head);
+      anchored = head;
+    } catch (error) {
+      log.warn("the audit head cannot be written", { path: headPath, cause: errnoOf(error) });
+    }
+  };
+
+  const rotate = (): void => {
+    try {
+      if (sync !== "never") file.sync();
+      file.rotate(keep);
+    } catch (error) {
+      // Going on in the long file keeps every record; refusing would not.
+      rotateFrom = clock.monotonic() + CHECK_MS;
+      log.warn("the audit file cannot be rotated", { path, cause: errnoOf(error) });
+      return;
+    }
+    file.close();
+    open(head);
+    anchor();
+  };
+
+  const isFull = (bodies: readonly string[]): boolean => {
+    if (!file.isRegular() || file.size() === 0) return false;
+    let after = file.size();
+    for (const body of bodies) after += body.length + LINE_EXTRA;
+    return after > maxSize && clock.monotonic() >= rotateFrom;
+  };
+
+  const store = (bodies: readonly string[]): number => {
+    if (!file.isOpen()) open(head);
+    else if (isFull(bodies)) rotate();
+    let text = lead;
+    let { seq, hash } = head;
+    const seal = (body: string): void => {
+      const line = openLine(++seq, body, hash);
+      hash = lineHash(line);
+      text += closeLine(line, hash);
+    };
+    for (const body of opening) seal(body);
+    if (failure !== undefined) seal(note(resumedNote(failure.refused, failure.cause)));
+    for (const body of owed) seal(body);
+    const first = seq + 1;
+    for (const body of bodies) seal(body);
+    if (seq === head.seq) return first;
+    file.write(text, sync === "always");
+    head = { seq, hash };
+    lead = "";
+    if (opening.length > 0) opening = [];
+    if (owed.length > 0) owed = [];
+    if (failure !== undefined) recovered();
+    if (sync === "always") anchor();
+    return first;
+  };
+
+  const append = (bodies: readonly string[]): number => {
+    if (closed) throw new SidekeyError("AUDIT_UNAVAILABLE", { detail: `${path} is closed.` });
+    if (failure !== undefined && clock.monotonic() - failure.at < RETRY_MS) {
+      failure.refused += bodies.length;
+      throw new SidekeyError("AUDIT_UNAVAILABLE", { detail: `${path}: ${failure.cause}` });
+    }
+    try {
+      return store(bodies);
+    } catch (error) {
+      throw fail(error, bodies.length);
+    }
+  };
+
+  function retry(): void {
+    try {
+      store([]);
+    } catch (error) {
+      log.debug("the audit file still cannot be written", { path, error: fail(error, 0).message });
+    }
+  }
+
+  /** Off the hot path: sees whether the file was taken away, syncs what is new, writes the head. */
+  const tick = (): void => {
+    if (!file.isOpen() || !file.isRegular()) return;
+    try {
+      if (!file.isIntact()) {
+        log.error("the audit file was moved, removed or changed by someone else", { path });
+        file.close();
+        store([]);
+      }
+      if (sync === "never" || head === anchored) return;
+      file.sync();
+      anchor();
+    } catch (error) {
+      log.debug("the audit file failed outside a request", { path, error: fail(error, 0).message });
+    }
+  };
+
+  try {
+    const saved = readHead(fs, headPath);
+    if (saved === undefined) log.error("the audit head is not readable and is ignored", { path: headPath });
+    open(saved ?? GENESIS);
+    anchored = saved?.hash === head.hash ? head : undefined;
+  } catch (error) {
+    file.close();
+    throw error instanceof SidekeyError ? error : unavailable(error);
+  }
+  const stopTicking = schedule.every(typeof sync === "number" ? sync : CHECK_MS, tick);
+
+  return {
+    kind: "file",
+    head: () => head,
+    owe(event) {
+      owed.push(encodeEvent(event, timestamp()));
+    },
+    append,
+    healthy: () => !closed && failure === undefined,
+    close() {
+      if (closed) return;
+      closed = true;
+      stopTicking();
+      stopRetrying?.();
+      if (!file.isOpen()) return;
+      try {
+        if (sync !== "never") file.sync();
+        anchor();
+        file.close();
+      } catch (error) {
+        log.error("the audit file did not close in order", { path, error: toSidekeyError(error).message });
+      }
+    },
+  };
+};
+
+export const fileSink = {
+  kind: "file",
+  fields,
+  summary: "Appends each record to a file, with the chain's head in a file beside it.",
+  create: createFileSink,
+} as const satisfies Kind<"file", typeof fields, FileSinkDeps, AuditSink>;

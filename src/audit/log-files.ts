@@ -1,0 +1,62 @@
+/**
+ * Which files make up a log: `audit.jsonl` and, older and older, `audit.jsonl.1`, `.2`, …; and which logs lie in a
+ * state directory: the main one and `audit-<id>.jsonl` of each `run`, each a chain with a head of its own.
+ */
+import { existsSync, readdirSync } from "node:fs";
+import { basename, dirname, join, resolve } from "node:path";
+import { type AuditFs, isAbsent, statIfThere } from "./file-access.ts";
+import { headPathOf } from "./head.ts";
+
+export const rotatedPath = (path: string, age: number): string => `${path}.${age}`;
+
+/** Makes `path` free: `path` becomes `.1`, `.1` becomes `.2`, …, and what was `.keep` is gone. */
+export const shiftFiles = (fs: AuditFs, path: string, keep: number): void => {
+  let oldest = 1;
+  while (oldest < keep && statIfThere(fs, rotatedPath(path, oldest)) !== undefined) oldest += 1;
+  // A rename replaces its target, so a full row loses its last file here.
+  for (let age = oldest; age > 1; age--) fs.renameSync(rotatedPath(path, age - 1), rotatedPath(path, age));
+  fs.renameSync(path, rotatedPath(path, 1));
+};
+
+/** The files of one log that are there, oldest first. */
+export const filesOfLog = (path: string): string[] => {
+  const directory = dirname(path);
+  const prefix = `${basename(path)}.`;
+  const ages: number[] = [];
+  for (const name of namesIn(directory)) {
+    const age = name.startsWith(prefix) ? name.slice(prefix.length) : "";
+    if (/^[1-9][0-9]{0,5}$/.test(age)) ages.push(Number(age));
+  }
+  const files = ages.sort((a, b) => b - a).map((age) => rotatedPath(path, age));
+  if (existsSync(path)) files.push(path);
+  return files;
+};
+
+export interface AuditLog {
+  /** The file being written. */
+  readonly path: string;
+  readonly headPath: string;
+  /** The id of the `run` it belongs to; undefined for the main log. */
+  readonly run: string | undefined;
+}
+
+/** The main log first (also when it has no file yet), then the logs of `run`, by name. */
+export const findAuditLogs = (stateDir: string, mainPath: string): AuditLog[] => {
+  const main = resolve(mainPath);
+  const logs: AuditLog[] = [{ path: main, headPath: headPathOf(main), run: undefined }];
+  for (const name of namesIn(stateDir).sort()) {
+    const [, run] = /^audit-([A-Za-z0-9._-]+)\.jsonl$/.exec(name) ?? [];
+    const path = resolve(join(stateDir, name));
+    if (run !== undefined && path !== main) logs.push({ path, headPath: headPathOf(path), run });
+  }
+  return logs;
+};
+
+const namesIn = (directory: string): string[] => {
+  try {
+    return readdirSync(directory);
+  } catch (error) {
+    if (isAbsent(error)) return [];
+    throw error;
+  }
+};
