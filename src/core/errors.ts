@@ -147,6 +147,11 @@ export const ERROR_TABLE = {
     "The value cannot be a secret.",
     "Give 1 byte to 64 KiB on standard input, without control characters.",
   ),
+  VAULT_BAD_METADATA: entry(
+    500,
+    "This cannot be said about a secret.",
+    "A host is a name or an address without a port; a type or tier is a short word.",
+  ),
   IDENTITY_TOKEN_INVALID: entry(
     500,
     "The token is not one of this vault's.",

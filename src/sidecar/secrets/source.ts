@@ -1,5 +1,6 @@
 /** What every secret source is to the rest of the sidecar. */
-import type { EpochMs } from "../../core/clock.ts";
+import type { Clock, EpochMs } from "../../core/clock.ts";
+import type { Log } from "../../core/log.ts";
 import type { SecretValue } from "../../core/secret-value.ts";
 
 /** `[SOURCE:]PATH[#FIELD][@VERSION]`, its source resolved to a declared one. */
@@ -54,3 +55,20 @@ export interface Versioned {
 }
 
 export const isVersioned = (source: SecretSource): source is SecretSource & Versioned => "generation" in source;
+
+/** What a kind of source is built with. */
+export interface SourceDeps {
+  /** Declared name of the source. */
+  readonly name: string;
+  /** Name of the agent that this sidecar serves. */
+  readonly agent: string;
+  /** Absolute directory that the file's relative paths start from. */
+  readonly baseDir: string;
+  /** Absolute state directory. */
+  readonly stateDir: string;
+  readonly clock: Clock;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  readonly log: Log;
+  /** The secret paths that routes name in this source; what its token is asked for. */
+  readonly paths: readonly string[];
+}

@@ -1,0 +1,6 @@
+/** The kinds of secret sources. One more is one file and one line here. */
+import { env } from "./env.ts";
+import { file } from "./file.ts";
+import { local } from "./local.ts";
+
+export const sourceKinds = [local, file, env] as const;

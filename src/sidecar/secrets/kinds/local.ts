@@ -1,0 +1,117 @@
+/**
+ * Secrets of the embedded vault, reached through a scoped token like those of any other vault: one that the file names,
+ * or one that this source issues to itself for exactly the paths of the routes. Must never hand out a value because the
+ * process could read the store anyway.
+ */
+import { resolve } from "node:path";
+import { z } from "zod";
+import { credentialSchema, readCredential } from "../../../config/credential.ts";
+import type { Closable } from "../../../core/closer.ts";
+import { isSidekeyError, SidekeyError } from "../../../core/errors.ts";
+import type { Kind } from "../../../core/kind.ts";
+import { isSecretPath, openVault, type Vault, vaultKeySource } from "../../../vault/index.ts";
+import { createMintedPermit, createTokenPermit, type Permit, type TokenStore } from "../permit.ts";
+import type { Scoped, SecretMaterial, SecretRef, SecretSource, SourceDeps, Versioned } from "../source.ts";
+import { checkedSecret } from "../value-check.ts";
+
+const fields = z.strictObject({
+  kind: z.literal("local"),
+  /** Directory of the store; default `<state>/vault`. */
+  path: z.string().min(1).optional(),
+  /** Key of the store; default `FERNET_SECRET_KEY` when set, else `<state>/vault.key`. */
+  key: credentialSchema.optional(),
+  /** Scoped token; without one the source issues its own. */
+  token: credentialSchema.optional(),
+});
+
+export type LocalSource = SecretSource & Scoped & Versioned & Closable;
+
+/** Errors of `create`: CONFIG_INVALID (token absent), IDENTITY_TOKEN_INVALID, VAULT_*. */
+export const local: Kind<"local", typeof fields, SourceDeps, Promise<LocalSource>> = {
+  kind: "local",
+  fields,
+  summary: "The embedded vault of this machine, encrypted at rest.",
+  async create({ path, key, token }, deps) {
+    const { name, baseDir, stateDir, clock, environment } = deps;
+    const vault = await openVault({
+      directory: path === undefined ? resolve(stateDir, "vault") : resolve(baseDir, path),
+      keys: vaultKeySource({ credential: key, baseDir, stateDir, environment }),
+      clock,
+    });
+    try {
+      const text = token === undefined ? undefined : readCredential(token, { baseDir, environment });
+      return createLocalSource(name, vault, await createPermit(vault, text, deps));
+    } catch (error) {
+      await vault.close();
+      throw error;
+    }
+  },
+};
+
+const createPermit = async (vault: Vault, token: string | undefined, deps: SourceDeps): Promise<Permit> => {
+  const { name: source, agent, clock, log } = deps;
+  const store: TokenStore = { ...vault.tokens, generation: () => vault.generation() };
+  if (token !== undefined) return createTokenPermit(await vault.tokens.inspect(token), store, clock);
+  // What is no path is in no store: such a reference is refused when it is used.
+  const paths = deps.paths.filter(isSecretPath);
+  return createMintedPermit({ source, agent, paths, store, clock, log });
+};
+
+const createLocalSource = (name: string, vault: Vault, permit: Permit): LocalSource => ({
+  name,
+  authorize(ref) {
+    try {
+      permit.authorize(ref);
+    } catch (error) {
+      throw sourceError(error, ref);
+    }
+  },
+  generation() {
+    try {
+      return vault.generation();
+    } catch (error) {
+      throw sourceError(error);
+    }
+  },
+  async fetch(ref): Promise<SecretMaterial> {
+    try {
+      const { value, version, hosts } = await vault.secrets.get(ref.path, versionOf(ref));
+      return {
+        value: value.lend((bytes) => checkedSecret(bytes, ref)),
+        version: String(version),
+        ...(hosts.length > 0 && { hosts }),
+      };
+    } catch (error) {
+      throw sourceError(error, ref);
+    }
+  },
+  async close() {
+    try {
+      await permit.close();
+    } finally {
+      await vault.close();
+    }
+  },
+});
+
+/** Versions are counted from 1; any other word names none. */
+const versionOf = (ref: SecretRef): number | undefined => {
+  if (ref.version === undefined) return undefined;
+  if (!/^[1-9][0-9]{0,8}$/.test(ref.version)) throw missing(ref);
+  return Number(ref.version);
+};
+
+/** The vault's errors are for its operator; a route knows missing, and everything else is an outage. */
+const sourceError = (error: unknown, ref?: SecretRef): unknown => {
+  if (!isSidekeyError(error) || !error.code.startsWith("VAULT_")) return error;
+  if (ref !== undefined && (error.code === "VAULT_SECRET_MISSING" || error.code === "VAULT_BAD_PATH")) {
+    return missing(ref);
+  }
+  return new SidekeyError("SOURCE_UNAVAILABLE", { detail: `The vault failed (${error.code}).`, cause: error });
+};
+
+const missing = (ref: SecretRef): SidekeyError =>
+  new SidekeyError("SOURCE_SECRET_MISSING", {
+    detail: ref.text,
+    hint: `Store it: printf %s "$KEY" | sidekey secret set ${ref.path}`,
+  });
