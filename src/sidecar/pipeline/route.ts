@@ -1,6 +1,7 @@
 /** A route as requests use it: compiled once when the file is loaded, never changed. */
 import type { HeaderRules } from "../injection/apply.ts";
 import type { Injector } from "../injection/injector.ts";
+import type { RedactionCache } from "../scrub/redaction.ts";
 import type { SecretRef } from "../secrets/source.ts";
 
 export interface RouteTimeouts {
@@ -17,6 +18,8 @@ export interface Route {
   readonly ref: SecretRef;
   readonly injector: Injector;
   readonly rules: HeaderRules;
+  /** What to look for in responses, kept per version of the secret. */
+  readonly redactions: RedactionCache;
   readonly timeouts: RouteTimeouts;
   /** Lifetime of the cached secret, `ms`. */
   readonly maxAgeMs: number;

@@ -1,0 +1,87 @@
+import type { IncomingMessage } from "node:http";
+import { describe, expect, it } from "vitest";
+import { isSidekeyError } from "../../../../src/core/errors.ts";
+import { judgeFraming } from "../../../../src/sidecar/ingress/framing.ts";
+
+const request = (
+  headers: readonly (readonly [string, string])[],
+  options: { method?: string; minor?: number; major?: number; url?: string } = {},
+): IncomingMessage =>
+  ({
+    method: options.method ?? "GET",
+    url: options.url ?? "/",
+    httpVersionMajor: options.major ?? 1,
+    httpVersionMinor: options.minor ?? 1,
+    rawHeaders: headers.flat(),
+  }) as unknown as IncomingMessage;
+
+const codeOf = (message: IncomingMessage): string => {
+  try {
+    judgeFraming(message);
+  } catch (error) {
+    return isSidekeyError(error) ? error.code : String(error);
+  }
+  return "accepted";
+};
+
+const host = ["Host", "a.test"] as const;
+
+describe("framing that has one reading", () => {
+  it("is taken with its body length", () => {
+    expect(judgeFraming(request([host, ["Content-Length", "10"]])).bodyLength).toBe(10);
+    expect(judgeFraming(request([host, ["Transfer-Encoding", "CHUNKED"]])).bodyLength).toBeUndefined();
+    expect(judgeFraming(request([host])).bodyLength).toBe(0);
+    expect(judgeFraming(request([], { minor: 0 })).host).toBeUndefined();
+  });
+
+  it("says whether the agent waits for 100", () => {
+    expect(judgeFraming(request([host, ["Expect", "100-Continue"]])).expectsContinue).toBe(true);
+    expect(judgeFraming(request([host])).expectsContinue).toBe(false);
+  });
+
+  it("keeps the Connection header only when it lists names", () => {
+    expect(judgeFraming(request([host, ["Connection", "close, Keep-Alive"]])).connection).toBeUndefined();
+    expect(judgeFraming(request([host, ["Connection", "close"], ["connection", "X-A"]])).connection).toBe("close,X-A");
+  });
+});
+
+describe("framing that has more than one reading", () => {
+  it.each([
+    ["no Host", request([]), "INGRESS_BAD_REQUEST"],
+    ["two Hosts", request([host, ["HOST", "a.test"]]), "INGRESS_BAD_REQUEST"],
+    ["two lengths", request([host, ["Content-Length", "1"], ["content-length", "1"]]), "INGRESS_BAD_REQUEST"],
+    [
+      "length and coding",
+      request([host, ["Content-Length", "1"], ["Transfer-Encoding", "chunked"]]),
+      "INGRESS_BAD_REQUEST",
+    ],
+    [
+      "two codings",
+      request([host, ["Transfer-Encoding", "chunked"], ["Transfer-Encoding", "chunked"]]),
+      "INGRESS_BAD_REQUEST",
+    ],
+    ["coding in 1.0", request([host, ["Transfer-Encoding", "chunked"]], { minor: 0 }), "INGRESS_BAD_REQUEST"],
+    ...[",chunked", "chunked,", "gzip, chunked", "identity", " chunked", "chunked;q=1", "xchunked", ""].map(
+      (coding) =>
+        [`coding '${coding}'`, request([host, ["Transfer-Encoding", coding]]), "INGRESS_BAD_REQUEST"] as const,
+    ),
+    ...["010", "+1", "-1", "0x10", "1,1", "1 ", "", "1e3", "99999999999999999"].map(
+      (length) => [`length '${length}'`, request([host, ["Content-Length", length]]), "INGRESS_BAD_REQUEST"] as const,
+    ),
+    ...["Host", "content-length", "Transfer_Encoding"].map(
+      (name) => [`Connection: ${name}`, request([host, ["Connection", `x, ${name}`]]), "INGRESS_BAD_REQUEST"] as const,
+    ),
+    ...["100-continue, x", "x 100-continue", "200-ok", ""].map(
+      (value) => [`Expect: ${value}`, request([host, ["Expect", value]]), "INGRESS_EXPECTATION"] as const,
+    ),
+    ["Expect in 1.0", request([host, ["Expect", "100-continue"]], { minor: 0 }), "INGRESS_EXPECTATION"],
+    ["TRACE", request([host], { method: "TRACE" }), "INGRESS_METHOD_REFUSED"],
+    ["HTTP/2.0", request([host], { major: 2, minor: 0 }), "INGRESS_VERSION"],
+    ["HTTP/0.9", request([host], { major: 0, minor: 9 }), "INGRESS_VERSION"],
+    ["websocket", request([host, ["Upgrade", "WebSocket"]]), "INGRESS_UPGRADE_UNSUPPORTED"],
+    ["201 headers", request(Array.from({ length: 201 }, () => ["a", "b"] as const)), "INGRESS_HEADERS_TOO_LARGE"],
+    ["a 17 KiB target", request([host], { url: `/${"a".repeat(17 * 1024)}` }), "INGRESS_URI_TOO_LONG"],
+  ])("%s is refused", (_name, message, code) => {
+    expect(codeOf(message)).toBe(code);
+  });
+});

@@ -1,0 +1,137 @@
+import { describe, expect, it } from "vitest";
+import { SecretValue } from "../../../../src/core/secret-value.ts";
+import { buildHeaders, createInjectionRules, passthroughRules } from "../../../../src/sidecar/injection/apply.ts";
+import { basic } from "../../../../src/sidecar/injection/kinds/basic.ts";
+import { bearer } from "../../../../src/sidecar/injection/kinds/bearer.ts";
+import { header } from "../../../../src/sidecar/injection/kinds/header.ts";
+
+const target = { method: "GET", path: "/", query: "" };
+const secret = SecretValue.fromText("canary-$&-value");
+
+const pairs = (flat: readonly string[]): [string, string][] => {
+  const list: [string, string][] = [];
+  for (let i = 0; i < flat.length; i += 2) list.push([flat[i] as string, flat[i + 1] as string]);
+  return list;
+};
+
+describe("what leaves on an injected route", () => {
+  it("has exactly one credential header, whatever spellings the agent sent", () => {
+    const rules = createInjectionRules(["x-api-key"]);
+    const sent = [
+      ["x-api-key", "a"],
+      ["X-Api-Key", "b"],
+      ["X_Api_Key", "c"],
+      ["x_api-key", "d"],
+      ["X-API_KEY", "e"],
+      ["api-key", "kept"],
+    ].flat();
+    const built = pairs(buildHeaders(sent, rules, undefined, { name: "X-Api-Key", value: "S" }));
+    expect(built.filter(([name]) => name.toLowerCase().replaceAll("_", "-") === "x-api-key")).toEqual([
+      ["X-Api-Key", "S"],
+    ]);
+    expect(built).toContainEqual(["api-key", "kept"]);
+  });
+
+  it("holds no hop-by-hop, framing, override or sidekey header, nor a coding we cannot read", () => {
+    const sent = [
+      "Proxy-Authorization",
+      "Proxy-Connection",
+      "Connection",
+      "Keep-Alive",
+      "TE",
+      "Trailer",
+      "Upgrade",
+      "Transfer-Encoding",
+      "Content-Length",
+      "Host",
+      "Expect",
+      "Range",
+      "If-Range",
+      "Accept-Encoding",
+      "X-HTTP-Method-Override",
+      "X_Http_Method_Override",
+      "X-Original-URL",
+      "X-Forwarded-Host",
+      "Forwarded",
+      "x-sidekey-anything",
+      "X_Sidekey_Other",
+      "HTTP2-Settings",
+    ].flatMap((name) => [name, "v"]);
+    expect(buildHeaders(sent, createInjectionRules(["authorization"]), undefined, undefined)).toEqual([
+      "accept-encoding",
+      "identity",
+    ]);
+  });
+
+  it("drops what Connection lists before the credential is set, so that the credential cannot be listed away", () => {
+    const built = pairs(
+      buildHeaders(
+        ["X-Trace", "1", "Accept", "*/*"],
+        createInjectionRules(["authorization"]),
+        "x-trace, Authorization",
+        { name: "Authorization", value: "Bearer S" },
+      ),
+    );
+    expect(built).toEqual([
+      ["Accept", "*/*"],
+      ["accept-encoding", "identity"],
+      ["Authorization", "Bearer S"],
+    ]);
+  });
+});
+
+describe("what leaves without a credential", () => {
+  it("keeps the agent's own Authorization, Range and Accept-Encoding", () => {
+    const sent = ["Authorization", "own", "Range", "bytes=0-1", "Accept-Encoding", "gzip", "Proxy-Authorization", "x"];
+    expect(buildHeaders(sent, passthroughRules, undefined, undefined)).toEqual(sent.slice(0, 6));
+  });
+});
+
+describe("injection kinds", () => {
+  it("bearer sends the secret's bytes literally", () => {
+    const injector = bearer.create(bearer.fields.parse({ kind: "bearer" }));
+    expect(injector.plan(target, secret)).toEqual({ name: "Authorization", value: "Bearer canary-$&-value" });
+    expect(injector.owns).toEqual(["authorization"]);
+  });
+
+  it("basic sends username and secret, and counts the blob as derived", () => {
+    const injector = basic.create(basic.fields.parse({ kind: "basic", username: "x-access-token" }));
+    const blob = Buffer.from("x-access-token:canary-$&-value").toString("base64");
+    expect(injector.plan(target, secret).value).toBe(`Basic ${blob}`);
+    expect(injector.derived(secret).map(String)).toEqual([blob]);
+  });
+
+  it("basic without username takes the secret as user:password and guards the password alone too", () => {
+    const injector = basic.create(basic.fields.parse({ kind: "basic" }));
+    const pair = SecretValue.fromText("user:pass:word");
+    expect(injector.plan(target, pair).value).toBe(`Basic ${Buffer.from("user:pass:word").toString("base64")}`);
+    expect(injector.derived(pair).map(String)).toContain("pass:word");
+  });
+
+  it("header puts the secret into its format once, as it is", () => {
+    const injector = header.create(header.fields.parse({ kind: "header", name: "X-Api-Key", format: "key={secret};" }));
+    expect(injector.plan(target, secret)).toEqual({ name: "X-Api-Key", value: "key=canary-$&-value;" });
+  });
+
+  it("bytes beyond ASCII reach the header one char per byte", () => {
+    const injector = bearer.create(bearer.fields.parse({ kind: "bearer" }));
+    const value = injector.plan(target, SecretValue.fromText("schlüssel")).value;
+    expect(Buffer.from(value, "latin1").toString("utf8")).toBe("Bearer schlüssel");
+  });
+
+  it.each([
+    ["header", { kind: "header", name: "Host" }],
+    ["header", { kind: "header", name: "content-length" }],
+    ["header", { kind: "header", name: "Proxy-Authorization" }],
+    ["header", { kind: "header", name: "X-Sidekey-Error" }],
+    ["header", { kind: "header", name: "bad name" }],
+    ["header", { kind: "header", name: "X", format: "no place" }],
+    ["header", { kind: "header", name: "X", format: "{secret}{secret}" }],
+    ["header", { kind: "header", name: "X", format: "{secret}\n" }],
+    ["basic", { kind: "basic", username: "a:b" }],
+    ["bearer", { kind: "bearer", nmae: "x" }],
+  ])("%s refuses %j", (kind, fields) => {
+    const schema = { header, basic, bearer }[kind]?.fields;
+    expect(schema?.safeParse(fields).success).toBe(false);
+  });
+});
