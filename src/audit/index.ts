@@ -13,6 +13,8 @@ import { type Schedule, systemSchedule } from "./schedule.ts";
 export type { AuditBroker, AuditReceipt } from "./broker.ts";
 export { type AuditLog, filesOfLog, findAuditLogs } from "./log-files.ts";
 export type { AuditDurations, AuditEvent, AuditType } from "./record.ts";
+export { type TailOptions, tailAudit } from "./tail.ts";
+export { type AuditVerdict, type BrokenLog, type IntactLog, verifyAudit, verifyLog } from "./verify.ts";
 
 export interface OpenAuditOptions {
   /** The log; a device or FIFO is allowed. */
@@ -71,3 +73,6 @@ const releasing = (broker: AuditBroker, lock: AuditLock): AuditBroker => ({
     lock.release();
   },
 });
+
+/** Errors: AUDIT_KEY_UNREADABLE. */
+export const loadAuditKey = (path: string): Buffer => readAuditKey(nodeAuditFs, path);

@@ -145,7 +145,8 @@ const createFileSink = (
   };
 
   const isFull = (bodies: readonly string[]): boolean => {
-    if (!file.isRegular() || file.size() === 0) return false;
+    // A torn line is closed in the file it stands in.
+    if (!file.isRegular() || file.size() === 0 || lead !== "" || opening.length > 0) return false;
     let after = file.size();
     for (const body of bodies) after += body.length + LINE_EXTRA;
     return after > maxSize && clock.monotonic() >= rotateFrom;
