@@ -25,7 +25,7 @@ export class NodeClientResponse implements ClientResponse {
   }
 
   get open(): boolean {
-    return !this.#response.destroyed;
+    return !this.#response.destroyed && !this.#request.socket.destroyed;
   }
 
   continue(): void {

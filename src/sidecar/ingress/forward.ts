@@ -31,6 +31,8 @@ export interface ForwardProxyOptions {
   readonly tunnel: BlindTunnel | undefined;
   readonly log: Log;
   readonly draining: () => boolean;
+  /** Open client connections, and CONNECT tunnels among them; past them OVERLOADED. */
+  readonly limits: { readonly connections: number; readonly tunnels: number };
 }
 
 export interface ForwardProxy {
@@ -41,8 +43,9 @@ export interface ForwardProxy {
 }
 
 export const createForwardProxy = (options: ForwardProxyOptions): ForwardProxy => {
-  const { handler, namesHost, contexts, tunnel, log, draining } = options;
+  const { handler, namesHost, contexts, tunnel, log, draining, limits } = options;
   const sockets = new Set<Socket>();
+  let tunnels = 0;
 
   const track = (socket: Socket): void => {
     sockets.add(socket);
@@ -136,6 +139,11 @@ export const createForwardProxy = (options: ForwardProxyOptions): ForwardProxy =
         throw new SidekeyError("INGRESS_AUTHORITY_MISMATCH");
       }
       if (draining()) throw new SidekeyError("DRAINING");
+      if (tunnels >= limits.tunnels) throw new SidekeyError("OVERLOADED");
+      tunnels += 1;
+      socket.once("close", () => {
+        tunnels -= 1;
+      });
       if (!namesHost(authority)) {
         if (tunnel === undefined) throw new SidekeyError("POLICY_NO_ROUTE");
         return await tunnel(authority, socket, head, ctx);
@@ -156,6 +164,11 @@ export const createForwardProxy = (options: ForwardProxyOptions): ForwardProxy =
   };
 
   outer.on("connection", (socket: Socket) => {
+    if (sockets.size >= limits.connections) {
+      // Not on record one by one: a flood must not fill the audit.
+      refuseOnSocket(socket, new SidekeyError("OVERLOADED"), handler.createContext().id);
+      return;
+    }
     track(socket);
     handler.accept(socket, { way: "forward" });
   });

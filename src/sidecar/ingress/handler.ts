@@ -43,12 +43,15 @@ export interface RequestHandlerOptions {
   readonly instance: string;
   /** True once the sidecar is stopping. */
   readonly draining: () => boolean;
+  /** Requests in flight at once; past it OVERLOADED. */
+  readonly maxStreams: number;
 }
 
 export const createRequestHandler = (options: RequestHandlerOptions): RequestHandler => {
-  const { line, broker, agent, clock, log, instance, draining } = options;
+  const { line, broker, agent, clock, log, instance, draining, maxStreams } = options;
   const connections = new WeakMap<Socket, ClientConnection>();
   let counter = 0;
+  let inFlight = 0;
 
   const createContext = (): RequestContext => {
     counter += 1;
@@ -87,19 +90,22 @@ export const createRequestHandler = (options: RequestHandlerOptions): RequestHan
   };
 
   const run = async (request: IncomingMessage, response: ServerResponse, connection: ClientConnection) => {
+    // One of several in a segment, whose connection ended before its turn came: nobody waits for it.
+    if (request.socket.destroyed) return;
     const ctx = createContext();
     let client: NodeClientResponse | undefined;
     try {
       const framing = judgeFraming(request);
       client = new NodeClientResponse(request, response, framing.expectsContinue);
       if (draining()) throw new SidekeyError("DRAINING");
+      if (inFlight > maxStreams) throw new SidekeyError("OVERLOADED");
       await line(parse(request, connection.kind, framing), client, ctx);
     } catch (thrown) {
       const error = toSidekeyError(thrown);
       if (error.code === "INTERNAL") log.error("request failed", { requestId: ctx.id, stack: stackOf(error) });
       else log.debug("request refused", { requestId: ctx.id, code: error.code, detail: error.detail });
       // What the line refuses it has recorded itself; what never got there is recorded here.
-      if (error.code.startsWith("INGRESS_") || error.code === "DRAINING") {
+      if (error.code.startsWith("INGRESS_") || error.code === "DRAINING" || error.code === "OVERLOADED") {
         await recordRefusal(ctx, error, { method: request.method });
       }
       (client ?? new NodeClientResponse(request, response, false)).refuse(error, ctx.id);
@@ -107,7 +113,9 @@ export const createRequestHandler = (options: RequestHandlerOptions): RequestHan
   };
 
   const start = (request: IncomingMessage, response: ServerResponse, connection: ClientConnection): void => {
+    inFlight += 1;
     response.once("close", () => {
+      inFlight -= 1;
       const next = connection.next();
       if (next !== undefined) start(next[0], next[1], connection);
     });

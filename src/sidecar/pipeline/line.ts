@@ -110,7 +110,8 @@ export const createLine = (stages: LineStages, broker: AuditBroker, clock: Clock
     try {
       client.continue();
       const outcome = await new Promise<Outcome>((resolve, reject) => {
-        stages.dispatch(recorded, new Relay(recorded, client, clock, { resolve, reject }));
+        const relay = new Relay(recorded, client, clock, { resolve, reject });
+        if (!relay.over) stages.dispatch(recorded, relay);
       });
       await recordOutcome(recorded, ctx, outcome);
     } catch (thrown) {

@@ -2,8 +2,8 @@
 import { z } from "zod";
 import type { Kind } from "../../../core/kind.ts";
 import type { SecretValue } from "../../../core/secret-value.ts";
+import { basicUsername, ownSecret } from "../fields.ts";
 import type { Injector } from "../injector.ts";
-import { basicUsername, ownSecret } from "./fields.ts";
 
 const fields = z.strictObject({
   kind: z.literal("basic"),

@@ -2,8 +2,8 @@
 import { z } from "zod";
 import { foldHeaderName } from "../../../core/headers.ts";
 import type { Kind } from "../../../core/kind.ts";
+import { headerName, ownSecret, secretFormat } from "../fields.ts";
 import { type Injector, wireText } from "../injector.ts";
-import { headerName, ownSecret, secretFormat } from "./fields.ts";
 
 const fields = z.strictObject({
   kind: z.literal("header"),

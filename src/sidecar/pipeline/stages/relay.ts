@@ -37,6 +37,13 @@ export class Relay implements ResponseSink {
     this.#write = (chunk) => this.#send(chunk);
     client.onClose(() => this.#clientGone());
     this.#countBody();
+    // It may have left while the secret was fetched; then no close event comes any more.
+    if (!client.open) this.#clientGone();
+  }
+
+  /** Nothing is left to send: the agent had gone before the exchange began. */
+  get over(): boolean {
+    return this.#settled;
   }
 
   begin(flow: Flow): void {

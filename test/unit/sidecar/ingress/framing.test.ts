@@ -46,7 +46,7 @@ describe("framing that has one reading", () => {
 });
 
 describe("framing that has more than one reading", () => {
-  it.each([
+  const cases: readonly (readonly [string, IncomingMessage, string])[] = [
     ["no Host", request([]), "INGRESS_BAD_REQUEST"],
     ["two Hosts", request([host, ["HOST", "a.test"]]), "INGRESS_BAD_REQUEST"],
     ["two lengths", request([host, ["Content-Length", "1"], ["content-length", "1"]]), "INGRESS_BAD_REQUEST"],
@@ -81,7 +81,9 @@ describe("framing that has more than one reading", () => {
     ["websocket", request([host, ["Upgrade", "WebSocket"]]), "INGRESS_UPGRADE_UNSUPPORTED"],
     ["201 headers", request(Array.from({ length: 201 }, () => ["a", "b"] as const)), "INGRESS_HEADERS_TOO_LARGE"],
     ["a 17 KiB target", request([host], { url: `/${"a".repeat(17 * 1024)}` }), "INGRESS_URI_TOO_LONG"],
-  ])("%s is refused", (_name, message, code) => {
+  ];
+
+  it.each(cases)("%s is refused", (_name, message, code) => {
     expect(codeOf(message)).toBe(code);
   });
 });

@@ -1,6 +1,6 @@
 /** Zod types that injection kinds share. */
 import { z } from "zod";
-import { foldHeaderName, HOP_BY_HOP, isHeaderName } from "../../../core/headers.ts";
+import { foldHeaderName, HOP_BY_HOP, isHeaderName } from "../../core/headers.ts";
 
 /** Headers that frame or address the message: never a place for a credential. */
 const RESERVED: ReadonlySet<string> = new Set([...HOP_BY_HOP, "host", "content-length", "expect", "accept-encoding"]);

@@ -1,0 +1,190 @@
+/**
+ * A sidecar's life: everything is opened and checked before a port opens; whatever fails on the way closes what was
+ * opened. Closing drains first.
+ */
+import { randomBytes } from "node:crypto";
+import { mkdir, readFile, rm } from "node:fs/promises";
+import type { AddressInfo, Server } from "node:net";
+import { join } from "node:path";
+import { openAudit } from "../../audit/index.ts";
+import { systemClock } from "../../core/clock.ts";
+import { createCloser } from "../../core/closer.ts";
+import { SidekeyError } from "../../core/errors.ts";
+import type { Log } from "../../core/log.ts";
+import { prepareStateDirectory } from "../../core/state-directory.ts";
+import type { Resolver } from "../net/connector.ts";
+import { createSecretResolver } from "../secrets/resolver.ts";
+import { assemble } from "./assemble.ts";
+import { openCa, writeCaFiles } from "./ca.ts";
+import type { ListenAddress, SidecarConfig } from "./config.ts";
+import { buildSources } from "./sources.ts";
+
+/** Time that requests in flight get when the sidecar stops. `ms` */
+const GRACE_MS = 30_000;
+
+export interface StartOptions {
+  readonly config: SidecarConfig;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  readonly log: Log;
+  /** `run`: free ports, a CA that only memory holds, files under `run/<id>/`, an audit file of its own. */
+  readonly mode: "start" | "run";
+  /** PEM texts that the bundle carries too. */
+  readonly extraBundles?: readonly string[];
+  /** Names to addresses; default the system's. */
+  readonly resolve?: Resolver;
+}
+
+/** The JSON of the ready line. */
+export interface Ready {
+  readonly pid: number;
+  readonly proxy: string | null;
+  readonly gateway: null;
+  readonly health: null;
+  readonly admin: null;
+}
+
+export interface Sidecar {
+  readonly ready: Ready;
+  /** `run`'s id, or `start`. */
+  readonly runId: string;
+  /** For HTTP_PROXY. */
+  readonly proxyUrl: string | undefined;
+  /** Absolute paths. */
+  readonly files: { readonly ca: string; readonly bundle: string };
+  /** Whether a text holds the value of any route's secret. */
+  containsSecret(text: string): Promise<boolean>;
+  /** Stops accepting, lets requests in flight end within `graceMs` (30 s), closes everything. */
+  drain(graceMs?: number): Promise<void>;
+}
+
+export const startSidecar = async (options: StartOptions): Promise<Sidecar> => {
+  const { config, environment, log, mode } = options;
+  const clock = systemClock;
+  const runId = mode === "run" ? randomBytes(6).toString("hex") : "start";
+  const closer = createCloser();
+  let draining = false;
+  try {
+    prepareStateDirectory(config.state);
+    const filesDirectory = mode === "run" ? join(config.state, "run", runId) : config.state;
+    if (mode === "run") {
+      await mkdir(filesDirectory, { recursive: true, mode: 0o700 });
+      closer.add({ close: () => rm(filesDirectory, { recursive: true, force: true }) });
+    }
+    const extraCa = config.upstream.ca === undefined ? undefined : await readPem(config.upstream.ca);
+    const audit = config.audit;
+    const broker = closer.add(
+      await openAudit({
+        ...(mode === "run"
+          ? { path: join(config.state, `audit-${runId}.jsonl`), headPath: join(config.state, `audit-${runId}.head`) }
+          : { path: audit.path }),
+        keyPath: audit.key,
+        sync: audit.sync,
+        maxSize: audit.maxSize,
+        keep: audit.keep,
+        clock,
+        log,
+        agent: config.agent,
+        lock: mode === "start",
+      }),
+    );
+    const sources = await buildSources({ config, environment, clock, log, closer });
+    const resolver = createSecretResolver(sources, clock);
+    const { certificatePem, contexts } = await openCa({ mode, state: config.state, clock });
+    const files = await writeCaFiles(filesDirectory, certificatePem, [
+      ...(extraCa === undefined ? [] : [extraCa]),
+      ...(options.extraBundles ?? []),
+    ]);
+
+    const own = new Set<number>();
+    const { proxy, upstream } = assemble({
+      config,
+      sources,
+      resolver,
+      broker,
+      contexts,
+      extraCa,
+      clock,
+      log,
+      isOwnListener: (address, port) => own.has(port) && isThisMachine(address),
+      draining: () => draining,
+      resolve: options.resolve,
+    });
+    closer.add(upstream);
+    let proxyAddress: string | undefined;
+    const wanted = mode === "run" ? ({ kind: "tcp", host: "127.0.0.1", port: 0 } as const) : config.listen.proxy;
+    if (wanted !== undefined) proxyAddress = await listen(proxy.server, wanted, own);
+
+    return {
+      ready: { pid: process.pid, proxy: proxyAddress ?? null, gateway: null, health: null, admin: null },
+      runId,
+      proxyUrl: proxyAddress === undefined ? undefined : `http://${proxyAddress}`,
+      files,
+      async containsSecret(text) {
+        for (const { injections } of config.routes) {
+          for (const { ref } of injections) {
+            // A secret that is not there is in no text either.
+            const material = await Promise.resolve()
+              .then(() => resolver.resolve(ref, config.agent, { maxAgeMs: 60_000, staleWhileErrorMs: 0 }))
+              .catch(() => undefined);
+            if (material?.value.lend((bytes) => text.includes(bytes.toString("utf8"))) === true) return true;
+          }
+        }
+        return false;
+      },
+      async drain(graceMs = GRACE_MS) {
+        draining = true;
+        if (proxyAddress !== undefined) await proxy.drain(graceMs);
+        await closer.close();
+      },
+    };
+  } catch (error) {
+    await closer.close().catch((failure: unknown) => log.warn("not all could be closed", { failure: String(failure) }));
+    throw error;
+  }
+};
+
+const readPem = async (path: string): Promise<string> => {
+  const text = await readFile(path, "utf8").catch((cause: unknown) => {
+    throw new SidekeyError("CONFIG_UNREADABLE", { detail: `upstream.ca: ${path}`, cause });
+  });
+  if (!text.includes("-----BEGIN CERTIFICATE-----")) {
+    throw new SidekeyError("CONFIG_INVALID", { detail: `upstream.ca: ${path} holds no PEM certificate` });
+  }
+  return text;
+};
+
+const listen = (server: Server, address: ListenAddress, own: Set<number>): Promise<string> =>
+  new Promise((resolve, reject) => {
+    const fail = (cause: NodeJS.ErrnoException): void => {
+      const where = address.kind === "tcp" ? `${address.host}:${address.port}` : address.path;
+      const hint =
+        cause.code === "EADDRINUSE" ? "Stop what listens there, or set listen.proxy to another port." : undefined;
+      reject(
+        new SidekeyError("CONFIG_INVALID", {
+          detail: `cannot listen on ${where} (${cause.code ?? "unknown"})`,
+          cause,
+          ...(hint !== undefined && { hint }),
+        }),
+      );
+    };
+    server.once("error", fail);
+    const ready = (): void => {
+      server.off("error", fail);
+      if (address.kind === "unix") {
+        resolve(`unix:${address.path}`);
+        return;
+      }
+      const { address: host, port, family } = server.address() as AddressInfo;
+      own.add(port);
+      resolve(`${family === "IPv6" ? `[${host}]` : host}:${port}`);
+    };
+    if (address.kind === "tcp") server.listen(address.port, address.host, ready);
+    else {
+      // Only this uid may connect, from the first instant the socket exists.
+      const before = process.umask(0o177);
+      server.listen(address.path, ready);
+      process.umask(before);
+    }
+  });
+
+const isThisMachine = (address: string): boolean => /^(?:127\.|0\.0\.0\.0$|::1$|::$|::ffff:127\.)/.test(address);
