@@ -156,6 +156,15 @@ describe("for any text, forms and chunks", () => {
     );
   });
 
+  test("a secret split at any place before a chunk too large to copy is found", () => {
+    const forms = [SECRET, SECRET.slice(1), "short"].map((form) => Buffer.from(form));
+    for (let at = 1; at < SECRET.length; at++) {
+      const chunks = [`${"x".repeat(50)}${SECRET.slice(0, at)}`, `${SECRET.slice(at)}${"y".repeat(20_000)}`];
+      const { text } = scrub(chunks, compileMatcher(forms));
+      expect(text.slice(0, 90)).toBe(`${"x".repeat(50)}[redacted]**********${"y".repeat(20)}`);
+    }
+  });
+
   test("what is already out never changes, also when the chunks lie in one buffer", () => {
     fc.assert(
       fc.property(anyForms, letters(1, 150, "a", "b", "c"), fc.array(fc.nat(150)), (forms, text, places) => {
