@@ -102,6 +102,25 @@ export const createLogFile = (fs: AuditFs, path: string, lineHash: LineHash): Lo
     };
   };
 
+  const shortWrite = (text: string, taken: number): ShortWrite => {
+    try {
+      return new ShortWrite(takeBack(text, taken));
+    } catch (error) {
+      return new ShortWrite(undefined, error);
+    }
+  };
+
+  /** What can't be made durable was not stored. */
+  const syncOrTakeBack = (text: string): void => {
+    if (!regular) return;
+    try {
+      fs.fdatasyncSync(opened());
+    } catch (error) {
+      takeBack(text, text.length);
+      throw error;
+    }
+  };
+
   return {
     isOpen: () => fd !== undefined,
     isRegular: () => regular,
@@ -119,8 +138,8 @@ export const createLogFile = (fs: AuditFs, path: string, lineHash: LineHash): Lo
     },
     write(text, durable) {
       const taken = fs.writeSync(opened(), text, null, "latin1");
-      if (taken !== text.length) throw new ShortWrite(takeBack(text, taken));
-      if (durable && regular) fs.fdatasyncSync(opened());
+      if (taken !== text.length) throw shortWrite(text, taken);
+      if (durable) syncOrTakeBack(text);
       size += taken;
     },
     sync() {

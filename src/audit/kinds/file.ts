@@ -52,6 +52,7 @@ interface Failure {
   readonly at: number;
   /** Errno, or a word for it. */
   readonly cause: string;
+  readonly error: SidekeyError;
   /** Records turned away since. */
   refused: number;
 }
@@ -97,7 +98,7 @@ const createFileSink = (
   const fail = (cause: unknown, refused: number): SidekeyError => {
     const error = unavailable(cause);
     if (failure === undefined) log.error("the audit file cannot be written", { path, error: error.message });
-    failure = { at: clock.monotonic(), cause: errnoOf(cause), refused: (failure?.refused ?? 0) + refused };
+    failure = { at: clock.monotonic(), cause: errnoOf(cause), error, refused: (failure?.refused ?? 0) + refused };
     stopRetrying ??= schedule.every(RETRY_MS, retry);
     if (cause instanceof ShortWrite && cause.left !== undefined) {
       if (cause.left.head.seq > 0) head = cause.left.head;
@@ -182,7 +183,7 @@ const createFileSink = (
     if (closed) throw new SidekeyError("AUDIT_UNAVAILABLE", { detail: `${path} is closed.` });
     if (failure !== undefined && clock.monotonic() - failure.at < RETRY_MS) {
       failure.refused += bodies.length;
-      throw new SidekeyError("AUDIT_UNAVAILABLE", { detail: `${path}: ${failure.cause}` });
+      throw failure.error;
     }
     try {
       return store(bodies);
