@@ -1,0 +1,65 @@
+/** Zod types for the addresses of the file: where to listen, ranges, and where a host is really reached. */
+import { z } from "zod";
+import { type Authority, parseAuthority, parseHost } from "../core/authority.ts";
+import { type Cidr, parseCidr } from "../core/ip.ts";
+import { refuse } from "./units.ts";
+
+export type ListenAddress =
+  | {
+      readonly kind: "tcp";
+      /** IP address without brackets. */
+      readonly host: string;
+      /** 0 = any free. */
+      readonly port: number;
+    }
+  | {
+      readonly kind: "unix";
+      readonly path: string;
+    };
+
+const LISTEN_FORM = "must be HOST:PORT, unix:PATH or off";
+const PORT = /^(?:0|[1-9][0-9]{0,4})$/;
+
+/** Undefined for `off`; a unix path as written. Whether the address may be listened on is decided elsewhere. */
+export const listenAddress = z.string().transform((text, context): ListenAddress | undefined => {
+  if (text === "off") return undefined;
+  if (text.startsWith("unix:")) {
+    const path = text.slice("unix:".length);
+    if (path === "" || path.includes("\0")) return refuse(context, "a path must follow 'unix:'");
+    return { kind: "unix", path };
+  }
+  const colon = text.lastIndexOf(":");
+  const digits = text.slice(colon + 1);
+  const port = Number(digits);
+  if (colon === -1 || !PORT.test(digits) || port > 65535)
+    return refuse(context, LISTEN_FORM, "For example 127.0.0.1:7070.");
+  const host = parseHost(text.slice(0, colon));
+  if (host === undefined) return refuse(context, LISTEN_FORM, "For example 127.0.0.1:7070, or [::1]:7070.");
+  if (host.kind !== "name") return { kind: "tcp", host: host.name, port };
+  // What a name means is for the resolver to say, and a listener must be where it seems to be.
+  if (host.name === "localhost") return { kind: "tcp", host: "127.0.0.1", port };
+  return refuse(context, "must be an IP address; only 'localhost' may stand for one");
+});
+
+/** Only processes of this machine reach it. */
+export const isLocalListener = (address: ListenAddress): boolean =>
+  address.kind === "unix" || address.host === "::1" || address.host.startsWith("127.");
+
+/** Node binds a longer path cut off, silently (ruling 19). `bytes` */
+export const MAX_SOCKET_PATH = 103;
+
+export const cidr = z.string().transform((text, context): Cidr => {
+  const range = parseCidr(text);
+  if (range !== undefined) return range;
+  return refuse(
+    context,
+    "must be a range of addresses",
+    "Write the first address of the range and its length: 10.0.0.0/8, fd00::/8, or 127.0.0.1/32 for one.",
+  );
+});
+
+/** `host:port`, both needed. */
+export const authority = z.string().transform((text, context): Authority => {
+  const parsed = parseAuthority(text);
+  return parsed ?? refuse(context, "must be HOST:PORT", "For example 127.0.0.1:9443.");
+});

@@ -1,0 +1,90 @@
+/** A checked configuration: every default filled, every path absolute, every duration in `ms`. */
+import type { z } from "zod";
+import type { ListenAddress } from "../../config/addresses.ts";
+import type { Cidr } from "../../core/ip.ts";
+import type { LogLevel } from "../../core/log.ts";
+import type { injectionKinds } from "../injection/kinds/index.ts";
+import type { DenyPattern, Pattern } from "../policy/pattern.ts";
+import type { sourceKinds } from "../secrets/kinds/index.ts";
+import type { SecretRef } from "../secrets/source.ts";
+
+export type { ListenAddress };
+
+export type SourceFields = z.output<(typeof sourceKinds)[number]["fields"]>;
+export type InjectionFields = z.output<(typeof injectionKinds)[number]["fields"]>;
+
+export interface SourceConfig {
+  readonly name: string;
+  readonly kind: SourceFields["kind"];
+  /** As written, paths included: a kind resolves its own against `baseDir`. */
+  readonly fields: SourceFields;
+}
+
+export interface InjectionConfig {
+  readonly kind: InjectionFields["kind"];
+  readonly fields: InjectionFields;
+  readonly ref: SecretRef;
+}
+
+export interface RouteConfig {
+  readonly name: string;
+  readonly patterns: readonly Pattern[];
+  readonly deny: readonly DenyPattern[];
+  /** Exactly one in this version. */
+  readonly injections: readonly InjectionConfig[];
+  /** Variable that `run` sets to a placeholder. */
+  readonly env?: string;
+  /** `ms` */
+  readonly maxAgeMs: number;
+  /** `ms` */
+  readonly staleWhileErrorMs: number;
+  readonly timeouts: {
+    /** `ms` */
+    readonly connectMs: number;
+    /** `ms` */
+    readonly headersMs: number;
+    /** `ms` */
+    readonly idleMs: number;
+  };
+  readonly cleartext: boolean;
+}
+
+export interface SidecarConfig {
+  /** Absolute. */
+  readonly file: string;
+  /** Directory that relative paths of the file start from. */
+  readonly baseDir: string;
+  readonly agent: string;
+  readonly state: string;
+  readonly listen: {
+    /** Undefined = off, as for the others. */
+    readonly proxy: ListenAddress | undefined;
+    readonly gateway: ListenAddress | undefined;
+    readonly health: ListenAddress | undefined;
+    readonly admin: ListenAddress | undefined;
+  };
+  /** The first is the default; never empty. */
+  readonly sources: readonly SourceConfig[];
+  readonly routes: readonly RouteConfig[];
+  readonly unmatched: "deny" | "tunnel";
+  readonly egress: { readonly allow: readonly Cidr[] };
+  readonly upstream: {
+    /** PEM file. */
+    readonly ca?: string;
+    /** By `host:port` as authorities write it. */
+    readonly connect: ReadonlyMap<string, { readonly address: string; readonly port: number }>;
+  };
+  readonly audit: {
+    readonly path: string;
+    /** `ms` between syncs, or a word. */
+    readonly sync: "always" | "never" | number;
+    /** `bytes` */
+    readonly maxSize: number;
+    /** Files kept beside the current one. */
+    readonly keep: number;
+    /** File. */
+    readonly key: string;
+  };
+  readonly limits: { readonly connections: number; readonly tunnels: number; readonly streams: number };
+  readonly logLevel: LogLevel;
+}

@@ -1,0 +1,151 @@
+/**
+ * Routes of the file, compiled and checked against the rest of it: references, cleartext, ties. Every problem is
+ * reported, and a route with one is left out of the result.
+ */
+import type { Finding, KeyPath } from "../../config/problem.ts";
+import { isPatternProblem, type Pattern, type PatternProblem, parseHostKey } from "../policy/pattern.ts";
+import { createRouteTable } from "../policy/route-table.ts";
+import { isReferenceProblem, parseReference, type ReferenceContext } from "../secrets/reference.ts";
+import type { SecretRef } from "../secrets/source.ts";
+import type { InjectionConfig, InjectionFields, RouteConfig, SidecarConfig } from "./config-model.ts";
+import { injectionSchema, type RouteFields, routeSchema } from "./config-schema.ts";
+
+export interface RouteChecks {
+  readonly references: ReferenceContext;
+  readonly connect: SidecarConfig["upstream"]["connect"];
+  report(finding: Finding): void;
+  warn(finding: Finding): void;
+}
+
+/** A pattern with the place it was written at. */
+interface Placed {
+  readonly pattern: Pattern;
+  readonly path: KeyPath;
+}
+
+export interface RouteEntry {
+  readonly name: string;
+  readonly written: string | RouteFields;
+  /** Some keys were refused already: what is missing from `written` may stand in the file. */
+  readonly isPartial: boolean;
+}
+
+export const buildRoutes = (entries: readonly RouteEntry[], checks: RouteChecks): RouteConfig[] => {
+  const placed = new Map<string, readonly Placed[]>();
+  const routes: RouteConfig[] = [];
+  for (const { name, written, isPartial } of entries) {
+    const isShort = typeof written === "string";
+    const fields = isShort ? routeSchema.parse({ secret: written }) : written;
+    const path: KeyPath = ["routes", name];
+    const patterns = isPartial && fields.match === undefined ? undefined : placePatterns(name, path, fields, checks);
+    if (patterns !== undefined) {
+      placed.set(name, patterns);
+      for (const one of patterns) checkCleartext(one, fields, checks);
+    }
+    const injections = buildInjections(path, isShort ? path : [...path, "secret"], fields, checks);
+    if (injections === undefined && !isPartial && !namesSecret(fields)) {
+      checks.report({ path, message: "has no 'secret'", hint: "For example secret: production/openai/api-key" });
+    }
+    if (patterns === undefined || injections === undefined) continue;
+    routes.push({
+      name,
+      patterns: patterns.map(({ pattern }) => pattern),
+      deny: fields.deny,
+      injections,
+      ...(fields.env !== undefined && { env: fields.env }),
+      maxAgeMs: fields.max_age,
+      staleWhileErrorMs: fields.stale_while_error,
+      timeouts: {
+        connectMs: fields.timeouts.connect,
+        headersMs: fields.timeouts.headers,
+        idleMs: fields.timeouts.idle,
+      },
+      cleartext: fields.cleartext,
+    });
+  }
+  reportTies(placed, checks);
+  return routes;
+};
+
+const placePatterns = (
+  name: string,
+  path: KeyPath,
+  { match }: RouteFields,
+  checks: RouteChecks,
+): readonly Placed[] | undefined => {
+  if (Array.isArray(match)) return match.map((pattern, index) => ({ pattern, path: [...path, "match", index] }));
+  if (match !== undefined) return [{ pattern: match, path: [...path, "match"] }];
+  const pattern: Pattern | PatternProblem = parseHostKey(name);
+  if (isPatternProblem(pattern)) {
+    checks.report({ path, message: "has no 'match', and its name is not a host", hint: MATCH_HINT });
+    return undefined;
+  }
+  if (/^[a-z0-9_-]+$/.test(name) && name !== "localhost") {
+    checks.warn({ path, message: "has no 'match', so its name is the host it matches", hint: MATCH_HINT });
+  }
+  return [{ pattern, path }];
+};
+
+const MATCH_HINT = "For example match: https://api.example.com/**";
+
+const buildInjections = (
+  path: KeyPath,
+  secretPath: KeyPath,
+  { secret, inject }: RouteFields,
+  checks: RouteChecks,
+): readonly InjectionConfig[] | undefined => {
+  const ref = secret === undefined ? undefined : checkedReference(secret, secretPath, checks);
+  if (Array.isArray(inject) && inject.length > 1) {
+    checks.report({ path: [...path, "inject"], message: "more than one injection is not in this version" });
+    return undefined;
+  }
+  const fields: InjectionFields =
+    (Array.isArray(inject) ? inject[0] : inject) ?? injectionSchema.parse({ kind: "bearer" });
+  const place = Array.isArray(inject) ? [...path, "inject", 0, "secret"] : [...path, "inject", "secret"];
+  const own = fields.secret === undefined ? undefined : checkedReference(fields.secret, place, checks);
+  const used = fields.secret === undefined ? ref : own;
+  return used === undefined ? undefined : [{ kind: fields.kind, fields, ref: used }];
+};
+
+const namesSecret = ({ secret, inject }: RouteFields): boolean =>
+  secret !== undefined || [inject].flat().some((one) => one?.secret !== undefined);
+
+const checkedReference = (text: string, path: KeyPath, checks: RouteChecks): SecretRef | undefined => {
+  const ref = parseReference(text, checks.references);
+  if (!isReferenceProblem(ref)) return ref;
+  checks.report({ path, message: ref.problem, ...(ref.hint !== undefined && { hint: ref.hint }) });
+  return undefined;
+};
+
+/** Ruling 11; what a name leads to is judged again where the socket connects. */
+const checkCleartext = ({ pattern, path }: Placed, { cleartext }: RouteFields, checks: RouteChecks): void => {
+  if (pattern.scheme !== "http" || cleartext || isLoopback(pattern, checks.connect)) return;
+  checks.report({
+    path,
+    message: "would send the credential over cleartext HTTP",
+    hint: "Use https, or write 'cleartext: true' and open the address with egress.allow.",
+  });
+};
+
+const isLoopback = ({ host }: Pattern, connect: RouteChecks["connect"]): boolean => {
+  if (host.kind !== "exact") return false;
+  const name = connect.get(host.authority.key)?.address ?? host.authority.host.name;
+  return name === "localhost" || name === "::1" || /^127\.[0-9]+\.[0-9]+\.[0-9]+$/.test(name);
+};
+
+const reportTies = (placed: ReadonlyMap<string, readonly Placed[]>, checks: RouteChecks): void => {
+  const rules = [...placed].map(([name, patterns]) => ({
+    name,
+    patterns: patterns.map(({ pattern }) => pattern),
+    deny: [],
+    route: name,
+  }));
+  for (const { first, second } of createRouteTable(rules).conflicts ?? []) {
+    const place = placed.get(second.route)?.find(({ pattern }) => pattern === second.pattern);
+    checks.report({
+      path: place?.path ?? ["routes", second.route],
+      message: `routes '${first.route}' and '${second.route}' are equally specific`,
+      hint: "They match the same host, path and method: give one a longer path, other methods, or remove it.",
+    });
+  }
+};
