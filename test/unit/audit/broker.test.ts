@@ -1,0 +1,187 @@
+import { existsSync } from "node:fs";
+import { describe, expect, it } from "vitest";
+import { createAuditBroker } from "../../../src/audit/broker.ts";
+import { GENESIS } from "../../../src/audit/chain.ts";
+import type { AuditEvent } from "../../../src/audit/record.ts";
+import type { AuditSink } from "../../../src/audit/sink.ts";
+import { SidekeyError } from "../../../src/core/errors.ts";
+import { silentLog } from "../../../src/core/log.ts";
+import { createTestTime, linesOf, openLog, recordsOf } from "./support.ts";
+
+const intent = (requestId: string): AuditEvent<"intent"> => ({ type: "intent", requestId });
+
+const refusal = (agent: string, code: "POLICY_DENIED" | "POLICY_NO_ROUTE", path: string): AuditEvent<"refusal"> => ({
+  type: "refusal",
+  agent,
+  code,
+  status: 403,
+  decision: "deny",
+  outcome: "refused",
+  path,
+});
+
+interface FakeSink extends AuditSink {
+  readonly batches: (readonly string[])[];
+  broken: boolean;
+}
+
+const createFakeSink = (first = 1): FakeSink => {
+  let seq = first;
+  return {
+    kind: "fake",
+    batches: [],
+    broken: false,
+    head: () => GENESIS,
+    owe() {},
+    append(bodies) {
+      if (this.broken) throw new SidekeyError("AUDIT_UNAVAILABLE", { detail: "fake" });
+      if (bodies.length > 0) this.batches.push(bodies);
+      seq += bodies.length;
+      return seq - bodies.length;
+    },
+    healthy() {
+      return !this.broken;
+    },
+    close() {},
+  };
+};
+
+const openFake = (...sinks: FakeSink[]) => {
+  const time = createTestTime();
+  return { time, broker: createAuditBroker({ sinks, clock: time, log: silentLog, schedule: time }) };
+};
+
+describe("the audit broker", () => {
+  it("hands all records of a turn to the sink at once, at the end of the turn, and answers with their numbers", async () => {
+    const sink = createFakeSink(5);
+    const { broker, time } = openFake(sink);
+    const answered: number[] = [];
+    const receipts = [intent("a"), intent("b"), intent("c")].map(async (event) => {
+      const { seq } = await broker.record(event);
+      answered.push(seq);
+    });
+    await Promise.resolve();
+    expect(sink.batches).toEqual([]);
+    expect(answered).toEqual([]);
+    time.turn();
+    await Promise.all(receipts);
+    expect(sink.batches.map((batch) => batch.length)).toEqual([3]);
+    expect(answered).toEqual([5, 6, 7]);
+  });
+
+  it("answers when one of its sinks has the record, and refuses when none has", async () => {
+    const one = createFakeSink();
+    const two = createFakeSink(40);
+    const { broker, time } = openFake(one, two);
+    one.broken = true;
+    const kept = broker.record(intent("a"));
+    time.turn();
+    expect((await kept).seq).toBe(40);
+    expect(broker.healthy()).toBe(true);
+    two.broken = true;
+    const lost = broker.record(intent("b"));
+    time.turn();
+    await expect(lost).rejects.toMatchObject({ code: "AUDIT_UNAVAILABLE" });
+    expect(broker.healthy()).toBe(false);
+  });
+
+  it("refuses without any sink", async () => {
+    const { broker, time } = openFake();
+    const lost = broker.record(intent("a"));
+    time.turn();
+    await expect(lost).rejects.toMatchObject({ code: "AUDIT_UNAVAILABLE" });
+  });
+
+  it("keeps what an event said when it was given", async () => {
+    const sink = createFakeSink();
+    const { broker, time } = openFake(sink);
+    const event = { type: "intent" as const, path: "/before" };
+    const receipt = broker.record(event);
+    event.path = "/after";
+    time.turn();
+    await receipt;
+    expect(sink.batches[0]?.[0]).toContain('"path":"/before"');
+  });
+
+  it("stores what is pending and a stop record when it is closed, and refuses what comes later", async () => {
+    const { broker, path, headPath } = openLog();
+    const pending = broker.record(intent("a"));
+    await broker.close();
+    await broker.close();
+    expect((await pending).seq).toBe(2);
+    expect(recordsOf(path).map(({ type }) => type)).toEqual(["start", "intent", "stop"]);
+    expect(existsSync(headPath)).toBe(true);
+    await expect(broker.record(intent("b"))).rejects.toMatchObject({ code: "AUDIT_UNAVAILABLE" });
+    expect(broker.healthy()).toBe(false);
+  });
+});
+
+describe("a flood of refusals", () => {
+  it("is stored in full up to 10 a second for each agent and code, and counted beyond", async () => {
+    const { broker, path, time } = openLog();
+    for (let i = 0; i < 500; i++) {
+      const receipts = [
+        broker.record(refusal("a", "POLICY_DENIED", `/a/${i}`)),
+        i < 10 ? broker.record(refusal("a", "POLICY_NO_ROUTE", "/b")) : undefined,
+        i < 11 ? broker.record(refusal("b", "POLICY_DENIED", "/c")) : undefined,
+        broker.record(intent(`allowed${i}`)),
+      ];
+      time.turn();
+      await Promise.all(receipts);
+    }
+    time.advance(1000);
+    const records = recordsOf(path);
+    const refusals = records.filter(({ type }) => type === "refusal");
+    expect(records.filter(({ type }) => type === "intent")).toHaveLength(500);
+    expect(refusals).toHaveLength(32);
+    const counts = refusals.filter(({ reason }) => reason !== undefined);
+    expect(
+      counts.map(({ agent, code, decision, status, reason, path: at }) => [agent, code, decision, status, reason, at]),
+    ).toEqual([
+      ["a", "POLICY_DENIED", "deny", 403, "count=490", undefined],
+      ["b", "POLICY_DENIED", "deny", 403, "count=1", undefined],
+    ]);
+  });
+
+  it("gives no receipt that names a record for what it only counts", async () => {
+    const { broker, time } = openLog();
+    const receipts = Array.from({ length: 11 }, () => broker.record(refusal("a", "POLICY_DENIED", "/")));
+    time.turn();
+    const seqs = (await Promise.all(receipts)).map(({ seq }) => seq);
+    expect(seqs).toEqual([2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 0]);
+  });
+
+  it("starts afresh each second, and keeps every count over windows and at close", async () => {
+    const { broker, path, time } = openLog();
+    for (let second = 0; second < 5; second++) {
+      for (let i = 0; i < 30; i++) {
+        const receipt = broker.record(refusal("a", "POLICY_DENIED", "/"));
+        time.turn();
+        await receipt;
+        time.advance(20);
+      }
+      time.advance(700);
+    }
+    for (let i = 0; i < 15; i++) {
+      const receipt = broker.record(refusal("a", "POLICY_DENIED", "/"));
+      time.turn();
+      await receipt;
+    }
+    await broker.close();
+    const refusals = recordsOf(path).filter(({ type }) => type === "refusal");
+    const counted = refusals.reduce((sum, { reason }) => sum + (Number(String(reason ?? "").slice(6)) || 0), 0);
+    const inFull = refusals.filter(({ reason }) => reason === undefined).length;
+    expect(counted + inFull).toBe(5 * 30 + 15);
+    expect(refusals.length).toBeLessThan(90);
+    expect(linesOf(path).at(-1)).toContain('"type":"stop"');
+  });
+
+  it("is refused, not counted, while nothing can be stored", async () => {
+    const sink = createFakeSink();
+    const { broker, time } = openFake(sink);
+    sink.broken = true;
+    const lost = Array.from({ length: 30 }, () => broker.record(refusal("a", "POLICY_DENIED", "/")));
+    time.turn();
+    for (const settled of await Promise.allSettled(lost)) expect(settled.status).toBe("rejected");
+  });
+});
