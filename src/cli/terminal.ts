@@ -17,6 +17,8 @@ export interface Terminal {
   printJson(value: unknown): void;
   /** One line for the person, to standard error. */
   note(text: string): void;
+  /** Lines as they are, to standard error. */
+  printError(text: string): void;
   /** `sidekey: CODE: sentence detail` and its hint, to standard error. */
   fail(error: SidekeyError): void;
   /** Standard input to its end, or one hidden line when a person sits there; without its last newline. */
@@ -42,6 +44,7 @@ export const createTerminal = (streams: TerminalStreams, environment: Environmen
     printBytes: (bytes) => void output.write(bytes),
     printJson: (value) => void output.write(`${JSON.stringify(value)}\n`),
     note: (text) => void errors.write(`sidekey: ${text}\n`),
+    printError: (text) => void errors.write(`${visible(text)}\n`),
     fail(error) {
       errors.write(
         `${paint.red("sidekey:")} ${visible(error.message)}\n${paint.bold("hint:")} ${visible(error.hint)}\n`,

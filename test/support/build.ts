@@ -18,8 +18,8 @@ const newest = (directory: string): number =>
 
 export const setup = async (): Promise<void> => {
   if (existsSync(MAIN) && newest(join(ROOT, "src")) < statSync(MAIN).mtimeMs) return;
-  // Built beside and moved into place, so that a program that runs from dist never sees half of it.
-  const fresh = join(ROOT, "dist", `.fresh-${process.pid}`);
+  // Built elsewhere on the same disk, where git and lint do not look, and moved into place, so that a program that runs from dist never sees half of it.
+  const fresh = join(ROOT, "node_modules", ".cache", `dist-${process.pid}`);
   const old = `${fresh}.old`;
   const tsc = join(ROOT, "node_modules/.bin/tsc");
   try {

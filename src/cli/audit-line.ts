@@ -1,0 +1,31 @@
+/** One audit record for a person: what, to where, how it ended. Programs read the record itself. */
+
+/** In the order shown; absent ones are left out. */
+const WORDS = ["decision", "method", "target", "route", "secret", "code", "status", "outcome", "reason"] as const;
+
+/** A line that is no record is shown as it is: `audit verify` judges it. */
+export const formatRecord = (line: string): string => {
+  const record = parseRecord(line);
+  if (record === undefined) return printable(line);
+  const word = (name: string): string => {
+    const value = record[name];
+    return typeof value === "string" || typeof value === "number" ? String(value) : "";
+  };
+  const target = word("authority") + word("path");
+  const told = WORDS.map((name) => (name === "target" ? target : word(name))).filter((text) => text !== "");
+  return printable([word("time"), word("agent"), word("type").padEnd(7), ...told].join("  "));
+};
+
+const parseRecord = (line: string): Readonly<Record<string, unknown>> | undefined => {
+  try {
+    const value: unknown = JSON.parse(line);
+    return typeof value === "object" && value !== null ? { ...value } : undefined;
+  } catch {
+    return undefined;
+  }
+};
+
+/** Paths and reasons come from agents: nothing in them may steer a terminal. */
+const printable = (text: string): string =>
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: controls are what is looked for.
+  text.replace(/[\u0000-\u001f\u007f-\u009f]/g, (found) => `\\x${found.charCodeAt(0).toString(16).padStart(2, "0")}`);

@@ -1,0 +1,30 @@
+/** `check`: every problem of the file in one run, for people on standard error, for programs as JSON. */
+import { formatProblem } from "../../config/problem.ts";
+import { CONFIG_OPTION, type CommandSpec, JSON_OPTION } from "../command.ts";
+import { requireConfigFile } from "../context.ts";
+import { EXIT_OK, EXIT_USAGE } from "../exit.ts";
+
+export const check: CommandSpec = {
+  name: "check",
+  summary: "check the file, and print every problem in it",
+  options: [CONFIG_OPTION, JSON_OPTION],
+  examples: ["sidekey check", "sidekey check -c work.yaml --json"],
+  async run(invocation) {
+    const { options, terminal } = invocation;
+    const file = requireConfigFile(invocation);
+    const { readConfig } = await import("../../sidecar/app/config.ts");
+    const result = readConfig(file);
+    const problems = "problems" in result ? result.problems : [];
+    const warnings = "problems" in result ? [] : result.warnings;
+    const ok = problems.length === 0;
+    if (options.flag("json")) {
+      terminal.printJson({ ok, problems, ...(warnings.length > 0 && { warnings }) });
+    } else {
+      for (const warning of warnings) terminal.note(`warning: ${formatProblem(warning)}`);
+      for (const problem of problems) terminal.printError(formatProblem(problem));
+      if (ok) terminal.print(`${file}: fine`);
+      else terminal.note(`${problems.length} ${problems.length === 1 ? "problem" : "problems"} in ${file}`);
+    }
+    return ok ? EXIT_OK : EXIT_USAGE;
+  },
+};

@@ -1,0 +1,36 @@
+/** The commands, in the order of `--help`. One more is one file and one line here. */
+import type { CommandSpec } from "../command.ts";
+import { auditTail } from "./audit-tail.ts";
+import { auditVerify } from "./audit-verify.ts";
+import { caPrint } from "./ca-print.ts";
+import { check } from "./check.ts";
+import { run } from "./run.ts";
+import { secretGet } from "./secret-get.ts";
+import { secretList } from "./secret-list.ts";
+import { secretRm } from "./secret-rm.ts";
+import { secretSet } from "./secret-set.ts";
+import { start } from "./start.ts";
+import { tokenInspect } from "./token-inspect.ts";
+import { tokenIssue } from "./token-issue.ts";
+
+export const COMMANDS: readonly CommandSpec[] = [
+  run,
+  start,
+  check,
+  secretSet,
+  secretGet,
+  secretList,
+  secretRm,
+  tokenIssue,
+  tokenInspect,
+  auditTail,
+  auditVerify,
+  caPrint,
+];
+
+export const GROUPS: Readonly<Record<string, string>> = {
+  secret: "the secrets of the embedded vault",
+  token: "its scoped tokens",
+  audit: "read and verify the audit",
+  ca: "the CA that clients must trust",
+};

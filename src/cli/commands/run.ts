@@ -1,0 +1,97 @@
+/**
+ * `run`: a sidecar for one program. The program gets the proxy, the CA and placeholders; the keys stay here. Its
+ * standard streams are its own: we write there only before it starts.
+ */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { prepareStateDirectory } from "../../core/state-directory.ts";
+import type { SidecarConfig } from "../../sidecar/app/config.ts";
+import type { Sidecar } from "../../sidecar/app/lifecycle.ts";
+import { CONFIG_OPTION, type CommandSpec, type Invocation } from "../command.ts";
+import { loadRequiredConfig } from "../context.ts";
+import { EXIT_RUN_FAILED } from "../exit.ts";
+import { currentProcess, refuseOpenProcess } from "../guard.ts";
+import { logLevel } from "../log-level.ts";
+import { VAULT_OPTION } from "../vault-access.ts";
+
+export const run: CommandSpec = {
+  name: "run",
+  summary: "run a program behind a sidecar of its own, without the keys in its environment",
+  parameters: [{ syntax: "<command...>", summary: "the program and its arguments" }],
+  options: [
+    CONFIG_OPTION,
+    { flags: "-v, --verbose", summary: "say what its environment gets and loses (names only)" },
+    { flags: "--user <name>", summary: "run it as another user", later: true },
+    { flags: "--expose <name>", summary: "leave a variable in its environment", later: true },
+    VAULT_OPTION,
+  ],
+  examples: ["sidekey run -- python agent.py", "sidekey run -c work.yaml -- npm start"],
+  passThrough: true,
+  failure: EXIT_RUN_FAILED,
+  async run(invocation) {
+    const { environment, parameters, terminal } = invocation;
+    refuseOpenProcess(currentProcess(environment));
+    // Only the child's copy is removed by the table; ours would turn off the checks of our own connections.
+    delete process.env["NODE_TLS_REJECT_UNAUTHORIZED"];
+    const config = await loadRequiredConfig(invocation);
+    prepareStateDirectory(config.state);
+    const { createLog } = await import("../../core/log.ts");
+    const log = createLog({ level: logLevel(invocation, config.logLevel), to: join(config.state, "sidekey.log") });
+    const { callerBundles } = await import("../run/environment.ts");
+    const { startSidecar } = await import("../../sidecar/app/lifecycle.ts");
+    const extraBundles = readBundles(callerBundles(environment));
+    const sidecar = await startSidecar({ config, environment, log, mode: "run", extraBundles });
+    try {
+      const variables = await prepareEnvironment(invocation, config, sidecar);
+      terminal.note("same user: a hostile program could still read this process; 'run' is no boundary against it.");
+      const { runChild } = await import("../run/child.ts");
+      const { exitCode, failure } = await runChild(parameters, variables);
+      if (failure !== undefined) terminal.note(`${parameters[0]} cannot be started (${failure})`);
+      return exitCode;
+    } finally {
+      await sidecar.drain();
+    }
+  },
+};
+
+const PRELOAD = fileURLToPath(new URL("../../../dist/cli/run/preload.cjs", import.meta.url));
+
+const prepareEnvironment = async (
+  { environment, options, terminal }: Invocation,
+  config: SidecarConfig,
+  { proxyUrl, files, runId, containsSecret }: Sidecar,
+): Promise<Readonly<Record<string, string>>> => {
+  const { childEnvironment } = await import("../run/environment.ts");
+  const { credentialNames, routeEnvironments } = await import("../run/from-config.ts");
+  if (proxyUrl === undefined) throw new TypeError("run always has a proxy");
+  const { variables, removed } = await childEnvironment({
+    caller: environment,
+    proxyUrl,
+    ca: files.ca,
+    bundle: files.bundle,
+    preload: PRELOAD,
+    runId,
+    routes: routeEnvironments(config),
+    removedNames: credentialNames(config),
+    containsSecret,
+  });
+  if (options.flag("verbose")) {
+    const set = Object.keys(variables).filter((name) => variables[name] !== environment[name]);
+    terminal.note(`proxy ${proxyUrl}, log ${join(config.state, "sidekey.log")}`);
+    terminal.note(`set: ${set.sort().join(" ")}`);
+    terminal.note(`removed: ${removed.length === 0 ? "nothing" : removed.join(" ")}`);
+  }
+  return variables;
+};
+
+/** What the caller's own variables named goes into the bundle; a directory or a missing file was no help before either. */
+const readBundles = (paths: readonly string[]): readonly string[] => {
+  const texts: string[] = [];
+  for (const path of paths) {
+    try {
+      texts.push(readFileSync(path, "utf8"));
+    } catch {}
+  }
+  return texts;
+};

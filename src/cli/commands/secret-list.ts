@@ -1,0 +1,45 @@
+/** `secret list`: what there is, never a value. */
+import { CONFIG_OPTION, type CommandSpec, JSON_OPTION } from "../command.ts";
+import { EXIT_OK } from "../exit.ts";
+import { table } from "../table.ts";
+import { SOURCE_OPTION, VAULT_OPTION, withVault } from "../vault-access.ts";
+
+export const secretList: CommandSpec = {
+  name: "secret list",
+  summary: "list the secrets, never their values",
+  parameters: [{ syntax: "[prefix]", summary: "only paths that start so" }],
+  options: [SOURCE_OPTION, VAULT_OPTION, CONFIG_OPTION, JSON_OPTION],
+  examples: ["sidekey secret list", "sidekey secret list production/"],
+  async run(invocation) {
+    const { parameters, options, terminal } = invocation;
+    const secrets = await withVault(
+      invocation,
+      ({ vault }) => vault.secrets.list(parameters[0]),
+      () => [],
+    );
+    if (options.flag("json")) {
+      terminal.printJson(
+        secrets.map(({ path, version, type, tier, hosts, createdAt, updatedAt }) => ({
+          path,
+          version,
+          type,
+          tier,
+          hosts,
+          created_at: new Date(createdAt).toISOString(),
+          updated_at: new Date(updatedAt).toISOString(),
+        })),
+      );
+    } else if (secrets.length === 0) {
+      terminal.note("no secrets yet; store one with: sidekey secret set PATH");
+    } else {
+      const rows = secrets.map(({ path, version, hosts, updatedAt }) => [
+        path,
+        String(version),
+        hosts.length === 0 ? "any" : hosts.join(","),
+        new Date(updatedAt).toISOString(),
+      ]);
+      terminal.print(table(["PATH", "VERSION", "HOSTS", "UPDATED"], rows));
+    }
+    return EXIT_OK;
+  },
+};

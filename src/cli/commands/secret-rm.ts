@@ -1,0 +1,31 @@
+/** `secret rm`: removes a secret with all its versions. */
+import { SidekeyError } from "../../core/errors.ts";
+import { CONFIG_OPTION, type CommandSpec, JSON_OPTION } from "../command.ts";
+import { EXIT_OK } from "../exit.ts";
+import { refuseInsideRun } from "../inside-run.ts";
+import { SOURCE_OPTION, VAULT_OPTION, withVault } from "../vault-access.ts";
+
+export const secretRm: CommandSpec = {
+  name: "secret rm",
+  summary: "remove a secret with all its versions",
+  parameters: [{ syntax: "<path>", summary: "path of the secret" }],
+  options: [SOURCE_OPTION, VAULT_OPTION, CONFIG_OPTION, JSON_OPTION],
+  examples: ["sidekey secret rm production/openai/api-key"],
+  async run(invocation) {
+    const { parameters, options, terminal } = invocation;
+    refuseInsideRun("secret rm", invocation);
+    const [path = ""] = parameters;
+    const { checkSecretPath } = await import("../../vault/path.ts");
+    checkSecretPath(path);
+    await withVault(
+      invocation,
+      ({ vault }) => vault.secrets.remove(path),
+      () => {
+        throw new SidekeyError("VAULT_SECRET_MISSING", { detail: path });
+      },
+    );
+    if (options.flag("json")) terminal.printJson({ path, removed: true });
+    else terminal.print(`removed ${path}`);
+    return EXIT_OK;
+  },
+};

@@ -1,0 +1,62 @@
+/** `secret set`: the value comes from standard input or a hidden prompt, never from an argument. */
+import { SidekeyError } from "../../core/errors.ts";
+import { SecretValue } from "../../core/secret-value.ts";
+import { CONFIG_OPTION, type CommandSpec, JSON_OPTION } from "../command.ts";
+import { EXIT_OK } from "../exit.ts";
+import { refuseInsideRun } from "../inside-run.ts";
+import { SOURCE_OPTION, VAULT_OPTION, withVault } from "../vault-access.ts";
+
+export const secretSet: CommandSpec = {
+  name: "secret set",
+  summary: "store a secret, or a new version of it; its value comes from standard input or a hidden prompt",
+  parameters: [{ syntax: "<path>", summary: "two or more segments: production/openai/api-key" }],
+  options: [
+    { flags: "--host <host>", summary: "bind it to this host; may be repeated", repeat: true },
+    { flags: "--type <type>", summary: "a word on what it is" },
+    { flags: "--tier <tier>", summary: "a word on how sensitive it is" },
+    SOURCE_OPTION,
+    VAULT_OPTION,
+    CONFIG_OPTION,
+    JSON_OPTION,
+  ],
+  examples: [
+    `printf %s "$KEY" | sidekey secret set production/openai/api-key`,
+    "sidekey secret set production/openai/api-key --host api.openai.com",
+  ],
+  excess: true,
+  async run(invocation) {
+    const { parameters, options, terminal } = invocation;
+    refuseInsideRun("secret set", invocation);
+    const [path = "", ...rest] = parameters;
+    if (rest.length > 0) throw valueInArgument(path);
+    const { checkSecretPath } = await import("../../vault/path.ts");
+    checkSecretPath(path);
+    const value = new SecretValue(await terminal.readSecret(`Value of ${path} (not shown)`));
+    const hosts = options.list("host");
+    const type = options.text("type");
+    const tier = options.text("tier");
+    const stored = await withVault(invocation, ({ vault }) =>
+      vault.secrets.set(path, value, {
+        ...(hosts.length > 0 && { hosts }),
+        ...(type !== undefined && { type }),
+        ...(tier !== undefined && { tier }),
+      }),
+    );
+    if (options.flag("json")) {
+      terminal.printJson({ path: stored.path, version: stored.version, hosts: stored.hosts });
+    } else {
+      const bound = stored.hosts.length === 0 ? "" : `, only for ${stored.hosts.join(", ")}`;
+      terminal.print(`stored ${stored.path} version ${stored.version}${bound}`);
+    }
+    return EXIT_OK;
+  },
+};
+
+const valueInArgument = (path: string): SidekeyError =>
+  new SidekeyError("CONFIG_USAGE", {
+    detail: "A value is never taken from an argument; nothing was stored.",
+    hint: [
+      `printf %s "$KEY" | sidekey secret set ${path}`,
+      "If that argument was a real key: it was in the process list and may be in your shell's history; remove it there.",
+    ].join("\n"),
+  });

@@ -1,0 +1,45 @@
+/** `start`: the sidecar in the foreground. One line on standard output when every port is open; logs on standard error. */
+
+import { constants } from "node:os";
+import { CONFIG_OPTION, type CommandSpec } from "../command.ts";
+import { loadRequiredConfig } from "../context.ts";
+import { EXIT_OK, EXIT_SIGNAL_BASE } from "../exit.ts";
+import { currentProcess, refuseOpenProcess, refuseUntrustedTls } from "../guard.ts";
+import { LOG_LEVELS, logLevel } from "../log-level.ts";
+
+export const start: CommandSpec = {
+  name: "start",
+  summary: "run the sidecar in the foreground",
+  options: [CONFIG_OPTION, { flags: "--log-level <level>", summary: "how much it logs", choices: LOG_LEVELS }],
+  examples: ["sidekey start", "sidekey start -c /etc/sidekey.yaml --log-level warn"],
+  async run(invocation) {
+    const { environment, terminal } = invocation;
+    refuseOpenProcess(currentProcess(environment));
+    refuseUntrustedTls(environment);
+    const config = await loadRequiredConfig(invocation);
+    const { createLog } = await import("../../core/log.ts");
+    const log = createLog({ level: logLevel(invocation, config.logLevel) });
+    // Before anything is open, so that a signal on the way up ends in an orderly way as well.
+    const stopped = stopSignal();
+    const { startSidecar } = await import("../../sidecar/app/lifecycle.ts");
+    const sidecar = await startSidecar({ config, environment, log, mode: "start" });
+    terminal.print(`sidekey ready ${JSON.stringify(sidecar.ready)}`);
+    const signal = await stopped;
+    log.info("stopping", { signal });
+    await sidecar.drain();
+    return EXIT_OK;
+  },
+};
+
+/** The first TERM or INT; the second ends the process at once. */
+const stopSignal = (): Promise<NodeJS.Signals> =>
+  new Promise((resolve) => {
+    let asked = false;
+    const stop = (signal: NodeJS.Signals): void => {
+      if (asked) process.exit(EXIT_SIGNAL_BASE + constants.signals[signal]);
+      asked = true;
+      resolve(signal);
+    };
+    process.on("SIGTERM", stop);
+    process.on("SIGINT", stop);
+  });

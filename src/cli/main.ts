@@ -1,0 +1,40 @@
+/** Ties the program to this process: its streams, its environment, its last resort for faults, its exit. */
+import { isSidekeyError } from "../core/errors.ts";
+import { COMMANDS, GROUPS } from "./commands/index.ts";
+import { EXIT_FAILED, EXIT_OK, EXIT_RUN_FAILED } from "./exit.ts";
+import { LATER_COMMANDS } from "./later.ts";
+import { createProgram } from "./program.ts";
+import { createTerminal } from "./terminal.ts";
+
+export const main = async (argv: readonly string[]): Promise<void> => {
+  const { env: environment, stdin: input, stdout: output, stderr: errors } = process;
+  const failed = argv[0] === "run" ? EXIT_RUN_FAILED : EXIT_FAILED;
+  // The words of a fault we did not foresee may hold anything, so only its code is told.
+  const lastResort = (fault: unknown): void => {
+    const code = isSidekeyError(fault) ? fault.code : "INTERNAL";
+    errors.write(`sidekey: ${code}: Stopped by a fault that nothing handled.\n`);
+    if (environment["SIDEKEY_LOG_LEVEL"] === "debug" && fault instanceof Error) errors.write(`${fault.stack}\n`);
+    process.exit(failed);
+  };
+  process.on("uncaughtException", lastResort);
+  process.on("unhandledRejection", lastResort);
+  // A reader that has seen enough (`| head`) is no fault; a full disk is one. Nobody reading our errors stops nothing.
+  output.on("error", (fault: NodeJS.ErrnoException) => process.exit(fault.code === "EPIPE" ? EXIT_OK : failed));
+  errors.on("error", () => {});
+
+  const streams = { input, output, errors };
+  const terminal = createTerminal(streams, environment);
+  const directory = process.cwd();
+  const parts = {
+    commands: COMMANDS,
+    groups: GROUPS,
+    later: LATER_COMMANDS,
+    terminal,
+    streams,
+    environment,
+    directory,
+  };
+  const code = await createProgram(parts).run(argv);
+  // Exit, not wait: a connection or a timer that something left open must not keep a command from ending.
+  output.write("", () => process.exit(code));
+};

@@ -1,0 +1,5 @@
+/** What programs may import from `sidekey`. Everything else is internal and may change without notice. */
+export { ERROR_TABLE, type ErrorCode, isSidekeyError, SidekeyError } from "./core/errors.ts";
+export { createLog, type Log, type LogLevel, silentLog } from "./core/log.ts";
+export { type LoadOptions, type LoadResult, loadConfig, readConfig, type SidecarConfig } from "./sidecar/app/config.ts";
+export { type Ready, type Sidecar, type StartOptions, startSidecar } from "./sidecar/app/lifecycle.ts";

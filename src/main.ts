@@ -1,0 +1,7 @@
+#!/usr/bin/env node
+/** The program. Nothing is loaded before SIGUSR1 is taken from Node, which would open an inspector on it. */
+process.on("SIGUSR1", () => {});
+const { main } = await import("./cli/main.ts");
+await main(process.argv.slice(2));
+
+export {};

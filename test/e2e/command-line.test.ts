@@ -1,0 +1,166 @@
+/** Transcripts of what is the same for every command, and of `check`, `audit` and `ca` before anything has run. */
+import { spawnSync } from "node:child_process";
+import { readdirSync } from "node:fs";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { cleanEnvironment, MAIN } from "../support/program.ts";
+import { createWorkspace, type Workspace } from "../support/workspace.ts";
+
+const CANARY = "sk-canary-2c7d81ab44";
+
+let work: Workspace;
+beforeEach(() => {
+  work = createWorkspace();
+});
+afterEach(() => work.remove());
+
+const COMMANDS = [
+  ["run"],
+  ["start"],
+  ["check"],
+  ["secret", "set"],
+  ["secret", "get"],
+  ["secret", "list"],
+  ["secret", "rm"],
+  ["token", "issue"],
+  ["token", "inspect"],
+  ["audit", "tail"],
+  ["audit", "verify"],
+  ["ca", "print"],
+];
+
+describe("help", () => {
+  it("lists every command", async () => {
+    const { code, stdout, stderr } = await work.sidekey(["--help"]);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    for (const [name = ""] of COMMANDS) expect(stdout).toMatch(new RegExp(`^ {2}${name}\\b`, "m"));
+  });
+
+  it.each(COMMANDS.map((words) => [words]))("of %j has an example, and no colour in a pipe", async (words) => {
+    const { code, stdout, stderr } = await work.sidekey([...words, "--help"]);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    expect(stdout).toContain(`Usage: sidekey ${words.join(" ")}`);
+    expect(stdout).toMatch(/\nExamples:\n {2}\S/);
+    expect(stdout).not.toContain("\u001b");
+  });
+});
+
+describe("a command line that is wrong", () => {
+  it("is answered with what was meant", async () => {
+    const { code, stdout, stderr } = await work.sidekey(["chekc"]);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+    expect(stderr).toBe(
+      "sidekey: CONFIG_USAGE: The command is not used as it should be. Unknown command 'chekc' (Did you mean check?)\n" +
+        "hint: Run: sidekey --help\n",
+    );
+  });
+
+  it("is told about a command of a later version", async () => {
+    const { code, stderr } = await work.sidekey(["vault", "serve"]);
+    expect(code).toBe(2);
+    expect(stderr).toContain("'vault serve' is not in this version of sidekey.");
+  });
+});
+
+describe("a reader that goes away", () => {
+  it("is no fault", () => {
+    const env = cleanEnvironment();
+    const result = spawnSync("sh", ["-c", `"${process.execPath}" "${MAIN}" --help | true`], { env, encoding: "utf8" });
+    expect(result.stderr).toBe("");
+  });
+});
+
+describe("check", () => {
+  it("accepts a right file in one line, and in JSON", async () => {
+    work.write("sidekey.yaml", "version: 1\nroutes:\n  api.x.test: production/x/key\n");
+    const { code, stdout, stderr } = await work.sidekey(["check"]);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    expect(stdout).toBe(`${work.at("sidekey.yaml")}: fine\n`);
+    const json = await work.sidekey(["check", "--json"]);
+    expect(json).toMatchObject({ code: 0, stderr: "" });
+    expect(JSON.parse(json.stdout)).toEqual({ ok: true, problems: [] });
+  });
+
+  it("prints every problem with its place, never a value, and ends with 2", async () => {
+    work.write("bad.yaml", `version: 1\nagnt: x\nroutes:\n  api.x.test: { secert: ${CANARY} }\n  b..test: a/b\n`);
+    const { code, stdout, stderr } = await work.sidekey(["check", "-c", "bad.yaml"]);
+    expect(code).toBe(2);
+    expect(stdout).toBe("");
+    expect(stderr).toMatch(/bad\.yaml:2:1 agnt: /);
+    expect(stderr).toContain("Did you mean 'agent'?");
+    expect(stderr).toMatch(/bad\.yaml:4:\d+ /);
+    expect(stderr).toMatch(/bad\.yaml:5:\d+ /);
+    expect(stderr).not.toContain(CANARY);
+    const json = await work.sidekey(["check", "-c", "bad.yaml", "--json"]);
+    expect(json).toMatchObject({ code: 2, stderr: "" });
+    const answer = JSON.parse(json.stdout);
+    expect(answer.ok).toBe(false);
+    expect(answer.problems[0]).toMatchObject({ line: 2, column: 1, path: "agnt" });
+    expect(answer.problems.length).toBeGreaterThanOrEqual(3);
+    expect(json.stdout).not.toContain(CANARY);
+  });
+
+  it("changes nothing on the disk", async () => {
+    work.write("sidekey.yaml", "version: 1\nroutes:\n  api.x.test: production/x/key\n");
+    await work.sidekey(["check"]);
+    expect(readdirSync(work.path)).toEqual(["sidekey.yaml"]);
+  });
+});
+
+describe("without a file", () => {
+  it.each([
+    [["check"], 2],
+    [["start"], 2],
+    [["run", "--", "true"], 125],
+  ])("%j says what to write, and ends with %i", async (args, code) => {
+    const result = await work.sidekey(args);
+    expect(result).toMatchObject({ code, stdout: "" });
+    expect(result.stderr).toContain(`sidekey: CONFIG_UNREADABLE: `);
+    expect(result.stderr).toContain("    version: 1\n    routes:\n      api.openai.com: production/openai/api-key\n");
+  });
+
+  it("the example that it gives is a right file", async () => {
+    const { stderr } = await work.sidekey(["check"]);
+    const example = stderr
+      .split("\n")
+      .filter((line) => line.startsWith("    "))
+      .map((line) => line.slice(4));
+    work.write("sidekey.yaml", `${example.join("\n")}\n`);
+    expect(await work.sidekey(["check"])).toMatchObject({ code: 0 });
+  });
+});
+
+describe("audit and ca before anything has run", () => {
+  it("say so, and make nothing", async () => {
+    expect(await work.sidekey(["audit", "tail"])).toEqual({
+      code: 0,
+      stdout: "",
+      stderr: "sidekey: no audit records yet\n",
+    });
+    expect(await work.sidekey(["audit", "verify"])).toEqual({
+      code: 0,
+      stdout: "",
+      stderr: "sidekey: no audit records yet\n",
+    });
+    expect(await work.sidekey(["audit", "verify", "--json"])).toMatchObject({
+      code: 0,
+      stdout: '{"ok":true,"logs":[]}\n',
+    });
+    const ca = await work.sidekey(["ca", "print"]);
+    expect(ca).toMatchObject({ code: 1, stdout: "" });
+    expect(ca.stderr).toContain("sidekey: TLS_CA_UNUSABLE: ");
+    expect(ca.stderr).toContain("'sidekey start' makes it");
+    expect(readdirSync(work.path)).toEqual([]);
+  });
+
+  it("never print a file in the CA's place that is no certificate", async () => {
+    work.write("sidekey.yaml", "version: 1\nstate: .\n");
+    work.write("ca.pem", CANARY);
+    const { code, stdout, stderr } = await work.sidekey(["ca", "print"]);
+    expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
+    expect(stderr).not.toContain(CANARY);
+  });
+
+  it.each([["x"], ["-1"], ["1.5"]])("audit tail -n %s is refused", async (count) => {
+    expect(await work.sidekey(["audit", "tail", "-n", count])).toMatchObject({ code: 2 });
+  });
+});

@@ -1,0 +1,42 @@
+import { describe, expect, it } from "vitest";
+import { formatRecord } from "../../../src/cli/audit-line.ts";
+
+describe("formatRecord", () => {
+  it("shows when, who, what, to where and how it ended, in one line", () => {
+    const record = {
+      seq: 7,
+      time: "2025-11-25T14:00:00.000Z",
+      type: "outcome",
+      request_id: "r",
+      agent: "researcher",
+      route: "openai",
+      secret: "local:production/openai/api-key",
+      method: "POST",
+      scheme: "https",
+      authority: "api.openai.com:443",
+      path: "/v1/chat",
+      decision: "inject",
+      status: 200,
+      outcome: "ok",
+      prev: "A",
+      hash: "B",
+    };
+    expect(formatRecord(JSON.stringify(record))).toBe(
+      "2025-11-25T14:00:00.000Z  researcher  outcome  inject  POST  api.openai.com:443/v1/chat  openai  " +
+        "local:production/openai/api-key  200  ok",
+    );
+  });
+
+  it("leaves out what a record does not have", () => {
+    expect(formatRecord('{"seq":1,"time":"T","type":"start","agent":"a"}')).toBe("T  a  start  ");
+  });
+
+  it.each(['{"seq":1', "[1]x", "plain"])("shows %s, which is no record, as it is", (line) => {
+    expect(formatRecord(line)).toBe(line);
+  });
+
+  it("lets nothing that an agent sent steer the terminal", () => {
+    const line = formatRecord('{"time":"T","type":"intent","agent":"a","path":"/\\u001b[2J\\u009b1A\\r\\n"}');
+    expect(line).toContain("/\\x1b[2J\\x9b1A\\x0d\\x0a");
+  });
+});

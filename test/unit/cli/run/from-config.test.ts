@@ -1,0 +1,54 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { credentialNames, routeEnvironments } from "../../../../src/cli/run/from-config.ts";
+import { loadConfig, type SidecarConfig } from "../../../../src/sidecar/app/config.ts";
+
+let root = "";
+beforeAll(() => {
+  root = mkdtempSync(join(tmpdir(), "sidekey-from-config-"));
+});
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+const load = (text: string): SidecarConfig => {
+  const result = loadConfig({ file: join(root, "sidekey.yaml"), text });
+  if ("problems" in result) throw new Error(JSON.stringify(result.problems));
+  return result.config;
+};
+
+describe("credentialNames", () => {
+  it("lists each { env: NAME } of the file, and the variables that routes name in an env source", () => {
+    const config = load(`
+version: 1
+sources:
+  vault: { kind: local, key: { env: MY_FERNET }, token: { env: MY_TOKEN } }
+  shell: { kind: env }
+  files: { kind: file, root: . }
+routes:
+  api.one.test: shell:ONE_KEY
+  api.two.test: vault:production/two/key
+  api.three.test: files:three.txt
+`);
+    expect([...credentialNames(config)].sort()).toEqual(["MY_FERNET", "MY_TOKEN", "ONE_KEY"]);
+  });
+
+  it("is empty where the file names no variable", () => {
+    expect(credentialNames(load("version: 1\nroutes:\n  api.one.test: production/one/key\n"))).toEqual([]);
+  });
+});
+
+describe("routeEnvironments", () => {
+  it("names each route's exact hosts, not its wildcards, and a placeholder of its own", () => {
+    const config = load(`
+version: 1
+routes:
+  one:
+    match: ["https://localhost:8443/**", "https://api.one.test/**", "https://*.two.test/**"]
+    secret: production/one/key
+`);
+    const [route] = routeEnvironments(config);
+    expect(route?.hosts).toEqual(["localhost", "api.one.test"]);
+    expect(route?.placeholder).toMatch(/^sidekey-placeholder-one-[0-9a-f]{12}$/);
+  });
+});
