@@ -78,7 +78,8 @@ const percentForms = (value: Buffer): readonly string[] => {
 const char = (byte: number): string => String.fromCharCode(byte);
 const percent = (byte: number): string => `%${byte.toString(16).toUpperCase().padStart(2, "0")}`;
 const lowerEscapes = (text: string): string => text.replace(/%[0-9A-F]{2}/g, (triplet) => triplet.toLowerCase());
-const isAlphanumeric = (byte: number): boolean => /[A-Za-z0-9]/.test(char(byte));
+const isAlphanumeric = (byte: number): boolean =>
+  (byte >= 0x30 && byte <= 0x39) || ((byte | 0x20) >= 0x61 && (byte | 0x20) <= 0x7a);
 const isIn = (byte: number, characters: string): boolean => byte < 0x80 && characters.includes(char(byte));
 const formEncoded = (byte: number): string => {
   if (byte === 0x20) return "+";

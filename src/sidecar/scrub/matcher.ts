@@ -104,7 +104,7 @@ interface Branch {
 /** The forms are equal up to `from`, and different from each other. */
 const createBranch = (forms: readonly Buffer[], from: number): Branch => {
   const [first = Buffer.alloc(0)] = forms;
-  let to = from;
+  let to = forms.length === 1 ? first.length : from;
   while (to < first.length && forms.every((form) => form[to] === first[to])) to++;
   const next = new Map<number, Buffer[]>();
   for (const form of forms) {

@@ -112,7 +112,10 @@ class StreamScrubber implements Scrubber {
   }
 }
 
-/** The value without its secrets, or undefined when it has none. The value itself is not changed. */
+/**
+ * A header's name or value without its secrets, or undefined when it has none. The value itself is not changed. A name
+ * that comes back scrubbed is no token any more: leave that header out.
+ */
 export const scrubValue = (matcher: Matcher, value: Buffer): Buffer | undefined => {
   const matches = findAll(matcher, value, EMPTY, 0, 0);
   if (matches.length === 0) return undefined;
