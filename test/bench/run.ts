@@ -19,7 +19,7 @@ const USAGE = `npm run bench -- [options]
   --seconds N           measured window, default 5
   --warm N              seconds before it, default 2
   --json FILE           figures as JSON to FILE, or to standard output for "-"
-  --node-arguments ARGS flags for the Node subjects, such as --cpu-prof`;
+  --node-arguments=ARGS flags for the Node subjects, such as "--cpu-prof --cpu-prof-dir=/tmp/profiles"`;
 
 interface BenchOptions {
   readonly subjects: readonly Subject[];
