@@ -50,7 +50,7 @@ export interface FileSinkDeps {
 interface Failure {
   /** Monotonic. */
   readonly at: number;
-  /** Errno, or a word for it. */
+  /** What it began with: errno, or a word for it. */
   readonly cause: string;
   readonly error: SidekeyError;
   /** Records turned away since. */
@@ -98,7 +98,12 @@ const createFileSink = (
   const fail = (cause: unknown, refused: number): SidekeyError => {
     const error = unavailable(cause);
     if (failure === undefined) log.error("the audit file cannot be written", { path, error: error.message });
-    failure = { at: clock.monotonic(), cause: errnoOf(cause), error, refused: (failure?.refused ?? 0) + refused };
+    failure = {
+      at: clock.monotonic(),
+      cause: failure?.cause ?? errnoOf(cause),
+      error,
+      refused: (failure?.refused ?? 0) + refused,
+    };
     stopRetrying ??= schedule.every(RETRY_MS, retry);
     if (cause instanceof ShortWrite && cause.left !== undefined) {
       if (cause.left.head.seq > 0) head = cause.left.head;
