@@ -18,6 +18,7 @@ export class ClientConnection {
   readonly kind: ConnectionKind;
   readonly #waiting: Exchange[] = [];
   #busy = false;
+  #full = false;
 
   constructor(kind: ConnectionKind) {
     this.kind = kind;
@@ -27,13 +28,20 @@ export class ClientConnection {
     return this.#busy;
   }
 
-  /** "run": it may start now. "wait": it starts when those before it have ended. "full": refuse it. */
-  admit(exchange: Exchange): "run" | "wait" | "full" {
+  /**
+   * "run": it may start now. "wait": it starts when those before it have ended. "full": refuse it, as the last on this
+   * connection. "flood": the client did not stop, cut it.
+   */
+  admit(exchange: Exchange): "run" | "wait" | "full" | "flood" {
+    if (this.#full) return "flood";
     if (!this.#busy) {
       this.#busy = true;
       return "run";
     }
-    if (this.#waiting.length >= MAX_WAITING) return "full";
+    if (this.#waiting.length >= MAX_WAITING) {
+      this.#full = true;
+      return "full";
+    }
     this.#waiting.push(exchange);
     return "wait";
   }

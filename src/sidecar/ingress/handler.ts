@@ -134,6 +134,7 @@ export const createRequestHandler = (options: RequestHandlerOptions): RequestHan
       }
       const verdict = connection.admit([request, response]);
       if (verdict === "run") start(request, response, connection);
+      else if (verdict === "flood") request.socket.destroy();
       else if (verdict === "full") {
         const error = new SidekeyError("INGRESS_PIPELINE");
         const ctx = createContext();

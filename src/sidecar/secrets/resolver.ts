@@ -31,10 +31,7 @@ interface Entry {
 
 const MAX_ENTRIES = 4096;
 
-export const createSecretResolver = (
-  sources: ReadonlyMap<string, SecretSource>,
-  clock: Clock,
-): SecretResolver => {
+export const createSecretResolver = (sources: ReadonlyMap<string, SecretSource>, clock: Clock): SecretResolver => {
   // Entries hold SecretValue objects, so lru-cache's diagnostics channel shows no bytes.
   const cache = new LRUCache<string, Entry>({ max: MAX_ENTRIES });
   const inFlight = new Map<string, Promise<SecretMaterial>>();
@@ -57,7 +54,12 @@ export const createSecretResolver = (
     return material;
   };
 
-  const refresh = (source: SecretSource, ref: SecretRef, agent: string, generation: number): Promise<SecretMaterial> => {
+  const refresh = (
+    source: SecretSource,
+    ref: SecretRef,
+    agent: string,
+    generation: number,
+  ): Promise<SecretMaterial> => {
     const key = `${generation} ${ref.text}`;
     let fetching = inFlight.get(key);
     if (fetching === undefined) {

@@ -1,12 +1,13 @@
 /**
- * HTTP/1.1 to upstreams (the only user of undici in the sidecar). One pool per scheme, authority and cleartext rule,
- * so that a connection is only ever used for what it was checked for; responses go straight to the sink, with no
- * stream object between. No retries, no redirects, no caching: one request in, at most one out.
+ * HTTP/1.1 to upstreams by undici. One pool per scheme, authority and cleartext rule, so that a connection is only
+ * ever used for what it was checked for; responses go straight to the sink, with no stream object between. No retries,
+ * no redirects, no caching: one request in, at most one out.
  */
-import { type Dispatcher, Pool } from "undici";
+import type { Client, Dispatcher } from "undici";
 import { SidekeyError } from "../../core/errors.ts";
 import type { Connector } from "../net/connector.ts";
 import { upstreamFailure } from "./failure.ts";
+import { type ConnectionPool, createConnectionPool } from "./pool.ts";
 import type { Flow, ResponseSink, Upstream, UpstreamRequest } from "./upstream.ts";
 
 const MAX_POOLS = 256;
@@ -15,11 +16,11 @@ const KEEP_ALIVE_MS = 15_000;
 const MAX_HEADER_BYTES = 64 * 1024;
 
 export const createHttpUpstream = (connector: Connector): Upstream => {
-  const pools = new Map<string, Pool>();
+  const pools = new Map<string, ConnectionPool>();
 
-  const createPool = (request: UpstreamRequest): Pool => {
+  const createPool = (request: UpstreamRequest): ConnectionPool => {
     const { scheme, authority, cleartext, written, timeouts } = request;
-    return new Pool(`${scheme}://${authority.key}`, {
+    return createConnectionPool(`${scheme}://${authority.key}`, {
       pipelining: 1,
       allowH2: false,
       keepAliveTimeout: KEEP_ALIVE_MS,
@@ -34,14 +35,13 @@ export const createHttpUpstream = (connector: Connector): Upstream => {
     });
   };
 
-  const poolFor = (request: UpstreamRequest): Pool => {
+  const poolFor = (request: UpstreamRequest): ConnectionPool => {
     const key = `${request.scheme} ${request.cleartext} ${request.authority.key}`;
-    let pool = pools.get(key);
-    if (pool === undefined) {
-      pool = createPool(request);
-      pools.set(key, pool);
-      if (pools.size > MAX_POOLS) evict(pools);
-    }
+    const known = pools.get(key);
+    if (known !== undefined) return known;
+    const pool = createPool(request);
+    pools.set(key, pool);
+    if (pools.size > MAX_POOLS) evict(pools);
     return pool;
   };
 
@@ -49,48 +49,58 @@ export const createHttpUpstream = (connector: Connector): Upstream => {
     send(request, sink) {
       const { body, headers, timeouts } = request;
       if (body?.length !== undefined) headers.push("content-length", String(body.length));
-      const options: Dispatcher.DispatchOptions = {
-        path: request.target,
-        method: request.method as Dispatcher.HttpMethod,
-        headers,
-        body: body?.stream ?? null,
-        headersTimeout: timeouts.headersMs,
-        bodyTimeout: timeouts.idleMs,
-      };
+      const pool = poolFor(request);
+      const client = pool.acquire();
+      const exchange = new Exchange(sink, pool, client);
       try {
-        poolFor(request).dispatch(options, new ExchangeHandler(sink));
+        client.dispatch(
+          {
+            path: request.target,
+            method: request.method as Dispatcher.HttpMethod,
+            headers,
+            body: body?.stream ?? null,
+            headersTimeout: timeouts.headersMs,
+            bodyTimeout: timeouts.idleMs,
+          },
+          exchange,
+        );
       } catch (error) {
-        sink.fail(upstreamFailure(error));
+        exchange.fail(error);
       }
     },
     async close() {
-      await Promise.all([...pools.values()].map((pool) => pool.destroy()));
+      await Promise.all([...pools.values()].map((pool) => pool.close()));
     },
   };
 };
 
-/** Drops the oldest pool without work; a busy one finishes what it has. */
-const evict = (pools: Map<string, Pool>): void => {
+/** Drops the oldest pool that carries nothing. */
+const evict = (pools: Map<string, ConnectionPool>): void => {
   for (const [key, pool] of pools) {
-    if (pool.stats.running + pool.stats.pending > 0) continue;
+    if (pool.inUse > 0) continue;
     pools.delete(key);
     void pool.close();
     return;
   }
 };
 
-class ExchangeHandler implements Dispatcher.DispatchHandler, Flow {
+/** One request on one connection. */
+class Exchange implements Dispatcher.DispatchHandler, Flow {
   readonly #sink: ResponseSink;
+  readonly #pool: ConnectionPool;
+  readonly #client: Client;
   #controller: Dispatcher.DispatchController | undefined;
   #done = false;
 
-  constructor(sink: ResponseSink) {
+  constructor(sink: ResponseSink, pool: ConnectionPool, client: Client) {
     this.#sink = sink;
+    this.#pool = pool;
+    this.#client = client;
+    sink.begin(this);
   }
 
   onRequestStart(controller: Dispatcher.DispatchController): void {
     this.#controller = controller;
-    this.#sink.begin(this);
   }
 
   onResponseStart(controller: Dispatcher.DispatchController, status: number): void {
@@ -107,13 +117,20 @@ class ExchangeHandler implements Dispatcher.DispatchHandler, Flow {
   onResponseEnd(): void {
     if (this.#done) return;
     this.#done = true;
+    this.#pool.release(this.#client);
     this.#sink.end();
   }
 
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
+    this.fail(error);
+  }
+
+  fail(error: unknown): void {
     if (this.#done) return;
     this.#done = true;
-    this.#sink.fail(upstreamFailure(error));
+    const failure = upstreamFailure(error);
+    this.#pool.discard(this.#client, failure);
+    this.#sink.fail(failure);
   }
 
   pause(): void {
@@ -125,7 +142,8 @@ class ExchangeHandler implements Dispatcher.DispatchHandler, Flow {
   }
 
   abort(): void {
+    if (this.#done) return;
     this.#done = true;
-    this.#controller?.abort(new SidekeyError("UPSTREAM_RESET"));
+    this.#pool.discard(this.#client, new SidekeyError("UPSTREAM_RESET"));
   }
 }

@@ -32,7 +32,7 @@ export interface Flow {
 
 /** Receives one response: `head`, then any number of `data`, then `end`; or `fail` at any point, once, and nothing after. */
 export interface ResponseSink {
-  /** The exchange has a connection and is about to be written. */
+  /** The exchange exists; before anything else. */
   begin(flow: Flow): void;
   /** `headers`: flat, names and values as bytes. Never a 1xx. */
   head(status: number, headers: readonly Buffer[]): void;
