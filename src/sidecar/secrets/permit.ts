@@ -4,7 +4,7 @@
  */
 import type { Clock } from "../../core/clock.ts";
 import type { Closable } from "../../core/closer.ts";
-import { isSidekeyError, SidekeyError } from "../../core/errors.ts";
+import { SidekeyError, toSidekeyError } from "../../core/errors.ts";
 import type { Log } from "../../core/log.ts";
 import { parseScope, type Scope, scopesCover } from "../../identity/scope.ts";
 import type { TokenClaims } from "../../identity/token.ts";
@@ -113,6 +113,9 @@ export const createMintedPermit = async (options: MintOptions): Promise<Permit> 
   let renewal: Promise<void> | undefined;
   let stopped = false;
 
+  const warn = (what: string, error: unknown): void =>
+    log.warn(`the sidecar's own token could not be ${what}`, { source, code: toSidekeyError(error).code });
+
   const renew = async (): Promise<void> => {
     try {
       const old = grants;
@@ -122,8 +125,7 @@ export const createMintedPermit = async (options: MintOptions): Promise<Permit> 
       renewAt = clock.monotonic() + RENEW_AFTER_MS;
       await revoke(old);
     } catch (error) {
-      const code = isSidekeyError(error) ? error.code : "INTERNAL";
-      log.warn("the sidecar's own token could not be renewed", { source, code });
+      warn("renewed", error);
     } finally {
       renewal = undefined;
     }
@@ -150,7 +152,12 @@ export const createMintedPermit = async (options: MintOptions): Promise<Permit> 
       stopped = true;
       clearInterval(timer);
       await renewal;
-      await revoke(grants);
+      try {
+        await revoke(grants);
+      } catch (error) {
+        // It ends by itself within the hour: no reason to fail the shutdown.
+        warn("revoked", error);
+      }
     },
   };
 };

@@ -13,7 +13,7 @@ import type { EmbeddedStorage, Row, Tx } from "./storage.ts";
 const FILE_MODE = 0o600;
 const OTHERS = 0o077;
 /** Address space, not disk. LMDB grows it, but every process then has to notice; few stores ever will. */
-const MAP_BYTES = 256 * 1024 * 1024;
+const MAP_BYTES = 64 * 1024 * 1024;
 const GENERATION_KEY = Buffer.from("generation");
 const COUNTER_BYTES = 8;
 
@@ -38,6 +38,11 @@ export const openLmdb = async (directory: string): Promise<EmbeddedStorage> => {
       return use();
     });
 
+  let generation: number | undefined;
+  const forgetGeneration = (): void => {
+    generation = undefined;
+  };
+
   return {
     read: async (use) => newest(() => use(tx)),
     async write(use) {
@@ -53,7 +58,15 @@ export const openLmdb = async (directory: string): Promise<EmbeddedStorage> => {
       }
     },
     peek: (key) => newest(() => db.getBinary(Buffer.from(key))),
-    generation: () => newest(() => readCounter(db)),
+    generation() {
+      if (generation === undefined) {
+        generation = newest(() => readCounter(db));
+        // Several askers in one synchronous run share the answer. What a run works on had arrived before it began, so
+        // the next request always asks again.
+        queueMicrotask(forgetGeneration);
+      }
+      return generation;
+    },
     close: () => db.close(),
   };
 };

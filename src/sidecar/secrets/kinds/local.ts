@@ -57,42 +57,47 @@ const createPermit = async (vault: Vault, token: string | undefined, deps: Sourc
   return createMintedPermit({ source, agent, paths, store, clock, log });
 };
 
-const createLocalSource = (name: string, vault: Vault, permit: Permit): LocalSource => ({
-  name,
-  authorize(ref) {
-    try {
-      permit.authorize(ref);
-    } catch (error) {
-      throw sourceError(error, ref);
-    }
-  },
-  generation() {
-    try {
-      return vault.generation();
-    } catch (error) {
-      throw sourceError(error);
-    }
-  },
-  async fetch(ref): Promise<SecretMaterial> {
-    try {
-      const { value, version, hosts } = await vault.secrets.get(ref.path, versionOf(ref));
-      return {
-        value: value.lend((bytes) => checkedSecret(bytes, ref)),
-        version: String(version),
-        ...(hosts.length > 0 && { hosts }),
-      };
-    } catch (error) {
-      throw sourceError(error, ref);
-    }
-  },
-  async close() {
-    try {
-      await permit.close();
-    } finally {
-      await vault.close();
-    }
-  },
-});
+const createLocalSource = (name: string, vault: Vault, permit: Permit): LocalSource => {
+  const shutDown = async (): Promise<void> => {
+    await permit.close();
+    await vault.close();
+  };
+  let closing: Promise<void> | undefined;
+
+  return {
+    name,
+    authorize(ref) {
+      try {
+        permit.authorize(ref);
+      } catch (error) {
+        throw sourceError(error, ref);
+      }
+    },
+    generation() {
+      try {
+        return vault.generation();
+      } catch (error) {
+        throw sourceError(error);
+      }
+    },
+    async fetch(ref): Promise<SecretMaterial> {
+      try {
+        const { value, version, hosts } = await vault.secrets.get(ref.path, versionOf(ref));
+        return {
+          value: value.lend((bytes) => checkedSecret(bytes, ref)),
+          version: String(version),
+          ...(hosts.length > 0 && { hosts }),
+        };
+      } catch (error) {
+        throw sourceError(error, ref);
+      }
+    },
+    close() {
+      closing ??= shutDown();
+      return closing;
+    },
+  };
+};
 
 /** Versions are counted from 1; any other word names none. */
 const versionOf = (ref: SecretRef): number | undefined => {

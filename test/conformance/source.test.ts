@@ -1,0 +1,95 @@
+import { mkdir, mkdtemp, rm, unlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach } from "vitest";
+import { systemClock } from "../../src/core/clock.ts";
+import { isSidekeyError } from "../../src/core/errors.ts";
+import { silentLog } from "../../src/core/log.ts";
+import { SecretValue } from "../../src/core/secret-value.ts";
+import { sourceKinds } from "../../src/sidecar/secrets/kinds/index.ts";
+import type { SourceDeps } from "../../src/sidecar/secrets/source.ts";
+import { openVault } from "../../src/vault/index.ts";
+import { describeSource } from "./source.ts";
+
+const cleanups: (() => Promise<void>)[] = [];
+afterEach(async () => {
+  for (let next = cleanups.pop(); next !== undefined; next = cleanups.pop()) await next();
+});
+
+const temporaryDirectory = async (): Promise<string> => {
+  const directory = await mkdtemp(join(tmpdir(), "sidekey-source-"));
+  cleanups.push(() => rm(directory, { recursive: true, force: true }));
+  return directory;
+};
+
+const depsIn = (directory: string, more: Partial<SourceDeps> = {}): SourceDeps => ({
+  name: "subject",
+  agent: "research",
+  baseDir: directory,
+  stateDir: directory,
+  clock: systemClock,
+  environment: {},
+  log: silentLog,
+  paths: [],
+  ...more,
+});
+
+const [local, file, env] = sourceKinds;
+
+describeSource("local", { bytes: true, version: "1" }, async () => {
+  const directory = await temporaryDirectory();
+  const path = (n: number): string => `production/x/key-${n}`;
+  const source = await local.create({ kind: "local" }, depsIn(directory, { paths: [path(0), path(1), path(2)] }));
+  cleanups.push(async () => source.close());
+  // Filled as the command line does it: through the store, past the source.
+  const vault = await openVault({
+    directory: join(directory, "vault"),
+    keys: { file: join(directory, "vault.key") },
+    clock: systemClock,
+  });
+  cleanups.push(() => vault.close());
+  return {
+    source,
+    path,
+    async store(at, bytes) {
+      try {
+        await vault.secrets.set(at, new SecretValue(bytes));
+        return true;
+      } catch (error) {
+        if (isSidekeyError(error) && error.code === "VAULT_BAD_VALUE") return false;
+        throw error;
+      }
+    },
+    remove: (at) => vault.secrets.remove(at),
+  };
+});
+
+describeSource("file", { bytes: true }, async () => {
+  const directory = await temporaryDirectory();
+  const root = join(directory, "root");
+  await mkdir(join(root, "deep"), { recursive: true });
+  return {
+    source: await file.create({ kind: "file", root: "root" }, depsIn(directory)),
+    path: (n) => `deep/key-${n}`,
+    async store(at, bytes) {
+      await writeFile(join(root, at), bytes);
+      return true;
+    },
+    remove: (at) => unlink(join(root, at)),
+  };
+});
+
+describeSource("env", { bytes: false }, async () => {
+  const environment: Record<string, string> = {};
+  return {
+    source: await env.create({ kind: "env" }, depsIn("/", { environment })),
+    path: (n) => `KEY_${n}`,
+    async store(at, bytes) {
+      environment[at] = bytes.toString("utf8");
+      return true;
+    },
+    async remove(at) {
+      delete environment[at];
+    },
+  };
+});

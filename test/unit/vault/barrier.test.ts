@@ -1,0 +1,101 @@
+import { inspect } from "node:util";
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { z } from "zod";
+import { type Barrier, createBarrier, openJson, sealJson } from "../../../src/vault/barrier.ts";
+import {
+  type FernetKey,
+  generateFernetKey,
+  openFernet,
+  parseFernetKey,
+  sealFernet,
+} from "../../../src/vault/fernet.ts";
+import { codeOf, createTestClock, failureOf, START } from "./support.ts";
+
+const newKey = (): FernetKey => {
+  const key = parseFernetKey(generateFernetKey());
+  if (key === undefined) throw new Error("no key");
+  return key;
+};
+const clock = createTestClock();
+const first = newKey();
+const second = newKey();
+const barrierOf = (...keys: FernetKey[]): Barrier => createBarrier(keys, clock);
+const row = { path: "production/x/key", version: 3 };
+
+describe("createBarrier", () => {
+  it("seals the record of ruling 15", () => {
+    const sealed = barrierOf(first).seal(row, Buffer.from("value"));
+    const message = openFernet(first, sealed.toString(), { now: START });
+    expect(JSON.parse(message?.toString() ?? "")).toEqual({ v: 1, ...row, value: "dmFsdWU=" });
+  });
+
+  it("gives every byte back", () => {
+    const barrier = barrierOf(first);
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 200 }), (value) => {
+        expect(barrier.open(row, barrier.seal(row, value))).toEqual(Buffer.from(value));
+      }),
+    );
+  });
+
+  it("opens a record only as the row it was sealed for", async () => {
+    const barrier = barrierOf(first);
+    const sealed = barrier.seal(row, Buffer.from("value"));
+    for (const other of [
+      { ...row, version: 2 },
+      { ...row, path: "production/x/key2" },
+      { path: "a/b", version: 0 },
+    ]) {
+      expect(await codeOf(() => barrier.open(other, sealed))).toBe("VAULT_STORE_DAMAGED");
+    }
+  });
+
+  it("seals with the first key and opens with any", () => {
+    const old = barrierOf(second).seal(row, Buffer.from("old"));
+    const both = barrierOf(first, second);
+    expect(both.open(row, old).toString()).toBe("old");
+    expect(
+      barrierOf(first)
+        .open(row, both.seal(row, Buffer.from("new")))
+        .toString(),
+    ).toBe("new");
+  });
+
+  it("says that the key is wrong when none opens it", async () => {
+    const sealed = barrierOf(second).seal(row, Buffer.from("value"));
+    expect(await codeOf(() => barrierOf(first).open(row, sealed))).toBe("VAULT_KEY_WRONG");
+    expect(await codeOf(() => barrierOf(first).open(row, Buffer.from("garbage")))).toBe("VAULT_KEY_WRONG");
+  });
+
+  it("opens whatever the clock says", () => {
+    const early = createTestClock();
+    const sealed = createBarrier([first], early).seal(row, Buffer.from("value"));
+    early.setWall(0);
+    expect(createBarrier([first], early).open(row, sealed).toString()).toBe("value");
+  });
+
+  it("takes a sealed text that is no record as damage, and repeats nothing of it", async () => {
+    for (const text of [
+      "canary-4711",
+      '{"v":2,"path":"production/x/key","version":3,"value":"Y2FuYXJ5"}',
+      '"canary"',
+      "{}",
+    ]) {
+      const sealed = Buffer.from(sealFernet(first, Buffer.from(text), START));
+      const error = await failureOf(() => barrierOf(first).open(row, sealed));
+      expect(error.code).toBe("VAULT_STORE_DAMAGED");
+      expect(inspect(error, { depth: 10 })).not.toMatch(/canary|Y2FuYXJ5/);
+    }
+  });
+
+  it("keeps JSON rows apart by name and checks their shape", async () => {
+    const barrier = barrierOf(first);
+    const schema = z.strictObject({ n: z.number() });
+    const sealed = sealJson(barrier, "meta:a/b", { n: 1 });
+    expect(openJson(barrier, "meta:a/b", sealed, schema)).toEqual({ n: 1 });
+    expect(await codeOf(() => openJson(barrier, "meta:a/c", sealed, schema))).toBe("VAULT_STORE_DAMAGED");
+    const other = sealJson(barrier, "meta:a/b", { n: "1" });
+    expect(await codeOf(() => openJson(barrier, "meta:a/b", other, schema))).toBe("VAULT_STORE_DAMAGED");
+  });
+});

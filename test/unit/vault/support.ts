@@ -1,0 +1,78 @@
+/** A clock that only moves when told, a directory that is gone afterwards, and a vault in it. */
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach } from "vitest";
+import type { Clock } from "../../../src/core/clock.ts";
+import { type ErrorCode, isSidekeyError, type SidekeyError } from "../../../src/core/errors.ts";
+import { openVault, type Vault } from "../../../src/vault/index.ts";
+
+export interface TestClock extends Clock {
+  /** Both clocks, `ms`. */
+  advance(ms: number): void;
+  /** The wall clock alone, as a person or NTP sets it. */
+  setWall(time: number): void;
+}
+
+export const START = Date.UTC(2030, 0, 1);
+
+export const createTestClock = (): TestClock => {
+  let wall = START;
+  let monotonic = 1000;
+  return {
+    now: () => wall,
+    monotonic: () => monotonic,
+    advance(ms) {
+      wall += ms;
+      monotonic += ms;
+    },
+    setWall(time) {
+      wall = time;
+    },
+  };
+};
+
+const cleanups: (() => Promise<void>)[] = [];
+
+/** Runs after the test, last first. */
+export const afterTest = (cleanup: () => Promise<void>): void => {
+  cleanups.push(cleanup);
+};
+
+afterEach(async () => {
+  for (let next = cleanups.pop(); next !== undefined; next = cleanups.pop()) await next();
+});
+
+export const temporaryDirectory = async (): Promise<string> => {
+  const directory = await mkdtemp(join(tmpdir(), "sidekey-vault-"));
+  afterTest(() => rm(directory, { recursive: true, force: true }));
+  return directory;
+};
+
+export interface TestVault {
+  readonly vault: Vault;
+  readonly clock: TestClock;
+  /** State directory: `vault/` and `vault.key` in it. */
+  readonly state: string;
+}
+
+export const openTestVault = async (at?: { state: string; clock: TestClock }): Promise<TestVault> => {
+  const state = at?.state ?? (await temporaryDirectory());
+  const clock = at?.clock ?? createTestClock();
+  const vault = await openVault({ directory: join(state, "vault"), keys: { file: join(state, "vault.key") }, clock });
+  afterTest(async () => vault.close());
+  return { vault, clock, state };
+};
+
+/** The SidekeyError that `run` throws or rejects with. */
+export const failureOf = async (run: () => unknown): Promise<SidekeyError> => {
+  try {
+    await run();
+  } catch (error) {
+    if (isSidekeyError(error)) return error;
+    throw error;
+  }
+  throw new Error("it did not fail");
+};
+
+export const codeOf = async (run: () => unknown): Promise<ErrorCode> => (await failureOf(run)).code;
