@@ -14,6 +14,9 @@ export interface Diagnosis {
   later(path: KeyPath, value: unknown): Finding | undefined;
 }
 
+/** In one map; nobody reads more. */
+const MAX_UNKNOWN = 100;
+
 type Issue = z.core.$ZodIssue;
 
 export const diagnose = (issues: readonly Issue[], diagnosis: Diagnosis): Finding[] =>
@@ -24,9 +27,10 @@ const explain = (issue: Issue, base: KeyPath, diagnosis: Diagnosis): Finding[] =
   const path = [...base, ...issue.path.map(toPart)];
   const written = valueAt(diagnosis.value, path);
   if (issue.code === "unrecognized_keys") {
-    return issue.keys.map((key) => {
+    const known = knownKeys(diagnosis.schema, path, diagnosis.value);
+    return issue.keys.slice(0, MAX_UNKNOWN).map((key) => {
       const place = [...path, key];
-      return diagnosis.later(place, valueAt(diagnosis.value, place)) ?? unknownKey(place, key, path, diagnosis);
+      return diagnosis.later(place, valueAt(diagnosis.value, place)) ?? unknownKey(place, key, known);
     });
   }
   const later = diagnosis.later(path, written);
@@ -54,8 +58,7 @@ const explain = (issue: Issue, base: KeyPath, diagnosis: Diagnosis): Finding[] =
 const finding = (path: KeyPath, message: string, hint?: string): Finding =>
   hint === undefined ? { path, message } : { path, message, hint };
 
-const unknownKey = (place: KeyPath, key: string, parent: KeyPath, { schema, value }: Diagnosis): Finding => {
-  const known = knownKeys(schema, parent, value);
+const unknownKey = (place: KeyPath, key: string, known: readonly string[]): Finding => {
   const meant = nearest(key, known);
   if (meant !== undefined) return finding(place, "is not a known key", `Did you mean '${meant}'?`);
   return finding(place, "is not a known key", known.length === 0 ? undefined : `Known here: ${known.join(", ")}.`);

@@ -22,7 +22,9 @@ import type { Finding, KeyPath, Position } from "./problem.ts";
 /** `bytes` */
 export const MAX_FILE_SIZE = 1024 * 1024;
 const MAX_DEPTH = 32;
-const MAX_FINDINGS = 100;
+/** Several thousand routes; what a parser does with 1 MiB of single characters takes seconds. */
+const MAX_LEXEMES = 250_000;
+const MAX_FLAWS = 100;
 
 export interface Flaw extends Finding {
   readonly position: Position;
@@ -54,7 +56,7 @@ export const parseConfigDocument = (source: string): ConfigDocument => {
   };
   const flaws: Flaw[] = [];
   const flaw = (offset: number, message: string, hint?: string, path: KeyPath = []): void => {
-    if (flaws.length >= MAX_FINDINGS) return;
+    if (flaws.length >= MAX_FLAWS) return;
     flaws.push({ position: position(offset), path, message, ...(hint !== undefined && { hint }) });
   };
   const broken = (): ConfigDocument => ({ value: undefined, flaws, isBroken: true, locate: () => position(0) });
@@ -106,21 +108,27 @@ const REFUSED_TOKENS: Readonly<Record<string, readonly [message: string, hint: s
 };
 
 /**
- * Tokens of the file, or undefined when it is nested too deeply. Feeds the parser one lexeme at a time: its own loop
+ * Tokens of the file, or undefined when it has too many or is nested too deeply. Feeds the parser one lexeme at a time: its own loop
  * takes 11 s for 1 MiB of brackets, and the composer behind it recurses.
  */
 const readTokens = (text: string, lines: LineCounter, flaw: ReportFlaw): CST.Token[] | undefined => {
   const parser = new Parser(lines.addNewLine);
   const tokens: CST.Token[] = [];
   let isContent = false;
+  let left = MAX_LEXEMES;
   for (const lexeme of new Lexer().lex(text)) {
     const offset = parser.offset;
+    if (--left < 0) {
+      flaw(offset, "the file has too many parts");
+      return undefined;
+    }
     const refused = isContent ? undefined : REFUSED_TOKENS[CST.tokenType(lexeme) ?? ""];
     isContent = lexeme === CST.SCALAR;
     if (refused !== undefined) flaw(offset, ...refused);
     for (const token of parser.next(lexeme)) tokens.push(token);
-    // The document itself is the first on the stack, a scalar may be the last.
-    if (parser.stack.length > MAX_DEPTH + 2) {
+    // The document itself is the first on the stack; what is no collection can only be the last.
+    const depth = parser.stack.length - (CST.isCollection(parser.stack.at(-1)) ? 1 : 2);
+    if (depth > MAX_DEPTH) {
       flaw(offset, `the file is nested more than ${MAX_DEPTH} levels deep`);
       return undefined;
     }
