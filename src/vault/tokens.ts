@@ -55,7 +55,7 @@ export interface TokenInfo {
 export type TokenState = "active" | "revoked" | "unknown";
 
 export interface VaultTokens {
-  /** Errors: IDENTITY_BAD_SCOPE (none, or too many for a token), CONFIG_USAGE (time to live, uses). */
+  /** Errors: IDENTITY_BAD_SCOPE (none, or too many for a token), CONFIG_USAGE (name, time to live, uses). */
   issue(request: IssueRequest): Promise<IssuedToken>;
   /** Errors: IDENTITY_TOKEN_INVALID, IDENTITY_TOKEN_EXPIRED, IDENTITY_TOKEN_REVOKED (also: no row). */
   verify(token: string): Promise<TokenClaims>;
@@ -71,6 +71,7 @@ export interface VaultTokens {
 
 const PREFIX = "token:";
 const SIGNER = "signer:ed25519";
+const AGENT = /^[A-Za-z0-9._-]{1,64}$/;
 const ID = /^[A-Za-z0-9-]{1,64}$/;
 
 const rowSchema = z.strictObject({
@@ -166,6 +167,9 @@ const claimsOf = (request: IssueRequest, now: EpochMs): TokenClaims => {
   const { agent, scopes, ttlMs = DEFAULT_TOKEN_TTL_MS, maxUses, ip, reads, jkt } = request;
   if (scopes.length === 0) {
     throw new SidekeyError("IDENTITY_BAD_SCOPE", { detail: "A token needs at least one scope." });
+  }
+  if (!AGENT.test(agent)) {
+    throw new SidekeyError("CONFIG_USAGE", { detail: "An agent's name is 1 to 64 of A-Z a-z 0-9 . _ -" });
   }
   const lifetime = Math.floor(ttlMs / 1000) * 1000;
   if (!(lifetime >= 1000 && lifetime <= MAX_TOKEN_TTL_MS)) {

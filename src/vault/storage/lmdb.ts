@@ -133,7 +133,8 @@ const guarded = <T>(directory: string, use: () => T): T => {
   }
 };
 
-const storageError = (directory: string, error: unknown): SidekeyError =>
-  isSidekeyError(error)
+/** Our own mistakes stay what they are; LMDB's errors are plain ones. */
+const storageError = (directory: string, error: unknown): unknown =>
+  isSidekeyError(error) || error instanceof TypeError
     ? error
     : new SidekeyError("VAULT_STORE_BUSY", { detail: `The store in ${directory} failed.`, cause: error });

@@ -138,30 +138,31 @@ const readCases = (name: string): readonly SpecCase[] =>
   JSON.parse(readFileSync(new URL(`${name}.json`, SPEC), "utf8"));
 
 // The specification's own vectors have no licence to be copied by; they are used where they are at hand.
-describe.runIf(existsSync(SPEC))("Fernet, by the specification's vectors,", () => {
-  it("makes the token of generate.json", () => {
-    const cases = readCases("generate");
-    expect(cases.length).toBeGreaterThan(0);
-    for (const { token, now, iv, src, secret } of cases) {
-      const made = sealFernet(keyOf(secret), Buffer.from(src ?? ""), Date.parse(now), Buffer.from(iv ?? []));
-      expect(made).toBe(token);
-    }
-  });
+if (existsSync(SPEC))
+  describe("Fernet, by the specification's vectors,", () => {
+    it("makes the token of generate.json", () => {
+      const cases = readCases("generate");
+      expect(cases.length).toBeGreaterThan(0);
+      for (const { token, now, iv, src, secret } of cases) {
+        const made = sealFernet(keyOf(secret), Buffer.from(src ?? ""), Date.parse(now), Buffer.from(iv ?? []));
+        expect(made).toBe(token);
+      }
+    });
 
-  it("opens verify.json", () => {
-    const cases = readCases("verify");
-    expect(cases.length).toBeGreaterThan(0);
-    for (const { token, now, ttl_sec = 0, src, secret } of cases) {
-      const message = openFernet(keyOf(secret), token, { now: Date.parse(now), ttlSeconds: ttl_sec });
-      expect(message?.toString()).toBe(src);
-    }
-  });
+    it("opens verify.json", () => {
+      const cases = readCases("verify");
+      expect(cases.length).toBeGreaterThan(0);
+      for (const { token, now, ttl_sec = 0, src, secret } of cases) {
+        const message = openFernet(keyOf(secret), token, { now: Date.parse(now), ttlSeconds: ttl_sec });
+        expect(message?.toString()).toBe(src);
+      }
+    });
 
-  it("refuses all of invalid.json", () => {
-    const cases = readCases("invalid");
-    expect(cases.length).toBeGreaterThan(0);
-    for (const { desc, token, now, ttl_sec = 0, secret } of cases) {
-      expect(openFernet(keyOf(secret), token, { now: Date.parse(now), ttlSeconds: ttl_sec }), desc).toBeUndefined();
-    }
+    it("refuses all of invalid.json", () => {
+      const cases = readCases("invalid");
+      expect(cases.length).toBeGreaterThan(0);
+      for (const { desc, token, now, ttl_sec = 0, secret } of cases) {
+        expect(openFernet(keyOf(secret), token, { now: Date.parse(now), ttlSeconds: ttl_sec }), desc).toBeUndefined();
+      }
+    });
   });
-});

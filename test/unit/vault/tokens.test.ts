@@ -26,13 +26,16 @@ describe("vault.tokens", () => {
     expect(await vault.tokens.verify(token)).toMatchObject(limits);
   });
 
-  it("refuses lives out of bounds, uses that are none, and no scope", async () => {
+  it("refuses lives out of bounds, uses that are none, odd names, and no scope", async () => {
     const { vault } = await openTestVault();
     for (const ttlMs of [0, 999, -1, Number.NaN, Number.POSITIVE_INFINITY, MAX_TOKEN_TTL_MS + 1000]) {
       expect(await codeOf(() => vault.tokens.issue({ ...request, ttlMs }))).toBe("CONFIG_USAGE");
     }
     for (const maxUses of [0, -1, 1.5, Number.NaN]) {
       expect(await codeOf(() => vault.tokens.issue({ ...request, maxUses }))).toBe("CONFIG_USAGE");
+    }
+    for (const agent of ["", "two words", "a\nb", "x".repeat(65)]) {
+      expect(await codeOf(() => vault.tokens.issue({ ...request, agent }))).toBe("CONFIG_USAGE");
     }
     expect(await codeOf(() => vault.tokens.issue({ ...request, scopes: [] }))).toBe("IDENTITY_BAD_SCOPE");
     const forged = { ...parseScope("secrets:use:a/b"), text: "secrets:use:a/b secrets:read:*" };

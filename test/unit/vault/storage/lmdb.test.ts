@@ -104,6 +104,10 @@ describe("a write transaction", () => {
     await expect(failing).rejects.toMatchObject({ code: "VAULT_STORE_BUSY", cause: { message: "stop" } });
     expect([await get(storage, "a"), await get(storage, "kept")]).toEqual([undefined, "1"]);
     expect(storage.generation()).toBe(generation);
+    const mistaken = storage.write(() => {
+      throw new TypeError("a mistake of ours");
+    });
+    await expect(mistaken).rejects.toBeInstanceOf(TypeError);
   });
 
   it("undoes only itself when many run at once", async () => {
