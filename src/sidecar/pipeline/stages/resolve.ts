@@ -1,6 +1,6 @@
 /** The secret's value, if the sidecar's token still covers it and the secret is meant for this host. */
 
-import { type Authority, formatHost } from "../../../core/authority.ts";
+import type { Authority } from "../../../core/authority.ts";
 import type { Clock } from "../../../core/clock.ts";
 import { SidekeyError } from "../../../core/errors.ts";
 import type { SecretResolver } from "../../secrets/resolver.ts";
@@ -34,6 +34,6 @@ export const createResolve = (
 const checkHost = (material: SecretMaterial, authority: Authority, route: Route): void => {
   const { hosts } = material;
   if (hosts === undefined || hosts.length === 0) return;
-  if (hosts.includes(formatHost(authority.host)) || hosts.includes(authority.key)) return;
+  if (hosts.includes(authority.host.name)) return;
   throw new SidekeyError("POLICY_SECRET_HOST", { detail: `${route.ref.text} on ${authority.key}` });
 };
