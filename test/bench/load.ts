@@ -17,7 +17,9 @@ export interface LoadPlan {
   /** PEM file that the subject's certificate must chain to. */
   readonly ca: string;
   readonly connections: number;
+  /** Before the window: this long, and until `warmRequests` were answered or a minute is over. */
   readonly warmSeconds: number;
+  readonly warmRequests: number;
   readonly seconds: number;
   /** Bytes of a right answer's body. */
   readonly bodyLength: number;
@@ -48,9 +50,12 @@ const HEAD_END = Buffer.from("\r\n\r\n");
 const STATUS_OK = Buffer.from("HTTP/1.1 200");
 /** Latencies kept; at 60,000 requests a second, over a minute. */
 const MAX_SAMPLES = 4_000_000;
+const MAX_WARM_MS = 60_000;
 
 interface Tally {
   measuring: boolean;
+  /** Answered since the start, measured or not. */
+  answered: number;
   requests: number;
   readonly latencies: Float64Array;
 }
@@ -126,6 +131,7 @@ const runConnection = async (plan: LoadPlan, ca: string, request: Buffer, tally:
   let started = 0;
   const onAnswer = (): void => {
     const now = performance.now();
+    tally.answered++;
     if (tally.measuring) tally.latencies[tally.requests++ % MAX_SAMPLES] = now - started;
     started = now;
     socket.write(request);
@@ -144,11 +150,13 @@ const runConnection = async (plan: LoadPlan, ca: string, request: Buffer, tally:
 };
 
 const runLoad = async (plan: LoadPlan): Promise<LoadFigures> => {
-  const tally: Tally = { measuring: false, requests: 0, latencies: new Float64Array(MAX_SAMPLES) };
+  const tally: Tally = { measuring: false, answered: 0, requests: 0, latencies: new Float64Array(MAX_SAMPLES) };
   const request = buildRequest(plan.host);
   const ca = readFileSync(plan.ca, "latin1");
   for (let index = 0; index < plan.connections; index++) await runConnection(plan, ca, request, tally);
   await wait(plan.warmSeconds);
+  const warmUntil = performance.now() + MAX_WARM_MS;
+  while (tally.answered < plan.warmRequests && performance.now() < warmUntil) await wait(0.05);
 
   const cpuBefore = readCpuMicroseconds(plan.pid);
   const begin = performance.now();

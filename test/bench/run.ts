@@ -12,12 +12,16 @@ import { SUBJECTS } from "./subjects/index.ts";
 import type { RunningSubject, Subject } from "./subjects/subject.ts";
 import { BODY_LENGTH, createWorkbench, HOST, nodeCommand, type Workbench } from "./workbench.ts";
 
+/** V8 is still compiling Node subjects before that, which costs several times what a request costs afterwards. */
+const WARM_REQUESTS = 30_000;
+const WARM_CONNECTIONS = 64;
+
 const USAGE = `npm run bench -- [options]
   --subjects LIST       of ${SUBJECTS.map(({ name }) => name).join(",")} (default: all)
   --connections LIST    default 1,64
   --runs N              alternating runs, default 3
   --seconds N           measured window, default 5
-  --warm N              seconds before it, default 2
+  --warm N              seconds before it, default 2 (each subject also answers ${WARM_REQUESTS} requests first)
   --json FILE           figures as JSON to FILE, or to standard output for "-"
   --node-arguments=ARGS flags for the Node subjects, such as "--cpu-prof --cpu-prof-dir=/tmp/profiles"`;
 
@@ -79,17 +83,14 @@ const runLoad = async (
   bench: Workbench,
   subject: Subject,
   running: RunningSubject,
-  connections: number,
-  options: BenchOptions,
+  effort: Pick<LoadPlan, "connections" | "warmSeconds" | "warmRequests" | "seconds">,
 ): Promise<LoadFigures> => {
   const plan: LoadPlan = {
+    ...effort,
     mode: subject.mode,
     port: running.port,
     host: HOST,
     ca: running.ca,
-    connections,
-    warmSeconds: options.warmSeconds,
-    seconds: options.seconds,
     bodyLength: BODY_LENGTH,
     pid: running.pid,
   };
@@ -98,10 +99,14 @@ const runLoad = async (
 };
 
 const runSubject = async (bench: Workbench, subject: Subject, run: number, options: BenchOptions) => {
+  const { seconds, warmSeconds } = options;
   const samples: Sample[] = [];
   const running = await subject.start(bench);
+  const discarded = { connections: WARM_CONNECTIONS, warmSeconds: 0, warmRequests: WARM_REQUESTS, seconds: 0.1 };
+  await runLoad(bench, subject, running, discarded);
   for (const connections of options.connections) {
-    const figures = await runLoad(bench, subject, running, connections, options);
+    const effort = { connections, warmSeconds, warmRequests: 0, seconds };
+    const figures = await runLoad(bench, subject, running, effort);
     samples.push({ subject: subject.name, connections, run, figures });
     say(
       `run ${run} ${subject.name} x${connections}: ${figures.rate.toFixed(0)} req/s, ` +
