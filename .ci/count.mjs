@@ -1,0 +1,35 @@
+// Counts a vitest JSON report for .ci/run: prints "PASSED FAILED", and says on standard error what did not pass. A
+// skipped test counts as failed: CI installs what every suite needs. Arguments: the report, the runner's exit status.
+import { existsSync, readFileSync } from "node:fs";
+
+const [path = "", status = "1"] = process.argv.slice(2);
+const report = existsSync(path) ? JSON.parse(readFileSync(path, "utf8")) : { testResults: [] };
+const say = (line) => process.stderr.write(`${line}\n`);
+
+// Published vectors without a licence to copy them: they lie beside a checkout, or are not there.
+const vectorsAreAbsent = !existsSync(new URL("../../shared/vectors", import.meta.url));
+const mayBeSkipped = (test) => vectorsAreAbsent && /by the specification's vectors/.test(test.fullName);
+
+let passed = 0;
+let failed = 0;
+for (const file of report.testResults) {
+  // A file that did not load has no test that could fail.
+  if (file.status === "failed" && !file.assertionResults.some((test) => test.status === "failed")) {
+    say(`did not run: ${file.name}`);
+    failed += 1;
+  }
+  for (const test of file.assertionResults) {
+    if (test.status === "passed") {
+      passed += 1;
+      continue;
+    }
+    say(`${test.status}: ${file.name}: ${test.fullName}`);
+    if (test.status === "failed" || !mayBeSkipped(test)) failed += 1;
+  }
+}
+// The report does not tell of errors outside of tests; the runner's status does.
+if (status !== "0" && failed === 0) {
+  say(`the runner ended with ${status}, and no test says why`);
+  failed += 1;
+}
+process.stdout.write(`${passed} ${failed}\n`);
