@@ -3,6 +3,7 @@ import { randomBytes } from "node:crypto";
 import type { Clock } from "../core/clock.ts";
 import type { Log } from "../core/log.ts";
 import { type AuditBroker, createAuditBroker } from "./broker.ts";
+import { createThreadSync, type DiskSync } from "./disk-sync.ts";
 import { type AuditFs, nodeAuditFs, statIfThere } from "./file-access.ts";
 import { headPathOf } from "./head.ts";
 import { openAuditKey, readAuditKey } from "./key.ts";
@@ -37,6 +38,7 @@ export interface OpenAuditOptions {
   readonly lock: boolean;
   readonly schedule?: Schedule;
   readonly fs?: AuditFs;
+  readonly disk?: DiskSync;
 }
 
 /**
@@ -48,7 +50,7 @@ export interface OpenAuditOptions {
  */
 export const openAudit = async (options: OpenAuditOptions): Promise<AuditBroker> => {
   const { path, keyPath, headPath = headPathOf(path), sync, maxSize, keep, clock, log, agent } = options;
-  const { schedule = systemSchedule, fs = nodeAuditFs } = options;
+  const { schedule = systemSchedule, fs = nodeAuditFs, disk = createThreadSync(fs) } = options;
   const lock = options.lock && isLockable(path) ? lockAudit(path, randomBytes, fs) : undefined;
   try {
     const hasRecords = (statIfThere(fs, path)?.size ?? 0) > 0 || statIfThere(fs, headPath) !== undefined;
@@ -56,7 +58,7 @@ export const openAudit = async (options: OpenAuditOptions): Promise<AuditBroker>
     const [fileSink] = AUDIT_SINKS;
     const sink = fileSink.create(
       { kind: "file", path, headPath, sync, maxSize, keep },
-      { key, clock, log, schedule, fs },
+      { key, clock, log, schedule, fs, disk },
     );
     const broker = createAuditBroker({ sinks: [sink], clock, log, agent, schedule });
     return lock === undefined ? broker : releasing(broker, lock);

@@ -12,7 +12,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import {
   type AuditBroker,
   loadAuditKey,
@@ -21,6 +21,8 @@ import {
   verifyAudit,
   verifyLog,
 } from "../../src/audit/index.ts";
+import { systemSchedule } from "../../src/audit/schedule.ts";
+import { systemClock } from "../../src/core/clock.ts";
 import { silentLog } from "../../src/core/log.ts";
 import { createTestTime, recordsOf, type TestTime, tempDir } from "../unit/audit/support.ts";
 
@@ -74,6 +76,18 @@ describe("an audit log", () => {
     rmSync(join(state, "audit.key"));
     await expect(openAudit(options)).rejects.toMatchObject({ code: "AUDIT_KEY_UNREADABLE" });
     expect(readdirSync(state).sort()).toEqual(["audit.head", "audit.jsonl"]);
+  });
+
+  it("gets its head from a thread that syncs, with the clock of the system", async () => {
+    const { state, broker } = await open({ clock: systemClock, schedule: systemSchedule, sync: 5 });
+    const { seq } = await broker.record({ type: "intent", requestId: "a" });
+    const head = join(state, "audit.head");
+    await vi.waitFor(() => expect(JSON.parse(readFileSync(head, "utf8")).seq).toBe(seq), {
+      timeout: 20_000,
+      interval: 5,
+    });
+    await broker.close();
+    expect(JSON.parse(readFileSync(head, "utf8")).seq).toBe(seq + 1);
   });
 
   it("on /dev/full opens, refuses every record with its code, and never becomes healthy", async () => {

@@ -9,7 +9,8 @@ import { SidekeyError, toSidekeyError } from "../../core/errors.ts";
 import type { Kind } from "../../core/kind.ts";
 import type { Log } from "../../core/log.ts";
 import { type ChainHead, closeLine, createLineHash, GENESIS, openLine } from "../chain.ts";
-import { type AuditFs, errnoOf } from "../file-access.ts";
+import type { DiskSync } from "../disk-sync.ts";
+import { type AuditFs, errnoOf, isAbsent } from "../file-access.ts";
 import { readHead, writeHead } from "../head.ts";
 import { createLogFile, ShortWrite } from "../log-file.ts";
 import { resumedNote } from "../notes.ts";
@@ -45,6 +46,8 @@ export interface FileSinkDeps {
   readonly log: Log;
   readonly schedule: Schedule;
   readonly fs: AuditFs;
+  /** For the syncs that no record waits for. */
+  readonly disk: DiskSync;
 }
 
 interface Failure {
@@ -59,7 +62,7 @@ interface Failure {
 
 const createFileSink = (
   { path, headPath, sync, maxSize, keep }: z.output<typeof fields>,
-  { key, clock, log, schedule, fs }: FileSinkDeps,
+  { key, clock, log, schedule, fs, disk }: FileSinkDeps,
 ): AuditSink => {
   const lineHash = createLineHash(key);
   const timestamp = createTimestamp(clock.now);
@@ -75,6 +78,7 @@ const createFileSink = (
   let failure: Failure | undefined;
   let rotateFrom = Number.NEGATIVE_INFINITY;
   let closed = false;
+  let syncing = false;
   let stopRetrying: (() => void) | undefined;
 
   const note = (reason: string): string => encodeEvent({ type: "admin", reason }, timestamp());
@@ -125,11 +129,12 @@ const createFileSink = (
     log.info("the audit file can be written again", { path });
   };
 
-  const anchor = (): void => {
-    if (!file.isRegular() || head === anchored) return;
+  /** Says in `audit.head` that the log reaches this far; never takes back what it said. */
+  const anchor = (reached: ChainHead): void => {
+    if (!file.isRegular() || (anchored !== undefined && reached.seq <= anchored.seq)) return;
     try {
-      writeHead(fs, headPath, head);
-      anchored = head;
+      writeHead(fs, headPath, reached);
+      anchored = reached;
     } catch (error) {
       log.warn("the audit head cannot be written", { path: headPath, cause: errnoOf(error) });
     }
@@ -147,7 +152,7 @@ const createFileSink = (
     }
     file.close();
     open(head);
-    anchor();
+    anchor(head);
   };
 
   const isFull = (bodies: readonly string[]): boolean => {
@@ -180,7 +185,7 @@ const createFileSink = (
     if (opening.length > 0) opening = [];
     if (owed.length > 0) owed = [];
     if (failure !== undefined) recovered();
-    if (sync === "always") anchor();
+    if (sync === "always") anchor(head);
     return first;
   };
 
@@ -205,6 +210,17 @@ const createFileSink = (
     }
   }
 
+  const syncAside = (reached: ChainHead): void => {
+    syncing = true;
+    disk.sync(path, (error) => {
+      syncing = false;
+      // A file that is gone is for the next tick; after a failure the file is opened anew in any case.
+      if (closed || failure !== undefined || isAbsent(error)) return;
+      if (error === undefined) anchor(reached);
+      else log.debug("the audit file cannot be synced", { path, error: fail(error, 0).message });
+    });
+  };
+
   /** Off the hot path: sees whether the file was taken away, syncs what is new, writes the head. */
   const tick = (): void => {
     if (!file.isOpen() || !file.isRegular()) return;
@@ -214,9 +230,9 @@ const createFileSink = (
         file.close();
         store([]);
       }
-      if (sync === "never" || head === anchored) return;
-      file.sync();
-      anchor();
+      if (sync === "never" || syncing || head === anchored) return;
+      if (sync === "always") anchor(head);
+      else syncAside(head);
     } catch (error) {
       log.debug("the audit file failed outside a request", { path, error: fail(error, 0).message });
     }
@@ -246,10 +262,11 @@ const createFileSink = (
       closed = true;
       stopTicking();
       stopRetrying?.();
+      disk.close();
       if (!file.isOpen()) return;
       try {
         if (sync !== "never") file.sync();
-        anchor();
+        anchor(head);
         file.close();
       } catch (error) {
         log.error("the audit file did not close in order", { path, error: toSidekeyError(error).message });

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach } from "vitest";
 import { createAuditBroker } from "../../../src/audit/broker.ts";
+import { createDirectSync, type DiskSync } from "../../../src/audit/disk-sync.ts";
 import { type AuditFs, nodeAuditFs } from "../../../src/audit/file-access.ts";
 import { headPathOf } from "../../../src/audit/head.ts";
 import { AUDIT_SINKS } from "../../../src/audit/kinds/index.ts";
@@ -76,6 +77,8 @@ export interface LogOptions {
   readonly time?: TestTime;
   readonly key?: Buffer;
   readonly log?: Log;
+  /** Default: in this thread, at once. */
+  readonly disk?: DiskSync;
 }
 
 /** The file sink alone. */
@@ -85,7 +88,7 @@ export const openSink = (options: LogOptions = {}) => {
   const { sync = 1000, maxSize = 1e9, keep = 3, fs = nodeAuditFs, key = KEY, log = silentLog } = options;
   const sink = AUDIT_SINKS[0].create(
     { kind: "file", path, headPath: headPathOf(path), sync, maxSize, keep },
-    { key, clock: time, log, schedule: time, fs },
+    { key, clock: time, log, schedule: time, fs, disk: options.disk ?? createDirectSync(fs) },
   );
   return { path, time, sink, headPath: headPathOf(path) };
 };

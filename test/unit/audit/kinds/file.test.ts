@@ -369,6 +369,54 @@ describe("syncing", () => {
     expect(JSON.parse(readFileSync(headPath, "utf8"))).toEqual(sink.head());
   });
 
+  it("lets records in while a sync is under way, and puts no more in the head than that sync covered", () => {
+    const running: ((error: Error | undefined) => void)[] = [];
+    const disk = {
+      sync: (_: string, done: (error: Error | undefined) => void) => {
+        running.push(done);
+      },
+      close: () => undefined,
+    };
+    const { sink, time, headPath } = openSink({ disk });
+    sink.append([body("a")]);
+    const covered = sink.head();
+    time.advance(1000);
+    sink.append([body("b")]);
+    time.advance(3000);
+    expect(running).toHaveLength(1);
+    expect(existsSync(headPath)).toBe(false);
+    running.shift()?.(undefined);
+    expect(JSON.parse(readFileSync(headPath, "utf8"))).toEqual(covered);
+    time.advance(1000);
+    running.shift()?.(errno("EIO"));
+    expect(sink.healthy()).toBe(false);
+    time.advance(500);
+    expect(sink.healthy()).toBe(true);
+    time.advance(1000);
+    sink.close();
+    const atClose = readFileSync(headPath, "utf8");
+    running.shift()?.(undefined);
+    expect(readFileSync(headPath, "utf8")).toBe(atClose);
+    expect(JSON.parse(atClose)).toEqual(sink.head());
+  });
+
+  it("leaves a head alone that says more than a late sync covered", () => {
+    let late: ((error: Error | undefined) => void) | undefined;
+    const disk = {
+      sync: (_: string, done: (error: Error | undefined) => void) => {
+        late ??= done;
+      },
+      close: () => undefined,
+    };
+    const { sink, time, headPath } = openSink({ disk, maxSize: 500 });
+    sink.append([body("a")]);
+    time.advance(1000);
+    for (let i = 0; i < 5; i++) sink.append([body(`r${i}`)]);
+    const rotated = readFileSync(headPath, "utf8");
+    late?.(undefined);
+    expect(readFileSync(headPath, "utf8")).toBe(rotated);
+  });
+
   it("refuses after a failed sync until a write succeeds", () => {
     const { fs, script } = scripted();
     const { sink, time } = openSink({ fs });
