@@ -1,7 +1,18 @@
 /** One audit record for a person: what, to where, how it ended. Programs read the record itself. */
 
 /** In the order shown; absent ones are left out. */
-const WORDS = ["decision", "method", "target", "route", "secret", "code", "status", "outcome", "reason"] as const;
+const WORDS = [
+  "decision",
+  "method",
+  "target",
+  "route",
+  "secret",
+  "code",
+  "status",
+  "outcome",
+  "reason",
+  "request_id",
+] as const;
 
 /** A line that is no record is shown as it is: `audit verify` judges it. */
 export const formatRecord = (line: string): string => {
@@ -13,7 +24,7 @@ export const formatRecord = (line: string): string => {
   };
   const target = word("authority") + word("path");
   const told = WORDS.map((name) => (name === "target" ? target : word(name))).filter((text) => text !== "");
-  return printable([word("time"), word("agent"), word("type").padEnd(7), ...told].join("  "));
+  return printable([word("time"), word("agent"), word("type").padEnd(7), ...told].join("  ")).trimEnd();
 };
 
 const parseRecord = (line: string): Readonly<Record<string, unknown>> | undefined => {

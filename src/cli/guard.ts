@@ -41,8 +41,8 @@ export const currentProcess = (environment: Environment): Process => ({
 
 /** Errors: CONFIG_USAGE. */
 export const refuseOpenProcess = ({ execArgv, environment, inspector }: Process): void => {
-  for (const word of execArgv) refuseFlag(word, "Node's arguments");
-  for (const word of splitOptions(environment["NODE_OPTIONS"] ?? "")) refuseFlag(word, "NODE_OPTIONS");
+  for (const word of execArgv) refuseFlag(word, "among Node's arguments");
+  for (const word of splitOptions(environment["NODE_OPTIONS"] ?? "")) refuseFlag(word, "in NODE_OPTIONS");
   if (inspector !== undefined) throw refusal("an inspector is open", "Start it without a debugger.");
   if (REFUSED_DEBUG.test(environment["NODE_DEBUG"] ?? "")) {
     throw refusal("NODE_DEBUG prints requests", "Unset NODE_DEBUG.");
@@ -63,7 +63,7 @@ const refuseFlag = (word: string, where: string): void => {
   const flag = (word.split("=")[0] ?? "").replaceAll("_", "-");
   for (const refused of REFUSED_FLAGS) {
     if (flag !== refused && !flag.startsWith(`${refused}-`)) continue;
-    throw refusal(`${where} has ${flag}`, "It opens this process, which holds secrets, to others. Start it without.");
+    throw refusal(`${flag} ${where}`, "It opens this process, which holds secrets, to others. Start it without.");
   }
 };
 

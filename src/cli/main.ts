@@ -12,7 +12,9 @@ export const main = async (argv: readonly string[]): Promise<void> => {
   // The words of a fault we did not foresee may hold anything, so only its code is told.
   const lastResort = (fault: unknown): void => {
     const code = isSidekeyError(fault) ? fault.code : "INTERNAL";
-    errors.write(`sidekey: ${code}: Stopped by a fault that nothing handled.\n`);
+    errors.write(
+      `sidekey: ${code}: Stopped by a fault that nothing handled.\nhint: SIDEKEY_LOG_LEVEL=debug shows where.\n`,
+    );
     if (environment["SIDEKEY_LOG_LEVEL"] === "debug" && fault instanceof Error) errors.write(`${fault.stack}\n`);
     process.exit(failed);
   };

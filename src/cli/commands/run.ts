@@ -5,6 +5,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { SidekeyError, toSidekeyError } from "../../core/errors.ts";
 import { prepareStateDirectory } from "../../core/state-directory.ts";
 import type { SidecarConfig } from "../../sidecar/app/config.ts";
 import type { Sidecar } from "../../sidecar/app/lifecycle.ts";
@@ -47,13 +48,19 @@ export const run: CommandSpec = {
       terminal.note("same user: a hostile program could still read this process; 'run' is no boundary against it.");
       const { runChild } = await import("../run/child.ts");
       const { exitCode, failure } = await runChild(parameters, variables);
-      if (failure !== undefined) terminal.note(`${parameters[0]} cannot be started (${failure})`);
+      if (failure !== undefined) terminal.fail(notStarted(parameters[0] ?? "", failure));
       return exitCode;
     } finally {
-      await sidecar.drain();
+      // The program has ended as it has; what fails now is for the log, and must not change its code.
+      await sidecar.drain(GRACE_MS).catch((error: unknown) => {
+        log.error("not all could be closed", { code: toSidekeyError(error).code });
+      });
     }
   },
 };
+
+/** What the program left open when it ended is nobody's any more. `ms` */
+const GRACE_MS = 500;
 
 const PRELOAD = fileURLToPath(new URL("../../../dist/cli/run/preload.cjs", import.meta.url));
 
@@ -85,13 +92,20 @@ const prepareEnvironment = async (
   return variables;
 };
 
-/** What the caller's own variables named goes into the bundle; a directory or a missing file was no help before either. */
-const readBundles = (paths: readonly string[]): readonly string[] => {
-  const texts: string[] = [];
-  for (const path of paths) {
-    try {
-      texts.push(readFileSync(path, "utf8"));
-    } catch {}
+const notStarted = (program: string, failure: string): SidekeyError =>
+  new SidekeyError("CONFIG_USAGE", {
+    detail: `'${program}' cannot be started (${failure}).`,
+    hint: failure === "ENOENT" ? "Check its name and PATH." : "Check that it is a program, and its mode.",
+  });
+
+/** What the caller's own variables named goes into the bundle. */
+const readBundles = (paths: readonly string[]): readonly string[] => paths.map(readIfFile);
+
+/** A directory or a missing file gave the client nothing either. */
+const readIfFile = (path: string): string => {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return "";
   }
-  return texts;
 };

@@ -23,12 +23,12 @@ describe("formatRecord", () => {
     };
     expect(formatRecord(JSON.stringify(record))).toBe(
       "2025-11-25T14:00:00.000Z  researcher  outcome  inject  POST  api.openai.com:443/v1/chat  openai  " +
-        "local:production/openai/api-key  200  ok",
+        "local:production/openai/api-key  200  ok  r",
     );
   });
 
   it("leaves out what a record does not have", () => {
-    expect(formatRecord('{"seq":1,"time":"T","type":"start","agent":"a"}')).toBe("T  a  start  ");
+    expect(formatRecord('{"seq":1,"time":"T","type":"start","agent":"a"}')).toBe("T  a  start");
   });
 
   it.each(['{"seq":1', "[1]x", "plain"])("shows %s, which is no record, as it is", (line) => {

@@ -72,6 +72,21 @@ describe("what the child does not get", () => {
     expect(variables["PATH"]).toBe("/bin");
   });
 
+  it("nothing, after a single question, when no value holds a secret", async () => {
+    let asked = 0;
+    const containsSecret = async (): Promise<boolean> => {
+      asked += 1;
+      return false;
+    };
+    const { removed } = await build({ caller: { A: "1", B: "2", C: "3" }, containsSecret });
+    expect({ removed, asked }).toEqual({ removed: [], asked: 1 });
+  });
+
+  it("nothing for a secret that two variables would make together", async () => {
+    const { removed } = await build({ caller: { A: CANARY.slice(0, 9), B: CANARY.slice(9) } });
+    expect(removed).toEqual([]);
+  });
+
   it("a variable that is not set", async () => {
     const { variables, removed } = await build({ caller: { GONE: undefined } });
     expect(Object.keys(variables)).not.toContain("GONE");
