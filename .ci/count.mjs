@@ -27,9 +27,9 @@ for (const file of report.testResults) {
     if (test.status === "failed" || !mayBeSkipped(test)) failed += 1;
   }
 }
-// The report does not tell of errors outside of tests; the runner's status does.
-if (status !== "0" && failed === 0) {
-  say(`the runner ended with ${status}, and no test says why`);
+// The report does not tell of errors outside of tests; the runner's status does. No test at all is no success either.
+if (failed === 0 && (status !== "0" || passed === 0)) {
+  say(`the runner ended with ${status}, ${passed} tests passed, and none says what failed`);
   failed += 1;
 }
 process.stdout.write(`${passed} ${failed}\n`);
