@@ -102,7 +102,7 @@ const runSubject = async (bench: Workbench, subject: Subject, run: number, optio
   const { seconds, warmSeconds } = options;
   const samples: Sample[] = [];
   const running = await subject.start(bench);
-  const discarded = { connections: WARM_CONNECTIONS, warmSeconds: 0, warmRequests: WARM_REQUESTS, seconds: 0.1 };
+  const discarded = { connections: WARM_CONNECTIONS, warmSeconds: 0, warmRequests: WARM_REQUESTS, seconds: 1 };
   await runLoad(bench, subject, running, discarded);
   for (const connections of options.connections) {
     const effort = { connections, warmSeconds, warmRequests: 0, seconds };
