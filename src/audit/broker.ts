@@ -1,7 +1,8 @@
 /**
- * The audit's front door: takes events, hands all that came in one turn of the event loop to the sinks in one go, and
- * answers with a receipt once at least one sink has them. Must never answer before that, and never drop an intent or
- * an outcome.
+ * The audit's front door: takes events, hands them to the sinks, and answers with a receipt once at least one sink has
+ * them. Must never answer before that, and never drop an intent or an outcome. While there is traffic, all that comes
+ * in one turn of the event loop is one write; a lone request does not wait for the end of its turn; outcomes, for
+ * which nobody waits, go along with what comes next.
  */
 import type { Clock } from "../core/clock.ts";
 import type { Closable } from "../core/closer.ts";
@@ -49,6 +50,9 @@ interface Waiting {
   reject(error: SidekeyError): void;
 }
 
+/** How long an outcome waits for company, `ms`. */
+const OUTCOME_WAIT_MS = 5;
+
 const CLOSED = "The audit log is closed.";
 
 export const createAuditBroker = ({
@@ -64,6 +68,11 @@ export const createAuditBroker = ({
   let waiting: Waiting[] = [];
   let closed = false;
   let summary: (() => void) | undefined;
+  /** Intents and refusals of this turn of the loop, and of the one before. */
+  let thisTurn = 0;
+  let lastTurn = 0;
+  /** An outcome waits, and its timer runs. */
+  let outcomeWaits = false;
 
   const append = (batch: readonly string[]): number => {
     let first: number | undefined;
@@ -95,9 +104,29 @@ export const createAuditBroker = ({
     }
   };
 
+  const endTurn = (): void => {
+    flush();
+    lastTurn = thisTurn;
+    thisTurn = 0;
+  };
+
+  const flushOutcomes = (): void => {
+    outcomeWaits = false;
+    flush();
+  };
+
   const enqueue = (event: AuditEvent, waiter: Waiting): void => {
-    if (bodies.push(encodeEvent(event, timestamp())) === 1) schedule.soon(flush);
+    bodies.push(encodeEvent(event, timestamp()));
     waiting.push(waiter);
+    if (event.type === "outcome") {
+      if (!outcomeWaits) schedule.after(OUTCOME_WAIT_MS, flushOutcomes);
+      outcomeWaits = true;
+      return;
+    }
+    thisTurn += 1;
+    if (thisTurn > 1) return;
+    schedule.soon(endTurn);
+    if (lastTurn <= 1) flush();
   };
 
   const healthy = (): boolean => !closed && sinks.some((sink) => sink.healthy());

@@ -3,6 +3,8 @@
 export interface Schedule {
   /** Runs once, at the end of this turn of the event loop. */
   soon(run: () => void): void;
+  /** Runs once, `ms` from now; what waits for it is in no hurry. */
+  after(ms: number, run: () => void): void;
   /** Runs every `ms` until the returned function is called. */
   every(ms: number, run: () => void): () => void;
 }
@@ -10,6 +12,9 @@ export interface Schedule {
 export const systemSchedule: Schedule = {
   soon: (run) => {
     setImmediate(run);
+  },
+  after: (ms, run) => {
+    setTimeout(run, ms);
   },
   every: (ms, run) => {
     const timer = setInterval(run, ms).unref();

@@ -52,21 +52,45 @@ const openFake = (...sinks: FakeSink[]) => {
 };
 
 describe("the audit broker", () => {
-  it("hands all records of a turn to the sink at once, at the end of the turn, and answers with their numbers", async () => {
+  it("stores a lone record at once: nobody waits for the end of a turn that has nothing else", async () => {
+    const sink = createFakeSink(5);
+    const { broker } = openFake(sink);
+    expect((await broker.record(intent("a"))).seq).toBe(5);
+    expect(sink.batches.map((batch) => batch.length)).toEqual([1]);
+  });
+
+  it("hands all records of a turn to the sink at once while there is traffic, and answers with their numbers", async () => {
     const sink = createFakeSink(5);
     const { broker, time } = openFake(sink);
     const answered: number[] = [];
-    const receipts = [intent("a"), intent("b"), intent("c")].map(async (event) => {
-      const { seq } = await broker.record(event);
+    const record = async (path: string): Promise<void> => {
+      const { seq } = await broker.record(intent(path));
       answered.push(seq);
-    });
-    await Promise.resolve();
-    expect(sink.batches).toEqual([]);
-    expect(answered).toEqual([]);
+    };
+    const busy = ["a", "b"].map(record);
     time.turn();
-    await Promise.all(receipts);
-    expect(sink.batches.map((batch) => batch.length)).toEqual([3]);
-    expect(answered).toEqual([5, 6, 7]);
+    await Promise.all(busy);
+    const batched = ["c", "d", "e"].map(record);
+    await Promise.resolve();
+    expect(answered).toEqual([5, 6]);
+    time.turn();
+    await Promise.all(batched);
+    expect(sink.batches.map((batch) => batch.length)).toEqual([1, 1, 3]);
+    expect(answered).toEqual([5, 6, 7, 8, 9]);
+  });
+
+  it("lets an outcome wait for company, but not for long", async () => {
+    const sink = createFakeSink();
+    const { broker, time } = openFake(sink);
+    const alone = broker.record({ type: "outcome" });
+    time.turn();
+    expect(sink.batches).toEqual([]);
+    time.advance(5);
+    await alone;
+    const together = broker.record({ type: "outcome" });
+    await broker.record(intent("a"));
+    await together;
+    expect(sink.batches.map((batch) => batch.length)).toEqual([1, 2]);
   });
 
   it("answers when one of its sinks has the record, and refuses when none has", async () => {

@@ -47,6 +47,17 @@ export const createTestTime = (): TestTime => {
     soon: (run) => {
       turns = [...turns, run];
     },
+    after(ms, run) {
+      const tick = {
+        ms,
+        next: at + ms,
+        run: () => {
+          ticks.delete(tick);
+          run();
+        },
+      };
+      ticks.add(tick);
+    },
     every(ms, run) {
       const tick = { ms, next: at + ms, run };
       ticks.add(tick);
