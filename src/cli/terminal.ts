@@ -112,7 +112,10 @@ const readHidden = ({ input, errors }: TerminalStreams, prompt: string): Promise
           return;
         }
         if (key === "\u0003") {
-          const cancelled = new SidekeyError("CONFIG_USAGE", { detail: "Cancelled; nothing was stored." });
+          const cancelled = new SidekeyError("CONFIG_USAGE", {
+            detail: "Cancelled before anything was read.",
+            hint: "Type the value and Enter, or give it on standard input.",
+          });
           finish(() => reject(cancelled));
           return;
         }

@@ -3,8 +3,11 @@ import { once } from "node:events";
 import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { type AddressInfo, connect } from "node:net";
+import { createInterface } from "node:readline";
+import { ProxyAgent, request } from "undici";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { startSidekey } from "../support/program.ts";
+import { API_URL, createApi } from "../support/api.ts";
+import { finished, launch, type Running, startSidekey } from "../support/program.ts";
 import { createWorkspace, type Workspace } from "../support/workspace.ts";
 
 const FILE = 'version: 1\nlisten: { proxy: "127.0.0.1:0" }\nroutes:\n  api.example.test: production/x/key\n';
@@ -55,18 +58,47 @@ describe("start", () => {
     expect((await (await start([], { SIDEKEY_LOG_LEVEL: "error" })).stop()).stderr).toBe("");
   });
 
-  it("ends at once at the second signal", async () => {
-    const running = await start();
-    const port = Number(String(running.ready["proxy"]).split(":")[1]);
-    // A request that is never finished keeps the orderly end waiting.
-    const socket = connect(port, "127.0.0.1");
-    await once(socket, "connect");
-    socket.on("error", () => {});
-    socket.write("POST http://api.example.test/ HTTP/1.1\r\nHost: api.example.test\r\nContent-Length: 10\r\n\r\nabc");
-    const end = running.stop("SIGTERM");
-    running.child.kill("SIGTERM");
-    expect([0, 143]).toContain((await end).code);
-    socket.destroy();
+  describe("with a request in flight", () => {
+    const withCall = async (
+      use: (parts: { running: Running; answer: () => void; call: Promise<string> }) => Promise<void>,
+    ): Promise<void> => {
+      // The upstream answers when it is told to, and not before.
+      let arrived: (answer: () => void) => void = () => {};
+      const asked = new Promise<() => void>((resolve) => {
+        arrived = resolve;
+      });
+      const api = await createApi((_, response) => arrived(() => void response.end("late")));
+      const running = await startSidekey([], { cwd: api.work.path });
+      const requestTls = { ca: readFileSync(api.work.at(".sidekey/ca.pem"), "utf8") };
+      const dispatcher = new ProxyAgent({ uri: `http://${running.ready["proxy"]}`, requestTls });
+      try {
+        const call = request(API_URL, { dispatcher })
+          .then(({ body }) => body.text())
+          .catch(() => "cut off");
+        const stopping = once(createInterface({ input: running.child.stderr ?? process.stdin }), "line");
+        const answer = await asked;
+        running.child.kill("SIGTERM");
+        await stopping;
+        await use({ running, answer, call });
+      } finally {
+        running.child.kill("SIGKILL");
+        await dispatcher.destroy();
+        await api.close();
+      }
+    };
+
+    it("waits for its end after the first signal", () =>
+      withCall(async ({ running, answer, call }) => {
+        answer();
+        expect(await call).toBe("late");
+        expect((await running.end).code).toBe(0);
+      }));
+
+    it("ends at once at the second signal", () =>
+      withCall(async ({ running, call }) => {
+        expect((await running.stop("SIGTERM")).code).toBe(143);
+        expect(await call).toBe("cut off");
+      }));
   });
 
   it("opens no inspector at USR1, and goes on", async () => {
@@ -77,6 +109,29 @@ describe("start", () => {
     const { code, stderr } = await running.stop();
     expect(code).toBe(0);
     expect(stderr).not.toMatch(/debugger/i);
+  });
+
+  it("goes on after HUP, and says that it does not reload", async () => {
+    const running = await start();
+    const warned = once(createInterface({ input: running.child.stderr ?? process.stdin }), "line");
+    running.child.kill("SIGHUP");
+    expect(String(await warned)).toContain("reload is not in this version");
+    expect((await running.stop()).code).toBe(0);
+  });
+
+  it("is followed by `audit tail -f`", async () => {
+    await (await start()).stop();
+    const follower = launch(["audit", "tail", "-f", "-n", "0", "--json"], { cwd: work.path });
+    const end = finished(follower);
+    const types: string[] = [];
+    createInterface({ input: follower.stdout ?? process.stdin }).on("line", (line) =>
+      types.push(JSON.parse(line).type),
+    );
+    // More than once: one that began before the follower watched would be among the records that were there.
+    const hasFollowed = (): boolean => types.join().endsWith("start,stop");
+    while (!hasFollowed()) await (await start()).stop();
+    follower.kill("SIGINT");
+    expect((await end).code).toBe(130);
   });
 
   it("makes a CA that `ca print` prints", async () => {

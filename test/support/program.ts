@@ -32,6 +32,7 @@ export interface Running {
   readonly child: ChildProcess;
   /** The object behind `sidekey ready `. */
   readonly ready: Readonly<Record<string, unknown>>;
+  readonly end: Promise<Finished>;
   /** Sends the signal (SIGTERM) and waits for the end. */
   stop(signal?: NodeJS.Signals): Promise<Finished>;
 }
@@ -51,6 +52,7 @@ export const startSidekey = async (args: readonly string[], options: RunOptions)
   return {
     child,
     ready,
+    end,
     stop(signal = "SIGTERM") {
       child.kill(signal);
       return end;

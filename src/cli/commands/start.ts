@@ -21,6 +21,8 @@ export const start: CommandSpec = {
     const log = createLog({ level: logLevel(invocation, config.logLevel) });
     // Before anything is open, so that a signal on the way up ends in an orderly way as well.
     const stopped = stopSignal();
+    // By habit HUP means "read your file again": ending instead would be an outage.
+    process.on("SIGHUP", () => log.warn("reload is not in this version; restart to read the file again"));
     const { startSidecar } = await import("../../sidecar/app/lifecycle.ts");
     const sidecar = await startSidecar({ config, environment, log, mode: "start" });
     terminal.print(`sidekey ready ${JSON.stringify(sidecar.ready)}`);
