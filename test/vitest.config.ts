@@ -1,7 +1,7 @@
 import { defineConfig } from "vitest/config";
 
-const project = (name: string, testTimeout: number) => ({
-  test: { name, include: [`test/${name}/**/*.test.ts`], testTimeout, hookTimeout: 60_000 },
+const project = (name: string, testTimeout: number, globalSetup: string[] = []) => ({
+  test: { name, include: [`test/${name}/**/*.test.ts`], testTimeout, hookTimeout: 60_000, globalSetup },
 });
 
 export default defineConfig({
@@ -12,7 +12,8 @@ export default defineConfig({
       project("conformance", 20_000),
       project("integration", 30_000),
       project("security", 30_000),
-      project("e2e", 60_000),
+      // They run the built program.
+      project("e2e", 60_000, ["test/support/build.ts"]),
     ],
   },
 });
