@@ -1,6 +1,6 @@
 /** Zod types for the addresses of the file: where to listen, ranges, and where a host is really reached. */
 import { z } from "zod";
-import { type Authority, parseAuthority, parseHost } from "../core/authority.ts";
+import { type Authority, formatHost, parseAuthority, parseHost } from "../core/authority.ts";
 import { type Cidr, parseCidr } from "../core/ip.ts";
 import { refuse } from "./units.ts";
 
@@ -62,4 +62,27 @@ export const cidr = z.string().transform((text, context): Cidr => {
 export const authority = z.string().transform((text, context): Authority => {
   const parsed = parseAuthority(text);
   return parsed ?? refuse(context, "must be HOST:PORT", "For example 127.0.0.1:9443.");
+});
+
+/** Scheme, host and port of a URL (RFC 6454 section 4). */
+export interface Origin {
+  readonly scheme: "http" | "https";
+  readonly authority: Authority;
+}
+
+const ORIGIN_FORM = "must be an origin: https:// or http://, a host, and a port where it is not the usual one";
+
+export const origin = z.string().transform((text, context): Origin => {
+  const [, scheme, rest = ""] = /^(https?):\/\/([^/?#]+)$/.exec(text) ?? [];
+  const parsed = parseAuthority(rest, scheme === "http" ? 80 : 443);
+  if (parsed === undefined) return refuse(context, ORIGIN_FORM, "For example https://api.example.com, without a path.");
+  return { scheme: scheme === "http" ? "http" : "https", authority: parsed };
+});
+
+/** A name or address as a Host header has it, without port, in canonical form. */
+export const hostName = z.string().transform((text, context): string => {
+  const host = parseHost(text);
+  return host === undefined
+    ? refuse(context, "must be a host without port", "For example sidekey.internal, 10.0.0.5 or [fd00::5].")
+    : formatHost(host);
 });

@@ -83,3 +83,16 @@ const sameBits = (a: IpBytes, b: IpBytes, bits: number): boolean => {
   }
   return true;
 };
+
+/**
+ * The address of a socket's end as the system gives it: without zone, and IPv4 also where a dual-stack listener shows
+ * it v4-mapped. For comparing who is connected, never for choosing where to connect.
+ */
+export const parsePeer = (text: string): IpBytes | undefined => {
+  const bytes = parseIp(text.replace(/%.*$/, ""));
+  return bytes !== undefined && isMapped(bytes) ? bytes.slice(12) : bytes;
+};
+
+/** 127.0.0.0/8 or ::1, as `parsePeer` gives them. */
+export const isLoopback = (bytes: IpBytes): boolean =>
+  bytes.length === 4 ? bytes[0] === 127 : bytes[15] === 1 && bytes.subarray(0, 15).every((byte) => byte === 0);

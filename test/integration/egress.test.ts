@@ -12,7 +12,7 @@ const NAMES: Readonly<Record<string, readonly string[]>> = {
   "private.test": ["10.0.0.1"],
   "metadata.test": ["169.254.169.254"],
   "mapped.test": ["::ffff:10.0.0.1"],
-  "self.test": ["127.0.0.1"],
+  "tunnel-self.test": ["127.0.0.1"],
   "tunnel.test": ["127.0.0.2"],
   "tunnel-private.test": ["192.168.1.1"],
 };
@@ -120,11 +120,20 @@ describe("a host that no route names", () => {
     },
   );
 
+  it("is not one that a route names on another port, which is denied", async () => {
+    const { response } = await openTunnel(sidecar.port, `open.test:${sidecar.port}`);
+    expect([response.status, response.headers.get("x-sidekey-error")]).toEqual([403, ["POLICY_NO_ROUTE"]]);
+    const connection = await openConnection(sidecar.port);
+    connection.send("GET http://open.test/ HTTP/1.1\r\nHost: open.test\r\n\r\n");
+    expect((await connection.receive()).headers.get("x-sidekey-error")).toEqual(["POLICY_NO_ROUTE"]);
+    connection.destroy();
+  });
+
   it("cannot be the sidecar itself", async () => {
     const { response } = await openTunnel(sidecar.port, `127.0.0.1:${sidecar.port}`);
     expect([response.status, response.headers.get("x-sidekey-error")]).toEqual([508, ["POLICY_LOOP"]]);
     const connection = await openConnection(sidecar.port);
-    const host = `self.test:${sidecar.port}`;
+    const host = `tunnel-self.test:${sidecar.port}`;
     connection.send(`GET http://${host}/ HTTP/1.1\r\nHost: ${host}\r\n\r\n`);
     expect((await connection.receive()).status).toBe(508);
     connection.destroy();

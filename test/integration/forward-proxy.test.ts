@@ -118,6 +118,7 @@ describe("an intercepted call", () => {
     expect(received?.header("x-keep")).toEqual(["yes"]);
     expect(received?.header("host")).toEqual(["api.test"]);
     expect(received?.servername).toBe("api.test");
+    await expect.poll(() => recordsOf("/first")).toHaveLength(2);
     const [intent, outcome] = await recordsOf("/first");
     expect(intent).toMatchObject({
       type: "intent",
@@ -155,7 +156,7 @@ describe("an intercepted call", () => {
     const chunked = upstream.requests.find(({ path }) => path === "/chunked");
     expect([String(sized?.body), sized?.header("content-length")]).toEqual(["hello", ["5"]]);
     expect([String(chunked?.body), chunked?.header("transfer-encoding")]).toEqual(["abcde", ["chunked"]]);
-    expect((await recordsOf("/chunked")).at(-1)).toMatchObject({ bytes_up: 5 });
+    await expect.poll(async () => (await recordsOf("/chunked")).at(-1)).toMatchObject({ bytes_up: 5 });
   });
 
   it("answers 204 and HEAD without a body and keeps the connection", async () => {
@@ -207,7 +208,7 @@ describe("what comes back", () => {
     expect(response.headers.has("set-cookie")).toBe(false);
     expect(String(response.body)).toContain("[redacted]");
     expect(String(response.body)).not.toContain(btoa(`x${CANARY}y`).slice(4, -4));
-    expect((await recordsOf("/echo")).at(-1)).toMatchObject({ reflected: 3 });
+    await expect.poll(async () => (await recordsOf("/echo")).at(-1)).toMatchObject({ reflected: 3 });
   });
 
   it("is withheld when its coding cannot be read", async () => {
@@ -218,7 +219,9 @@ describe("what comes back", () => {
     const connection = await tunnel();
     connection.send(get("/half"));
     await expect(connection.receive()).rejects.toThrow("connection ended");
-    expect((await recordsOf("/half")).at(-1)).toMatchObject({ outcome: "upstream_aborted", status: 200 });
+    await expect
+      .poll(async () => (await recordsOf("/half")).at(-1))
+      .toMatchObject({ outcome: "upstream_aborted", status: 200 });
   });
 
   it("is no proxy challenge of the upstream", async () => {

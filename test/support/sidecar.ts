@@ -11,6 +11,8 @@ export interface TestSidecar {
   readonly directory: string;
   /** Port of the forward proxy. */
   readonly port: number;
+  /** Port of the gateway; NaN when it is off. */
+  readonly gatewayPort: number;
   /** PEM that clients trust. */
   readonly ca: string;
   /** Audit records so far. */
@@ -47,6 +49,7 @@ export const startTestSidecar = async (options: TestSidecarOptions): Promise<Tes
     sidecar,
     directory,
     port: Number(sidecar.ready.proxy?.split(":").at(-1)),
+    gatewayPort: Number(sidecar.ready.gateway?.split(":").at(-1)),
     ca: await readFile(sidecar.files.ca, "utf8"),
     async audit() {
       const text = await readFile(config.audit.path, "utf8");

@@ -3,13 +3,18 @@
  * resources, returns the parts that serve; opens no port.
  */
 import { randomBytes } from "node:crypto";
+import type { Server } from "node:http";
 import type { AuditBroker } from "../../audit/broker.ts";
+import { isLocalListener, type ListenAddress } from "../../config/addresses.ts";
 import type { Clock } from "../../core/clock.ts";
 import { SidekeyError } from "../../core/errors.ts";
 import type { Log } from "../../core/log.ts";
 import { createBlindTunnel } from "../ingress/blind-tunnel.ts";
-import { createForwardProxy, type ForwardProxy } from "../ingress/forward.ts";
+import { createDoor, type Door } from "../ingress/door.ts";
+import { createForwardProxy } from "../ingress/forward.ts";
+import { createGateway, type GatewayOrigin } from "../ingress/gateway.ts";
 import { createRequestHandler } from "../ingress/handler.ts";
+import type { ListenerTraits } from "../ingress/listener-traits.ts";
 import { createInjectionRules } from "../injection/apply.ts";
 import type { Injector } from "../injection/injector.ts";
 import { injectionKinds } from "../injection/kinds/index.ts";
@@ -48,7 +53,9 @@ export interface Parts {
 }
 
 export interface Assembled {
-  readonly proxy: ForwardProxy;
+  /** For `listen()`. */
+  readonly servers: { readonly proxy: Server; readonly gateway: Server };
+  readonly door: Door;
   readonly upstream: Upstream;
 }
 
@@ -88,16 +95,43 @@ export const assemble = (parts: Parts): Assembled => {
     draining,
     maxStreams: config.limits.streams,
   });
+  const door = createDoor({ handler, clock, log, maxConnections: config.limits.connections });
+  const { clients } = config.listen;
   const proxy = createForwardProxy({
     handler,
-    namesHost: (authority) => table.namesHost(authority),
+    door,
+    listener: listenerTraits(config.listen.proxy, clients),
+    namesAuthority: table.namesAuthority,
+    namesHost: table.namesHost,
     contexts,
     tunnel: config.unmatched === "tunnel" ? createBlindTunnel({ connector, broker, agent, clock, log }) : undefined,
     log,
     draining,
-    limits: config.limits,
+    maxTunnels: config.limits.tunnels,
   });
-  return { proxy, upstream };
+  const gateway = createGateway({
+    handler,
+    door,
+    listener: listenerTraits(config.listen.gateway, clients),
+    origins: gatewayOrigins(config.routes),
+    names: new Set(config.listen.names),
+  });
+  return { servers: { proxy, gateway }, door, upstream };
+};
+
+/** One that only this machine reaches takes whoever comes; any other only the file's clients (ruling 19). */
+const listenerTraits = (
+  address: ListenAddress | undefined,
+  clients: SidecarConfig["listen"]["clients"],
+): ListenerTraits => ({
+  kind: address?.kind ?? "tcp",
+  clients: address === undefined || isLocalListener(address) ? undefined : clients,
+});
+
+const gatewayOrigins = (routes: readonly RouteConfig[]): ReadonlyMap<string, GatewayOrigin> => {
+  const origins = new Map<string, GatewayOrigin>();
+  for (const { name, gateway } of routes) if (gateway !== undefined) origins.set(name, gateway);
+  return origins;
 };
 
 const compileRoutes = (routes: readonly RouteConfig[]): RouteTable<Route> => {

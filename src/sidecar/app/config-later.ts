@@ -4,16 +4,12 @@
  */
 import type { Finding, KeyPath } from "../../config/problem.ts";
 
-/** `*` is any one part. A key that the schema takes in one form (`listen.gateway: off`) is here for its others. */
+/** `*` is any one part. A key that the schema takes in one form (`listen.health: off`) is here for its others. */
 const LATER_KEYS: readonly string[] = [
   "agents",
-  "listen.gateway",
   "listen.health",
   "listen.admin",
-  "listen.names",
-  "listen.clients",
   "routes.*.preset",
-  "routes.*.gateway",
   "routes.*.allow_range",
   "routes.*.cookies",
   "routes.*.on_reflection",

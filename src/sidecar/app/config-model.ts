@@ -1,6 +1,6 @@
 /** A checked configuration: every default filled, every path absolute, every duration in `ms`. */
 import type { z } from "zod";
-import type { ListenAddress } from "../../config/addresses.ts";
+import type { ListenAddress, Origin } from "../../config/addresses.ts";
 import type { Cidr } from "../../core/ip.ts";
 import type { LogLevel } from "../../core/log.ts";
 import type { injectionKinds } from "../injection/kinds/index.ts";
@@ -47,6 +47,8 @@ export interface RouteConfig {
     readonly idleMs: number;
   };
   readonly cleartext: boolean;
+  /** Where the route's base URL on the gateway leads; absent = it has none. */
+  readonly gateway?: Origin;
 }
 
 export interface SidecarConfig {
@@ -62,6 +64,10 @@ export interface SidecarConfig {
     readonly gateway: ListenAddress | undefined;
     readonly health: ListenAddress | undefined;
     readonly admin: ListenAddress | undefined;
+    /** Host names that stand for the gateway beside its own address. Canonical. */
+    readonly names: readonly string[];
+    /** Who may connect to a listener beyond loopback. */
+    readonly clients: readonly Cidr[];
   };
   /** The first is the default; never empty. */
   readonly sources: readonly SourceConfig[];

@@ -2,8 +2,9 @@
  * Routes of the file, compiled and checked against the rest of it: references, cleartext, ties. Every problem is
  * reported, and a route with one is left out of the result.
  */
+import type { Origin } from "../../config/addresses.ts";
 import type { Finding, KeyPath } from "../../config/problem.ts";
-import { isPatternProblem, type Pattern, type PatternProblem, parseHostKey } from "../policy/pattern.ts";
+import { isPatternProblem, matchesHost, type Pattern, type PatternProblem, parseHostKey } from "../policy/pattern.ts";
 import { createRouteTable } from "../policy/route-table.ts";
 import { isReferenceProblem, parseReference, type ReferenceContext } from "../secrets/reference.ts";
 import type { SecretRef } from "../secrets/source.ts";
@@ -47,6 +48,7 @@ export const buildRoutes = (entries: readonly RouteEntry[], checks: RouteChecks)
       checks.report({ path, message: "has no 'secret'", hint: "For example secret: production/openai/api-key" });
     }
     if (patterns === undefined || injections === undefined) continue;
+    const gateway = gatewayOrigin(patterns, fields, path, checks);
     routes.push({
       name,
       patterns: patterns.map(({ pattern }) => pattern),
@@ -61,6 +63,7 @@ export const buildRoutes = (entries: readonly RouteEntry[], checks: RouteChecks)
         idleMs: fields.timeouts.idle,
       },
       cleartext: fields.cleartext,
+      ...(gateway !== undefined && { gateway }),
     });
   }
   reportTies(placed, checks);
@@ -84,6 +87,29 @@ const placePatterns = (
     checks.warn({ path, message: "has no 'match', so its name is the host it matches", hint: MATCH_HINT });
   }
   return [{ pattern, path }];
+};
+
+/** Policy matches what comes in by the gateway afresh, so an origin that no pattern names could only ever be refused. */
+const gatewayOrigin = (
+  patterns: readonly Placed[],
+  { gateway }: RouteFields,
+  path: KeyPath,
+  checks: RouteChecks,
+): Origin | undefined => {
+  if (gateway === undefined) {
+    for (const { pattern } of patterns) {
+      if (pattern.host.kind === "exact") return { scheme: pattern.scheme, authority: pattern.host.authority };
+    }
+    return undefined;
+  }
+  if (!patterns.some(({ pattern }) => pattern.scheme === gateway.scheme && matchesHost(pattern, gateway.authority))) {
+    checks.report({
+      path: [...path, "gateway"],
+      message: "is an origin that no 'match' of this route covers",
+      hint: "Only what the route matches can be asked for through the gateway.",
+    });
+  }
+  return gateway;
 };
 
 const MATCH_HINT = "For example match: https://api.example.com/**";

@@ -1,6 +1,6 @@
 /** The shape of the file: zod types composed from the kind lists. Says nothing about how its parts fit together. */
 import { z } from "zod";
-import { authority, cidr, listenAddress } from "../../config/addresses.ts";
+import { authority, cidr, hostName, listenAddress, origin } from "../../config/addresses.ts";
 import {
   agentName,
   duration,
@@ -59,6 +59,7 @@ export const routeSchema = z.strictObject({
     })
     .prefault({}),
   cleartext: z.boolean().default(false),
+  gateway: origin.optional(),
 });
 
 export type RouteFields = z.output<typeof routeSchema>;
@@ -90,7 +91,15 @@ export const rootSchema = z.strictObject({
   version: z.literal(1),
   agent: agentName.default("default"),
   state: filePath.default("./.sidekey"),
-  listen: z.strictObject({ proxy: listenAddress.prefault("127.0.0.1:7070"), gateway: off, health: off }).prefault({}),
+  listen: z
+    .strictObject({
+      proxy: listenAddress.prefault("127.0.0.1:7070"),
+      gateway: listenAddress.prefault("off"),
+      health: off,
+      names: z.array(hostName).max(256).default([]),
+      clients: z.array(cidr).max(256).default([]),
+    })
+    .prefault({}),
   sources: z.record(sourceName, sourceSchema).optional(),
   routes: z.record(routeName, routeEntrySchema).default({}),
   unmatched: z.enum(["deny", "tunnel"]).default("deny"),

@@ -4,6 +4,7 @@
  */
 import { closeSync, openSync, readSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import { isLocalListener, MAX_SOCKET_PATH } from "../../config/addresses.ts";
 import { diagnose } from "../../config/diagnose.ts";
 import { MAX_FILE_SIZE, parseConfigDocument } from "../../config/document.ts";
@@ -133,17 +134,18 @@ const assembleConfig = (fields: RootFields, assembly: Assembly): SidecarConfig =
   }));
   const routes: RouteConfig[] = buildRoutes(entries, { references, connect, report, warn });
   const { ca } = fields.upstream;
+  const { names, clients } = fields.listen;
+  const listen = {
+    proxy: buildListener(fields.listen.proxy, "proxy", { clients, baseDir, report }),
+    gateway: buildListener(fields.listen.gateway, "gateway", { clients, baseDir, report }),
+  };
+  checkListeners(listen.proxy, listen.gateway, report);
   return {
     file,
     baseDir,
     agent: fields.agent,
     state,
-    listen: {
-      proxy: buildListener(fields.listen.proxy, ["listen", "proxy"], baseDir, report),
-      gateway: undefined,
-      health: undefined,
-      admin: undefined,
-    },
+    listen: { ...listen, health: undefined, admin: undefined, names, clients },
     sources,
     routes,
     unmatched: fields.unmatched,
@@ -163,19 +165,25 @@ const assembleConfig = (fields: RootFields, assembly: Assembly): SidecarConfig =
 
 type Report = (finding: Finding) => void;
 
-/** Ruling 19: nothing in this version authenticates callers, so only this machine may connect. */
+interface ListenChecks {
+  readonly clients: SidecarConfig["listen"]["clients"];
+  readonly baseDir: string;
+  readonly report: Report;
+}
+
+/** Ruling 19: nothing in this version authenticates callers, so the file names who may come from other machines. */
 const buildListener = (
   address: ListenAddress | undefined,
-  path: KeyPath,
-  baseDir: string,
-  report: Report,
+  key: "proxy" | "gateway",
+  { clients, baseDir, report }: ListenChecks,
 ): ListenAddress | undefined => {
   if (address === undefined) return undefined;
-  if (!isLocalListener(address)) {
+  const path: KeyPath = ["listen", key];
+  if (!isLocalListener(address) && clients.length === 0) {
     report({
       path,
       message: "would listen beyond this machine, where nothing tells callers apart",
-      hint: "Use 127.0.0.1, [::1] or unix:PATH; listen.clients is not in this version.",
+      hint: "Use 127.0.0.1, [::1] or unix:PATH, or name who may connect: listen.clients: [10.0.0.0/8].",
     });
   }
   if (address.kind !== "unix") return address;
@@ -185,6 +193,22 @@ const buildListener = (
   }
   return { kind: "unix", path: absolute };
 };
+
+const checkListeners = (proxy: ListenAddress | undefined, gateway: ListenAddress | undefined, report: Report): void => {
+  if (proxy === undefined && gateway === undefined) {
+    report({ path: ["listen"], message: "leaves no way in: proxy and gateway are both off" });
+  }
+  if (proxy === undefined || gateway === undefined || isAnyPort(proxy)) return;
+  if (isDeepStrictEqual(proxy, gateway)) {
+    report({
+      path: ["listen", "gateway"],
+      message: "is the address of listen.proxy",
+      hint: "Give each its own; the gateway's usual port is 7071.",
+    });
+  }
+};
+
+const isAnyPort = (address: ListenAddress): boolean => address.kind === "tcp" && address.port === 0;
 
 const buildSources = (fields: RootFields, report: Report): SourceConfig[] => {
   const entries = Object.entries(fields.sources ?? {});

@@ -4,7 +4,6 @@
  */
 import { randomBytes } from "node:crypto";
 import { mkdir, readFile, rm } from "node:fs/promises";
-import type { AddressInfo, Server } from "node:net";
 import { join } from "node:path";
 import { openAudit } from "../../audit/index.ts";
 import { systemClock } from "../../core/clock.ts";
@@ -16,7 +15,8 @@ import type { Resolver } from "../net/connector.ts";
 import { createSecretResolver } from "../secrets/resolver.ts";
 import { assemble } from "./assemble.ts";
 import { openCa, writeCaFiles } from "./ca.ts";
-import type { ListenAddress, SidecarConfig } from "./config.ts";
+import type { SidecarConfig } from "./config.ts";
+import { createOwnListeners, openListener } from "./listeners.ts";
 import { buildSources } from "./sources.ts";
 
 /** Time that requests in flight get when the sidecar stops. `ms` */
@@ -37,8 +37,9 @@ export interface StartOptions {
 /** The JSON of the ready line. */
 export interface Ready {
   readonly pid: number;
+  /** `HOST:PORT` or `unix:PATH`; null = off. So is the gateway's. */
   readonly proxy: string | null;
-  readonly gateway: null;
+  readonly gateway: string | null;
   readonly health: null;
   readonly admin: null;
 }
@@ -47,7 +48,7 @@ export interface Sidecar {
   readonly ready: Ready;
   /** `run`'s id, or `start`. */
   readonly runId: string;
-  /** For HTTP_PROXY. */
+  /** For HTTP_PROXY; undefined when the proxy is off or a unix socket. */
   readonly proxyUrl: string | undefined;
   /** Absolute paths. */
   readonly files: { readonly ca: string; readonly bundle: string };
@@ -58,7 +59,8 @@ export interface Sidecar {
 }
 
 export const startSidecar = async (options: StartOptions): Promise<Sidecar> => {
-  const { config, environment, log, mode } = options;
+  const { environment, log, mode } = options;
+  const config = mode === "run" ? privateListener(options.config) : options.config;
   const clock = systemClock;
   const runId = mode === "run" ? randomBytes(6).toString("hex") : "start";
   const closer = createCloser();
@@ -95,8 +97,8 @@ export const startSidecar = async (options: StartOptions): Promise<Sidecar> => {
       ...(options.extraBundles ?? []),
     ]);
 
-    const own = new Set<number>();
-    const { proxy, upstream } = assemble({
+    const own = createOwnListeners();
+    const { servers, door, upstream } = assemble({
       config,
       sources,
       resolver,
@@ -105,19 +107,24 @@ export const startSidecar = async (options: StartOptions): Promise<Sidecar> => {
       extraCa,
       clock,
       log,
-      isOwnListener: (address, port) => own.has(port) && isThisMachine(address),
+      isOwnListener: own.has,
       draining: () => draining,
       resolve: options.resolve,
     });
     closer.add(upstream);
-    let proxyAddress: string | undefined;
-    const wanted = mode === "run" ? ({ kind: "tcp", host: "127.0.0.1", port: 0 } as const) : config.listen.proxy;
-    if (wanted !== undefined) proxyAddress = await listen(proxy.server, wanted, own);
+    const stop = (graceMs: number): Promise<void> => door.close([servers.proxy, servers.gateway], graceMs);
+    closer.add({ close: () => stop(0) });
+    const open = async (name: "proxy" | "gateway"): Promise<string | null> => {
+      const address = config.listen[name];
+      return address === undefined ? null : openListener(servers[name], address, `listen.${name}`, own);
+    };
+    const proxy = await open("proxy");
+    const gateway = await open("gateway");
 
     return {
-      ready: { pid: process.pid, proxy: proxyAddress ?? null, gateway: null, health: null, admin: null },
+      ready: { pid: process.pid, proxy, gateway, health: null, admin: null },
       runId,
-      proxyUrl: proxyAddress === undefined ? undefined : `http://${proxyAddress}`,
+      proxyUrl: proxy === null || proxy.startsWith("unix:") ? undefined : `http://${proxy}`,
       files,
       async containsSecret(text) {
         for (const { injections } of config.routes) {
@@ -133,7 +140,7 @@ export const startSidecar = async (options: StartOptions): Promise<Sidecar> => {
       },
       async drain(graceMs = GRACE_MS) {
         draining = true;
-        if (proxyAddress !== undefined) await proxy.drain(graceMs);
+        await stop(graceMs);
         await closer.close();
       },
     };
@@ -153,38 +160,8 @@ const readPem = async (path: string): Promise<string> => {
   return text;
 };
 
-const listen = (server: Server, address: ListenAddress, own: Set<number>): Promise<string> =>
-  new Promise((resolve, reject) => {
-    const fail = (cause: NodeJS.ErrnoException): void => {
-      const where = address.kind === "tcp" ? `${address.host}:${address.port}` : address.path;
-      const hint =
-        cause.code === "EADDRINUSE" ? "Stop what listens there, or set listen.proxy to another port." : undefined;
-      reject(
-        new SidekeyError("CONFIG_INVALID", {
-          detail: `cannot listen on ${where} (${cause.code ?? "unknown"})`,
-          cause,
-          ...(hint !== undefined && { hint }),
-        }),
-      );
-    };
-    server.once("error", fail);
-    const ready = (): void => {
-      server.off("error", fail);
-      if (address.kind === "unix") {
-        resolve(`unix:${address.path}`);
-        return;
-      }
-      const { address: host, port, family } = server.address() as AddressInfo;
-      own.add(port);
-      resolve(`${family === "IPv6" ? `[${host}]` : host}:${port}`);
-    };
-    if (address.kind === "tcp") server.listen(address.port, address.host, ready);
-    else {
-      // Only this uid may connect, from the first instant the socket exists.
-      const before = process.umask(0o177);
-      server.listen(address.path, ready);
-      process.umask(before);
-    }
-  });
-
-const isThisMachine = (address: string): boolean => /^(?:127\.|0\.0\.0\.0$|::1$|::$|::ffff:127\.)/.test(address);
+/** `run`'s proxy is for its child alone: any free port, and no gateway, whose port nobody would know. */
+const privateListener = (config: SidecarConfig): SidecarConfig => ({
+  ...config,
+  listen: { ...config.listen, proxy: { kind: "tcp", host: "127.0.0.1", port: 0 }, gateway: undefined },
+});

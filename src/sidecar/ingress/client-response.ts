@@ -2,6 +2,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { SidekeyError } from "../../core/errors.ts";
 import type { ClientResponse } from "../pipeline/messages.ts";
+import type { ConnectionKind } from "./connection.ts";
 import { createRefusal } from "./reply.ts";
 
 /** An unread body up to this size is drained to keep the connection; behind a larger one it is closed. `bytes` */
@@ -11,12 +12,19 @@ export class NodeClientResponse implements ClientResponse {
   readonly #request: IncomingMessage;
   readonly #response: ServerResponse;
   readonly #expectsContinue: boolean;
+  readonly #isGateway: boolean;
   #bodyless = false;
 
-  constructor(request: IncomingMessage, response: ServerResponse, expectsContinue: boolean) {
+  constructor(
+    request: IncomingMessage,
+    response: ServerResponse,
+    expectsContinue = false,
+    way: ConnectionKind["way"] = "forward",
+  ) {
     this.#request = request;
     this.#response = response;
     this.#expectsContinue = expectsContinue;
+    this.#isGateway = way === "gateway";
     response.sendDate = false;
   }
 
@@ -36,7 +44,7 @@ export class NodeClientResponse implements ClientResponse {
     // RFC 9110 sections 6.4.1 and 8.6: these never have a body, whatever their headers say.
     this.#bodyless = this.#request.method === "HEAD" || status === 204 || status === 304;
     if (length !== undefined && status !== 204) headers.push("content-length", String(length));
-    this.#response.writeHead(status, headers);
+    this.#response.writeHead(status, this.#isGateway ? withoutCors(headers) : headers);
   }
 
   write(chunk: Buffer): boolean {
@@ -77,3 +85,13 @@ export class NodeClientResponse implements ClientResponse {
     return !(length <= DRAIN_LIMIT);
   }
 }
+
+/** The gateway has the address of a web server: no page may read its answers, whatever the upstream allows (ruling 20). */
+const withoutCors = (headers: readonly string[]): string[] => {
+  const kept: string[] = [];
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = headers[i] as string;
+    if (!name.toLowerCase().startsWith("access-control-")) kept.push(name, headers[i + 1] as string);
+  }
+  return kept;
+};

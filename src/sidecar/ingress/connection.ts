@@ -1,13 +1,26 @@
 /** What is settled for a whole client connection, and its one request in flight. */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Authority } from "../../core/authority.ts";
+import type { Framing } from "./framing.ts";
+import type { Target } from "./target.ts";
 
 /** How requests on this connection name their target. */
 export type ConnectionKind =
-  /** Absolute targets, each with an authority of its own. */
-  | { readonly way: "forward" }
+  /** Absolute targets, each with an authority of its own. `isLocal`: nothing but this machine is between us and the client. */
+  | { readonly way: "forward"; readonly isLocal: boolean }
+  /** Origin targets that begin with a route's name. */
+  | { readonly way: "gateway"; readonly target: GatewayReader }
   /** Inside CONNECT: origin targets under one authority. */
   | { readonly way: "tunnel"; readonly scheme: "http" | "https"; readonly authority: Authority };
+
+/** The target behind a route's name. */
+export interface GatewayTarget extends Target {
+  /** The route that the agent named; policy must choose the same. */
+  readonly route: string;
+}
+
+/** Throws INGRESS_BAD_REQUEST, INGRESS_AUTHORITY_MISMATCH, INGRESS_BROWSER or POLICY_NO_ROUTE. */
+export type GatewayReader = (request: IncomingMessage, framing: Framing) => GatewayTarget;
 
 export type Exchange = readonly [IncomingMessage, ServerResponse];
 

@@ -12,7 +12,7 @@ import type { Log } from "../../core/log.ts";
 import type { Line } from "../pipeline/line.ts";
 import type { InboundRequest, RequestContext } from "../pipeline/messages.ts";
 import { NodeClientResponse } from "./client-response.ts";
-import { ClientConnection, type ConnectionKind } from "./connection.ts";
+import { ClientConnection, type ConnectionKind, type GatewayTarget } from "./connection.ts";
 import { type Framing, judgeFraming } from "./framing.ts";
 import { parseAbsoluteTarget, parseOriginTarget, requireSameAuthority, type Target } from "./target.ts";
 
@@ -79,6 +79,7 @@ export const createRequestHandler = (options: RequestHandlerOptions): RequestHan
     const target = parseTarget(request, kind, framing);
     return {
       method: request.method ?? "",
+      named: "route" in target ? target.route : undefined,
       scheme: target.scheme,
       authority: target.authority,
       path: target.path,
@@ -94,21 +95,22 @@ export const createRequestHandler = (options: RequestHandlerOptions): RequestHan
     if (request.socket.destroyed) return;
     const ctx = createContext();
     let client: NodeClientResponse | undefined;
+    let isOnLine = false;
     try {
       const framing = judgeFraming(request);
-      client = new NodeClientResponse(request, response, framing.expectsContinue);
+      client = new NodeClientResponse(request, response, framing.expectsContinue, connection.kind.way);
       if (draining()) throw new SidekeyError("DRAINING");
       if (inFlight > maxStreams) throw new SidekeyError("OVERLOADED");
-      await line(parse(request, connection.kind, framing), client, ctx);
+      const inbound = parse(request, connection.kind, framing);
+      isOnLine = true;
+      await line(inbound, client, ctx);
     } catch (thrown) {
       const error = toSidekeyError(thrown);
       if (error.code === "INTERNAL") log.error("request failed", { requestId: ctx.id, stack: stackOf(error) });
       else log.debug("request refused", { requestId: ctx.id, code: error.code, detail: error.detail });
       // What the line refuses it has recorded itself; what never got there is recorded here.
-      if (error.code.startsWith("INGRESS_") || error.code === "DRAINING" || error.code === "OVERLOADED") {
-        await recordRefusal(ctx, error, { method: request.method });
-      }
-      (client ?? new NodeClientResponse(request, response, false)).refuse(error, ctx.id);
+      if (!isOnLine) await recordRefusal(ctx, error, { method: request.method });
+      (client ?? new NodeClientResponse(request, response)).refuse(error, ctx.id);
     }
   };
 
@@ -139,7 +141,7 @@ export const createRequestHandler = (options: RequestHandlerOptions): RequestHan
         const error = new SidekeyError("INGRESS_PIPELINE");
         const ctx = createContext();
         void recordRefusal(ctx, error, { method: request.method });
-        new NodeClientResponse(request, response, false).refuse(error, ctx.id);
+        new NodeClientResponse(request, response).refuse(error, ctx.id);
       }
     },
     isIdle(socket) {
@@ -150,10 +152,13 @@ export const createRequestHandler = (options: RequestHandlerOptions): RequestHan
   };
 };
 
-const parseTarget = (request: IncomingMessage, kind: ConnectionKind, framing: Framing): Target => {
+const parseTarget = (request: IncomingMessage, kind: ConnectionKind, framing: Framing): Target | GatewayTarget => {
+  if (kind.way === "gateway") return kind.target(request, framing);
   const text = request.url ?? "";
   if (kind.way === "forward") {
     const target = parseAbsoluteTarget(text);
+    // The agent asked for TLS: what it sends must not cross a network without. Some clients (axios) ask so on loopback.
+    if (target.scheme === "https" && !kind.isLocal) throw new SidekeyError("POLICY_CLEARTEXT");
     requireSameAuthority(framing.host, target);
     return target;
   }

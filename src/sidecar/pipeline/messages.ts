@@ -24,6 +24,8 @@ export interface RequestBody {
 /** Made by ingress: parsed, canonical, framing judged. */
 export interface InboundRequest {
   readonly method: string;
+  /** The route that the agent named (gateway): policy must choose the same. Undefined on the other ways in. */
+  readonly named: string | undefined;
   readonly scheme: Scheme;
   readonly authority: Authority;
   /** Canonical: what policy sees and what the wire carries. */

@@ -217,6 +217,14 @@ const literal = (word: string): Literal => {
   return { canonical, generous: generousPath(`/${canonical}`).slice(1) };
 };
 
+/** Does the pattern's host and port cover the authority? For the file's checks; requests use the table's index. */
+export const matchesHost = ({ host, port }: Pick<Pattern, "host" | "port">, authority: Authority): boolean => {
+  if (host.kind === "exact") return host.authority.key === authority.key;
+  const { kind, name } = authority.host;
+  if (port !== authority.port || kind !== "name" || !name.endsWith(`.${host.suffix}`)) return false;
+  return host.kind === "many" || !name.slice(0, -host.suffix.length - 1).includes(".");
+};
+
 /** Which reading of a path is compared (see path.ts). */
 export type Reading = keyof Literal;
 

@@ -3,7 +3,7 @@
  * order of the file (interface.md section 2), so two patterns that tie are refused when the table is made. Decides from
  * the canonical path alone; where that has a second reading (path.ts), both must lead to the same route.
  */
-import type { Authority } from "../../core/authority.ts";
+import { type Authority, formatHost, type Host } from "../../core/authority.ts";
 import { generousPath } from "./path.ts";
 import {
   type DenyPattern,
@@ -39,14 +39,16 @@ export type RouteDecision<R> =
   | { readonly decision: "denied"; readonly name: string; readonly reason: string }
   | {
       readonly decision: "none";
-      /** Some pattern names this host and port, so that `unmatched: tunnel` does not open it (ruling 18). */
+      /** Some pattern names this host, on whatever port, so that `unmatched: tunnel` does not open it (ruling 18). */
       readonly hostNamed: boolean;
     };
 
 export interface RouteTable<R> {
   lookup(request: RouteRequest): RouteDecision<R>;
-  /** Some `https` pattern names this host and port: its CONNECT is intercepted (ruling 18). */
-  namesHost(authority: Authority): boolean;
+  /** Some pattern names this host and port, whatever its scheme: a CONNECT to it is intercepted (ruling 18). */
+  namesAuthority(authority: Authority): boolean;
+  /** Some pattern names this host, whatever its scheme and port: it is never tunnelled unread (ruling 18). */
+  namesHost(host: Host): boolean;
 }
 
 /** Two patterns of different routes that are equally specific and share a method. */
@@ -84,6 +86,7 @@ export const createRouteTable = <R>(routes: readonly RouteRules<R>[]): RouteTabl
   if (conflicts.length > 0) return { conflicts };
   const https = createHostIndex(routes, "https");
   const http = createHostIndex(routes, "http");
+  const namesHost = createHostNames(routes);
 
   const lookup = (request: RouteRequest): RouteDecision<R> => {
     const index = request.scheme === "https" ? https : http;
@@ -94,11 +97,11 @@ export const createRouteTable = <R>(routes: readonly RouteRules<R>[]): RouteTabl
       if (other?.matched.name !== found?.matched.name) return twoReadings(found ?? other);
     }
     if (found !== undefined) return denial(found, request.method, generous) ?? found.matched;
-    const hostNamed = names(https, request.authority) || names(http, request.authority);
-    return hostNamed ? NAMED : NOT_NAMED;
+    return namesHost(request.authority.host) ? NAMED : NOT_NAMED;
   };
 
-  return { table: { lookup, namesHost: (authority) => names(https, authority) } };
+  const namesAuthority = (authority: Authority): boolean => names(https, authority) || names(http, authority);
+  return { table: { lookup, namesAuthority, namesHost } };
 };
 
 const NAMED = { decision: "none", hostNamed: true } as const;
@@ -168,6 +171,27 @@ const denial = <R>(entry: Entry<R>, method: string, generous: string): RouteDeci
     if (matchesPath(rule.path, path, "generous") || matchesPath(rule.path, generous, "generous")) return rule.verdict;
   }
   return undefined;
+};
+
+/** Whether any pattern names a host; ports are left out. */
+const createHostNames = (routes: readonly RouteRules<unknown>[]): ((host: Host) => boolean) => {
+  const named = { exact: new Set<string>(), one: new Set<string>(), many: new Set<string>() };
+  for (const { patterns } of routes) {
+    for (const { host } of patterns) {
+      named[host.kind].add(host.kind === "exact" ? formatHost(host.authority.host) : host.suffix);
+    }
+  }
+  return (host) => {
+    if (named.exact.has(formatHost(host))) return true;
+    if (host.kind !== "name") return false;
+    const { name } = host;
+    const first = name.indexOf(".");
+    for (let dot = first; dot !== -1; dot = name.indexOf(".", dot + 1)) {
+      const suffix = name.slice(dot + 1);
+      if (named.many.has(suffix) || (dot === first && named.one.has(suffix))) return true;
+    }
+    return false;
+  };
 };
 
 const createHostIndex = <R>(routes: readonly RouteRules<R>[], scheme: Scheme): HostIndex<R> => {

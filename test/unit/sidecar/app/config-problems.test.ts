@@ -43,11 +43,8 @@ listen: { proxy: 0.0.0.0:7070 }
   });
 
   it.each([
-    ["listen: { gateway: 127.0.0.1:7071 }", "listen.gateway"],
     ["listen: { health: 127.0.0.1:7072 }", "listen.health"],
     ["listen: { admin: unix:x }", "listen.admin"],
-    ["listen: { names: [a] }", "listen.names"],
-    ["listen: { clients: [10.0.0.0/8] }", "listen.clients"],
     ["tls: { ca_days: 1 }", "tls"],
     ["upstream: { proxy: env }", "upstream.proxy"],
     ["tests: []", "tests"],
@@ -58,7 +55,7 @@ listen: { proxy: 0.0.0.0:7070 }
     ]);
   });
 
-  it.each(["allow_range: true", "cookies: strip", "on_reflection: close", "gateway: https://a.example"])(
+  it.each(["allow_range: true", "cookies: strip", "on_reflection: close"])(
     "say that a route's %s is not in this version",
     (key) => {
       expect(routeProblems(`{ match: https://a.example, secret: a/b, ${key} }`)).toEqual([
@@ -113,6 +110,15 @@ listen: { proxy: 0.0.0.0:7070 }
     ["{ match: http://10.0.0.1, secret: a/b }", "would send the credential over cleartext HTTP"],
     ["{ match: 'http://*.localhost', secret: a/b }", "would send the credential over cleartext HTTP"],
     ["{ match: a.example, secret: a/b }", "needs 'https://' or 'http://'"],
+    ["{ match: https://a.example, secret: a/b, gateway: https://b.example }", "no 'match' of this route covers"],
+    ["{ match: https://a.example, secret: a/b, gateway: http://a.example:443 }", "no 'match' of this route covers"],
+    ["{ match: https://a.example, secret: a/b, gateway: https://a.example:8443 }", "no 'match' of this route covers"],
+    ["{ match: 'https://*.a.example', secret: a/b, gateway: https://a.example }", "no 'match' of this route covers"],
+    ["{ match: 'https://*.a.example', secret: a/b, gateway: https://x.y.a.example }", "no 'match' of this route cov"],
+    ["{ match: 'https://**.a.example', secret: a/b, gateway: https://x.y.a.example }", ""],
+    ["{ match: https://a.example, secret: a/b, gateway: https://a.example/v1 }", "must be an origin"],
+    ["{ match: https://a.example, secret: a/b, gateway: a.example }", "must be an origin"],
+    ["{ match: https://a.example, secret: a/b, gateway: https://u@a.example }", "must be an origin"],
   ])("of a route written %s", (route, message) => {
     const found = routeProblems(route);
     if (message === "") expect(found).toEqual([]);
@@ -122,6 +128,15 @@ listen: { proxy: 0.0.0.0:7070 }
   it.each([
     ["listen: { proxy: 10.0.0.1:7070 }", "would listen beyond this machine"],
     ["listen: { proxy: '[::]:7070' }", "would listen beyond this machine"],
+    ["listen: { gateway: 0.0.0.0:7071, clients: [] }", "would listen beyond this machine"],
+    ["listen: { proxy: 'off', gateway: 'off' }", "leaves no way in"],
+    ["listen: { gateway: 127.0.0.1:7070 }", "is the address of listen.proxy"],
+    ["listen: { proxy: 'unix:a', gateway: 'unix:./a' }", "is the address of listen.proxy"],
+    ["listen: { gateway: true }", "must be text"],
+    ["listen: { names: ['a.example:80'] }", "must be a host without port"],
+    ["listen: { names: ['*.a.example'] }", "must be a host without port"],
+    ["listen: { clients: [10.0.0.1/8] }", "must be a range of addresses"],
+    [`listen: { gateway: 'unix:${"x".repeat(120)}' }`, "longer than 103 bytes"],
     ["listen: { proxy: 7070 }", "must be text"],
     ["listen: { proxy: 'proxy.example:7070' }", "must be an IP address"],
     [`listen: { proxy: 'unix:${"x".repeat(120)}' }`, "longer than 103 bytes"],

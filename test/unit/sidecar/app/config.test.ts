@@ -31,6 +31,8 @@ describe("loadConfig", () => {
         gateway: undefined,
         health: undefined,
         admin: undefined,
+        names: [],
+        clients: [],
       },
       sources: [{ name: "local", kind: "local", fields: { kind: "local" } }],
       routes: [],
@@ -132,7 +134,7 @@ audit: { path: log/audit.jsonl, key: /etc/audit.key }
     const config = load(`
 version: 1
 agent: a.b-c
-listen: { proxy: "off", gateway: off, health: off }
+listen: { proxy: "off", gateway: "0.0.0.0:7071", health: off, names: [Sidekey.Internal, "[FD00::0005]"], clients: [10.0.0.0/8] }
 unmatched: tunnel
 egress: { allow: [ 10.0.0.0/8, "fd00::/8" ] }
 audit: { sync: always, max_size: 1GiB, keep: 3 }
@@ -141,13 +143,35 @@ log: { level: debug }
 `);
     expect(config).toMatchObject({
       agent: "a.b-c",
-      listen: { proxy: undefined },
+      listen: {
+        proxy: undefined,
+        gateway: { kind: "tcp", host: "0.0.0.0", port: 7071 },
+        names: ["sidekey.internal", "[fd00::5]"],
+        clients: [{ prefix: 8 }],
+      },
       unmatched: "tunnel",
       egress: { allow: [{ prefix: 8 }, { prefix: 8 }] },
       audit: { sync: "always", maxSize: 1024 ** 3, keep: 3 },
       limits: { connections: 5, tunnels: 1024, streams: 4096 },
       logLevel: "debug",
     });
+  });
+
+  it("gives a route a base URL at the origin it names, or else at its first match that has one", () => {
+    const { routes } = load(`
+version: 1
+routes:
+  first: { match: ["https://*.example.com/**", "http://127.0.0.1:8080/v1/**", "https://b.example/**"], secret: a/b }
+  named: { match: "https://*.example.org/**", secret: a/b, gateway: "https://api.example.org" }
+  host.example:8443: a/b
+  none: { match: "https://**.example.net/**", secret: a/b }
+`);
+    expect(routes.map(({ name, gateway }) => [name, gateway && `${gateway.scheme} ${gateway.authority.key}`])).toEqual([
+      ["first", "http 127.0.0.1:8080"],
+      ["named", "https api.example.org:443"],
+      ["host.example:8443", "https host.example:8443"],
+      ["none", undefined],
+    ]);
   });
 
   it("allows http to loopback, to what is connected to loopback, and where cleartext is written", () => {

@@ -172,15 +172,33 @@ describe("createRouteTable", () => {
     expect(ask(table, "GET https://other.example/")).toEqual({ decision: "none", hostNamed: false });
   });
 
-  it("names the hosts to intercept: https only, by host and port", () => {
+  it("names what to intercept by host and port, for either scheme", () => {
     const table = tableOf({ a: "https://h.example/a", b: "http://plain.example", c: "https://**.wild.example:8443" });
-    const named = (text: string): boolean => table.namesHost(authorityOf(text, 443));
+    const named = (text: string): boolean => table.namesAuthority(authorityOf(text, 443));
     expect(named("h.example")).toBe(true);
     expect(named("h.example:8443")).toBe(false);
-    expect(named("plain.example:80")).toBe(false);
+    expect(named("plain.example:80")).toBe(true);
+    expect(named("plain.example")).toBe(false);
     expect(named("x.y.wild.example:8443")).toBe(true);
     expect(named("wild.example:8443")).toBe(false);
     expect(named("127.0.0.1")).toBe(false);
+  });
+
+  it("names the hosts that are never tunnelled, on any port", () => {
+    const table = tableOf({
+      a: "https://h.example/a",
+      b: "http://plain.example:8080",
+      c: "https://**.many.example:8443",
+      d: "https://*.one.example",
+      e: "http://[::1]:9000",
+    });
+    const named = (text: string): boolean => table.namesHost(authorityOf(text, 443).host);
+    const yes = ["h.example", "plain.example", "x.many.example", "x.y.many.example", "x.one.example", "[::1]"];
+    const no = ["example", "x.h.example", "many.example", "one.example", "x.y.one.example", "ny.example", "127.0.0.1"];
+    expect(yes.filter(named)).toEqual(yes);
+    expect(no.filter(named)).toEqual([]);
+    expect(ask(table, "GET https://h.example:8443/a")).toEqual({ decision: "none", hostNamed: true });
+    expect(ask(table, "GET http://x.y.many.example/")).toEqual({ decision: "none", hostNamed: true });
   });
 
   describe("deny", () => {
