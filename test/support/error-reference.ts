@@ -5,7 +5,6 @@ import { ERROR_TABLE, type ErrorCode } from "../../src/core/errors.ts";
 /** In the table so that their meaning is fixed; what gives them comes with later versions. */
 export const LATER_CODES: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   "IDENTITY_REQUIRED",
-  "INGRESS_BROWSER",
   "INJECT_PLACEHOLDER_MISPLACED",
   "UPSTREAM_REFLECTED",
 ]);
@@ -19,14 +18,24 @@ const OPERATOR_CODES = CODES.slice(FIRST_OPERATOR_CODE);
 
 const cell = (text: string): string => text.replaceAll("|", "\\|");
 
-const agentRow = (code: ErrorCode): string => {
+const agentRow = (code: ErrorCode): readonly string[] => {
   const entry = ERROR_TABLE[code];
   const again = "retryAfter" in entry ? `; \`Retry-After: ${entry.retryAfter}\`` : "";
-  return `| \`${code}\` | ${entry.status}${again} | ${cell(entry.message)} | ${cell(entry.hint)} |`;
+  return [`\`${code}\``, `${entry.status}${again}`, cell(entry.message), cell(entry.hint)];
 };
 
-const operatorRow = (code: ErrorCode): string =>
-  `| \`${code}\` | ${exitCodeOf(code)} | ${cell(ERROR_TABLE[code].message)} | ${cell(ERROR_TABLE[code].hint)} |`;
+const operatorRow = (code: ErrorCode): readonly string[] => {
+  const { message, hint } = ERROR_TABLE[code];
+  return [`\`${code}\``, String(exitCodeOf(code)), cell(message), cell(hint)];
+};
+
+/** With columns of one width, as the formatter leaves them. */
+const table = (head: readonly string[], rows: readonly (readonly string[])[]): string => {
+  const widths = head.map((name, column) => Math.max(name.length, ...rows.map((row) => row[column]?.length ?? 0)));
+  const line = (cells: readonly string[]): string =>
+    `| ${cells.map((text, column) => text.padEnd(widths[column] ?? 0)).join(" | ")} |`;
+  return [line(head), line(widths.map((width) => "-".repeat(width))), ...rows.map(line)].join("\n");
+};
 
 export const renderErrorReference = (): string => `# Errors
 
@@ -39,11 +48,7 @@ A refusal is a reply of Sidekey's own and never passes anything on: the status b
 \`{"error":{"code","message","request_id","hint"}}\`. The header tells it from an answer of the destination: what an
 upstream sends under the name \`x-sidekey-…\` is removed. The same request id stands in the audit.
 
-| code | status | message | hint |
-|---|---|---|---|
-${AGENT_CODES.filter((code) => !LATER_CODES.has(code))
-  .map(agentRow)
-  .join("\n")}
+${table(["code", "status", "message", "hint"], AGENT_CODES.filter((code) => !LATER_CODES.has(code)).map(agentRow))}
 
 The table has these too, and nothing in this version gives them: ${[...LATER_CODES].map((code) => `\`${code}\``).join(", ")}.
 
@@ -52,7 +57,5 @@ The table has these too, and nothing in this version gives them: ${[...LATER_COD
 Printed by the command line on standard error as \`sidekey: CODE: …\` with the place and a hint. The number is the exit
 code (\`run\` ends with 125 instead): 1 = failed, 2 = wrong usage or a wrong file. The codes above end a command with 1.
 
-| code | exit | message | hint |
-|---|---|---|---|
-${OPERATOR_CODES.map(operatorRow).join("\n")}
+${table(["code", "exit", "message", "hint"], OPERATOR_CODES.map(operatorRow))}
 `;
