@@ -59,6 +59,11 @@ export class ClientConnection {
     return "wait";
   }
 
+  /** In use for as long as it lasts: a tunnel that passes unread. */
+  occupy(): void {
+    this.#busy = true;
+  }
+
   /** The one in flight has ended; the next to start, if there is one. */
   next(): Exchange | undefined {
     const next = this.#waiting.shift();

@@ -46,6 +46,9 @@ export const createForwardProxy = (options: ForwardProxyOptions): Server => {
 
   /** Never listens: gets the decrypted side of intercepted tunnels. */
   const inner = createHttpServer(handler);
+  // A server that does not listen never starts its timers, and a tunnel could then send its headers for ever
+  // (guarantees.md section 3, fact 8).
+  inner.emit("listening");
   const outer = createHttpServer(handler);
 
   const serveTunnel = (socket: Socket, authority: Authority, scheme: "http" | "https"): void => {
@@ -108,6 +111,7 @@ export const createForwardProxy = (options: ForwardProxyOptions): Server => {
       });
       if (!namesAuthority(authority)) {
         if (tunnel === undefined || namesHost(authority.host)) throw new SidekeyError("POLICY_NO_ROUTE");
+        handler.occupy(socket);
         return await tunnel(authority, socket, head, ctx);
       }
       const settled = authority;

@@ -21,6 +21,8 @@ export interface RequestHandler {
   accept(socket: Socket, kind: ConnectionKind): void;
   /** For the `request` and `checkContinue` events. */
   handle(request: IncomingMessage, response: ServerResponse): void;
+  /** The connection carries something that is no request, until it closes. */
+  occupy(socket: Socket): void;
   /** No request in flight on it. */
   isIdle(socket: Socket): boolean;
   createContext(): RequestContext;
@@ -106,8 +108,11 @@ export const createRequestHandler = (options: RequestHandlerOptions): RequestHan
       await line(inbound, client, ctx);
     } catch (thrown) {
       const error = toSidekeyError(thrown);
-      if (error.code === "INTERNAL") log.error("request failed", { requestId: ctx.id, stack: stackOf(error) });
-      else log.debug("request refused", { requestId: ctx.id, code: error.code, detail: error.detail });
+      const facts = { requestId: ctx.id, code: error.code, detail: error.detail };
+      if (error.code === "INTERNAL") log.error("request failed", { ...facts, stack: stackOf(error) });
+      // What the operator can mend, and what the agent did.
+      else if (/^(?:UPSTREAM|TLS|SOURCE|AUDIT)_/.test(error.code)) log.warn("request failed", facts);
+      else log.debug("request refused", facts);
       // What the line refuses it has recorded itself; what never got there is recorded here.
       if (!isOnLine) await recordRefusal(ctx, error, { method: request.method });
       (client ?? new NodeClientResponse(request, response)).refuse(error, ctx.id);
@@ -143,6 +148,9 @@ export const createRequestHandler = (options: RequestHandlerOptions): RequestHan
         void recordRefusal(ctx, error, { method: request.method });
         new NodeClientResponse(request, response).refuse(error, ctx.id);
       }
+    },
+    occupy(socket) {
+      connections.get(socket)?.occupy();
     },
     isIdle(socket) {
       return connections.get(socket)?.busy !== true;

@@ -2,7 +2,7 @@
  * Which headers of an upstream's response reach the agent: connection-level ones go (RFC 9110 section 7.6.1), ours
  * can't be forged, and on an injected route nothing that could carry the credential or defeat the scrubber stays.
  */
-import { HOP_BY_HOP } from "../../core/headers.ts";
+import { foldHeaderName, HOP_BY_HOP, listedNames } from "../../core/headers.ts";
 import type { Matcher } from "../scrub/matcher.ts";
 import { scrubValue } from "../scrub/scrubber.ts";
 
@@ -32,7 +32,8 @@ export interface ResponseHead {
   readonly reflected: number;
 }
 
-const LENGTH = /^(?:0|[1-9][0-9]{0,15})$/;
+/** Past what a number can hold exactly, it would be sent on as another one. */
+const LENGTH = /^(?:0|[1-9][0-9]{0,14})$/;
 
 /** Undefined when the framing can't be believed: several or malformed Content-Length headers. */
 export const responseHead = (raw: readonly Buffer[], redaction: Matcher | undefined): ResponseHead | undefined => {
@@ -40,6 +41,7 @@ export const responseHead = (raw: readonly Buffer[], redaction: Matcher | undefi
   let contentLength: number | undefined;
   let encoding = "";
   let reflected = 0;
+  const listed = connectionNames(raw);
   for (let i = 0; i < raw.length; i += 2) {
     const rawName = raw[i] as Buffer;
     const rawValue = raw[i + 1] as Buffer;
@@ -56,6 +58,7 @@ export const responseHead = (raw: readonly Buffer[], redaction: Matcher | undefi
       const coding = rawValue.toString("latin1").trim().toLowerCase();
       encoding = encoding === "" ? coding : `${encoding}, ${coding}`;
     }
+    if (listed?.includes(foldHeaderName(name))) continue;
     if (redaction === undefined) {
       headers.push(name, rawValue.toString("latin1"));
       continue;
@@ -71,3 +74,18 @@ export const responseHead = (raw: readonly Buffer[], redaction: Matcher | undefi
   }
   return { headers, contentLength, encoding, reflected };
 };
+
+/** Names that Connection lists beside close and keep-alive: they end here (RFC 9110 section 7.6.1). */
+const connectionNames = (raw: readonly Buffer[]): readonly string[] | undefined => {
+  let names: string[] | undefined;
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = raw[i] as Buffer;
+    if (name.length !== CONNECTION.length || name.toString("latin1").toLowerCase() !== CONNECTION) continue;
+    const value = (raw[i + 1] as Buffer).toString("latin1");
+    if (value === "close" || value === "keep-alive") continue;
+    names = [...(names ?? []), ...listedNames(value)];
+  }
+  return names;
+};
+
+const CONNECTION = "connection";

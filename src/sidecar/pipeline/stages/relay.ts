@@ -9,6 +9,9 @@ import type { Flow, ResponseSink } from "../../upstream/upstream.ts";
 import type { ClientResponse, Outcome, Recorded } from "../messages.ts";
 import { responseHead } from "../response-headers.ts";
 
+/** Ruling 24: silence in the middle of a request's body. `ms` */
+const BODY_IDLE_MS = 60_000;
+
 /** Settles when the exchange is over; rejects when nothing of a response has reached the agent. */
 export type Settle = { resolve(outcome: Outcome): void; reject(error: SidekeyError): void };
 
@@ -25,6 +28,7 @@ export class Relay implements ResponseSink {
   #bytesUp = 0;
   #bytesDown = 0;
   #reflectedHeaders = 0;
+  #bodyTimer: NodeJS.Timeout | undefined;
   #paused = false;
   #settled = false;
 
@@ -36,7 +40,7 @@ export class Relay implements ResponseSink {
     this.#began = clock.monotonic();
     this.#write = (chunk) => this.#send(chunk);
     client.onClose(() => this.#clientGone());
-    this.#countBody();
+    this.#watchBody();
     // It may have left while the secret was fetched; then no close event comes any more.
     if (!client.open) this.#clientGone();
   }
@@ -114,8 +118,20 @@ export class Relay implements ResponseSink {
   #refuse(error: SidekeyError): void {
     if (this.#settled) return;
     this.#settled = true;
+    clearTimeout(this.#bodyTimer);
     this.#flow?.abort();
     this.#settle.reject(error);
+  }
+
+  #bodyStalled(): void {
+    if (this.#settled) return;
+    if (!this.#client.started) {
+      this.#refuse(new SidekeyError("INGRESS_TIMEOUT"));
+      return;
+    }
+    this.#flow?.abort();
+    this.#client.abort();
+    this.#finish("client_aborted");
   }
 
   #clientGone(): void {
@@ -126,6 +142,7 @@ export class Relay implements ResponseSink {
 
   #finish(outcome: Outcome["outcome"]): void {
     this.#settled = true;
+    clearTimeout(this.#bodyTimer);
     this.#settle.resolve({
       outcome,
       status: this.#status,
@@ -136,13 +153,22 @@ export class Relay implements ResponseSink {
     });
   }
 
-  #countBody(): void {
+  #watchBody(): void {
     const { body } = this.#recorded.injected.resolved.routed.identified.request;
     if (body === undefined) return;
-    body.stream.on("data", (chunk: Buffer) => {
+    const { stream } = body;
+    const timer = setTimeout(() => {
+      // Paused, it waits for the upstream and not for the agent.
+      if (stream.isPaused()) timer.refresh();
+      else this.#bodyStalled();
+    }, BODY_IDLE_MS);
+    this.#bodyTimer = timer;
+    stream.on("data", (chunk: Buffer) => {
       this.#bytesUp += chunk.length;
+      timer.refresh();
     });
+    stream.once("end", () => clearTimeout(timer));
     // A data listener starts the flow; the upstream client resumes it when it can write.
-    body.stream.pause();
+    stream.pause();
   }
 }
