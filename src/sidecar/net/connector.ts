@@ -1,27 +1,18 @@
 /**
- * Opens sockets to upstreams: the only place that turns a name into an address. Every address is judged where the
- * socket connects, so that DNS can't move a checked name to a closed address; TLS is verified, for the name of the
- * matched authority, before the caller gets the socket and so before the first credential byte.
+ * Opens connections to upstreams: the only place that turns a name into an address. Every address is judged where the
+ * socket connects, so that DNS can't move a checked name to a closed address; TLS is verified before the caller gets
+ * the connection.
  */
-import { type LookupAddress, lookup as systemLookup } from "node:dns";
-import { connect as connectTcp, isIP, type LookupFunction, type Socket } from "node:net";
-import {
-  checkServerIdentity,
-  connect as connectTls,
-  createSecureContext,
-  rootCertificates,
-  type TLSSocket,
-} from "node:tls";
+import { connect as connectTcp, isIP, type Socket } from "node:net";
 import { type Authority, formatHost } from "../../core/authority.ts";
 import { SidekeyError } from "../../core/errors.ts";
 import type { EgressGuard } from "../policy/egress.ts";
+import { type Connection, plainConnection } from "./connection.ts";
+import { DNS_TIMEOUT_MS, guardedLookup, type Resolver, systemResolver } from "./lookup.ts";
+import { openProxyTunnel, type UpstreamProxy } from "./proxy-tunnel.ts";
+import { createSecurer } from "./secure.ts";
 
-/** Names to addresses, passed in so that tests need no DNS. Shape of `dns.lookup` with `all: true`. */
-export type Resolver = (
-  hostname: string,
-  options: { readonly all: true; readonly order: "verbatim" },
-  callback: (error: NodeJS.ErrnoException | null, addresses: LookupAddress[]) => void,
-) => void;
+export type { Resolver };
 
 /** Right side of `upstream.connect`: written by the operator, so allowed as written (ruling 17). */
 export interface ConnectTarget {
@@ -32,13 +23,17 @@ export interface ConnectTarget {
 
 export interface ConnectorOptions {
   readonly guard: EgressGuard;
-  /** `host:port` of the authority to where it is really reached. */
+  /** `host:port` of the authority to where it is really reached; these beat the proxy. */
   readonly redirects: ReadonlyMap<string, ConnectTarget>;
+  /** `upstream.proxy`: everything else goes through it, and it resolves the names. */
+  readonly proxy?: UpstreamProxy | undefined;
   /** PEM added to the system roots. */
   readonly extraCa: string | undefined;
   /** Own listening `address:port`s, asked at each connect. */
   readonly isOwnListener: (address: string, port: number) => boolean;
   readonly resolve?: Resolver;
+  /** `ms`; default 5 s. */
+  readonly dnsTimeoutMs?: number;
 }
 
 /** How far a connection may go without TLS. */
@@ -49,134 +44,134 @@ export interface ConnectRequest {
   readonly authority: Authority;
   /** For `http`: what the route allows (ruling 11). */
   readonly cleartext: Cleartext;
-  /** `ms`, for name, TCP and TLS together. */
+  /** `ms`, for name, TCP, proxy and TLS together. */
   readonly timeoutMs: number;
   /** From an IP literal that the operator wrote in a route's pattern. */
   readonly written: boolean;
 }
 
-export type Connected = (error: Error | null, socket: Socket | TLSSocket | null) => void;
+export type Connected = (error: SidekeyError | null, connection: Connection | null) => void;
 
 /**
- * Calls back once, with a connected (and verified) socket or with a `SidekeyError`:
- * POLICY_ADDRESS, POLICY_CLEARTEXT, POLICY_LOOP, UPSTREAM_UNREACHABLE, UPSTREAM_TIMEOUT, TLS_UPSTREAM_UNTRUSTED.
+ * Calls back once, with a connected (and verified) socket or with POLICY_ADDRESS, POLICY_CLEARTEXT, POLICY_LOOP,
+ * UPSTREAM_UNREACHABLE, UPSTREAM_TIMEOUT or TLS_UPSTREAM_UNTRUSTED. What it returns gives the attempt up.
  */
-export type Connector = (request: ConnectRequest, done: Connected) => void;
+export type Connector = (request: ConnectRequest, done: Connected) => () => void;
+
+/** Where the TCP connection goes, and what may be said about it beforehand. */
+interface Hop {
+  readonly hostname: string;
+  readonly port: number;
+  /** The operator wrote this very address. */
+  readonly written: boolean;
+  readonly proxy: UpstreamProxy | undefined;
+}
 
 const LOOPBACK = /^(?:127\.|::1$|::ffff:127\.)/;
+/** RFC 6761 section 6.3, and what cloud machines call their metadata service: behind a proxy, the proxy's own. */
+const CLOSED_NAMES = /^(?:(?:.*\.)?localhost|metadata|metadata\.google\.internal|instance-data(?:\.ec2\.internal)?)$/;
 
 export const createConnector = (options: ConnectorOptions): Connector => {
-  const { guard, redirects, isOwnListener } = options;
-  const resolve: Resolver = options.resolve ?? systemLookup;
-  // Left out, Node shares its one built-in root store between all contexts; a list costs 10 ms and memory, once.
-  const secureContext = createSecureContext(
-    options.extraCa === undefined ? {} : { ca: [...rootCertificates, options.extraCa] },
-  );
-  // One TLS session per authority, so that a new connection costs no full handshake.
-  const sessions = new Map<string, Buffer>();
+  const { guard, redirects, proxy, isOwnListener } = options;
+  const resolve = options.resolve ?? systemResolver;
+  const dnsTimeoutMs = options.dnsTimeoutMs ?? DNS_TIMEOUT_MS;
+  const securer = createSecurer(options.extraCa);
 
-  const judge = (
-    address: string,
-    port: number,
-    written: boolean,
-    request: ConnectRequest,
-  ): SidekeyError | undefined => {
+  const hopFor = ({ authority, written }: ConnectRequest): Hop => {
+    const redirect = redirects.get(authority.key);
+    if (redirect !== undefined) {
+      return { hostname: redirect.address, port: redirect.port, written: true, proxy: undefined };
+    }
+    if (proxy === undefined) {
+      return { hostname: authority.host.name, port: authority.port, written, proxy };
+    }
+    return { hostname: proxy.authority.host.name, port: proxy.authority.port, written: true, proxy };
+  };
+
+  const judge = (address: string, port: number, written: boolean): SidekeyError | undefined => {
     if (isOwnListener(address, port)) return new SidekeyError("POLICY_LOOP");
     if (!(written ? guard.permitsWritten(address) : guard.permits(address))) return new SidekeyError("POLICY_ADDRESS");
-    if (request.scheme === "http" && request.cleartext !== "uncredentialed" && !LOOPBACK.test(address)) {
-      if (request.cleartext !== "opened" || !guard.opens(address)) return new SidekeyError("POLICY_CLEARTEXT");
-    }
     return undefined;
+  };
+
+  /** Ruling 11, for the address that bytes in cleartext would go to. */
+  const judgeCleartext = ({ scheme, cleartext }: ConnectRequest, address: string): SidekeyError | undefined => {
+    if (scheme === "https" || cleartext === "uncredentialed" || LOOPBACK.test(address)) return undefined;
+    return cleartext === "opened" && guard.opens(address) ? undefined : new SidekeyError("POLICY_CLEARTEXT");
+  };
+
+  /** Behind a proxy only the text of the authority can be judged (ruling 17); its loopback is not this machine's. */
+  const judgeProxied = (request: ConnectRequest): SidekeyError | undefined => {
+    const { host, port } = request.authority;
+    if (host.kind === "name") {
+      if (CLOSED_NAMES.test(host.name)) return new SidekeyError("POLICY_ADDRESS");
+      if (request.scheme === "http" && request.cleartext !== "uncredentialed") {
+        return new SidekeyError("POLICY_CLEARTEXT", { detail: "behind upstream.proxy the address is not known" });
+      }
+      return undefined;
+    }
+    const refusal = judge(host.name, port, request.written);
+    if (refusal !== undefined || request.cleartext === "uncredentialed" || request.scheme === "https") return refusal;
+    return request.cleartext === "opened" && guard.opens(host.name) ? undefined : new SidekeyError("POLICY_CLEARTEXT");
   };
 
   return function connect(request, done) {
     const { authority, scheme } = request;
-    const redirect = redirects.get(authority.key);
-    const hostname = redirect?.address ?? authority.host.name;
-    const port = redirect?.port ?? authority.port;
-    const written = redirect !== undefined || request.written;
-
+    const hop = hopFor(request);
+    const judgeHop = (address: string): SidekeyError | undefined =>
+      judge(address, hop.port, hop.written) ?? (hop.proxy === undefined ? judgeCleartext(request, address) : undefined);
     // An IP literal never reaches the lookup function: judged here.
-    if (isIP(hostname) !== 0) {
-      const refusal = judge(hostname, port, written, request);
-      if (refusal !== undefined) return done(refusal, null);
+    const refusal =
+      (hop.proxy === undefined ? undefined : judgeProxied(request)) ??
+      (isIP(hop.hostname) === 0 ? undefined : judgeHop(hop.hostname));
+    if (refusal !== undefined) {
+      done(refusal, null);
+      return () => undefined;
     }
 
-    const guardedLookup: LookupFunction = (name, lookupOptions, callback) => {
-      resolve(name, { all: true, order: "verbatim" }, (error, addresses) => {
-        if (error !== null) return callback(error, []);
-        let refusal: SidekeyError | undefined;
-        const open = addresses.filter(({ address }) => {
-          const verdict = judge(address, port, written, request);
-          refusal ??= verdict;
-          return verdict === undefined;
-        });
-        const first = open[0];
-        if (first === undefined) return callback(refusal ?? new SidekeyError("UPSTREAM_UNREACHABLE"), []);
-        if (lookupOptions.all === true) callback(null, open);
-        else callback(null, first.address, first.family);
-      });
-    };
-
-    const tcp = { host: hostname, port, lookup: guardedLookup, autoSelectFamily: true, noDelay: true, keepAlive: true };
-    const name = authority.host.name;
-    const socket: Socket | TLSSocket =
-      scheme === "http"
-        ? connectTcp(tcp)
-        : connectTls({
-            ...tcp,
-            secureContext,
-            session: sessions.get(authority.key),
-            // RFC 6066 section 3: no SNI for an address.
-            ...(authority.host.kind === "name" && { servername: name }),
-            // Always the authority's name, whatever the socket was connected to.
-            checkServerIdentity: (_host, certificate) => checkServerIdentity(name, certificate),
-            ALPNProtocols: ["http/1.1"],
-            minVersion: "TLSv1.2",
-          });
-
-    let phase: "tcp" | "tls" = "tcp";
-    const timer = setTimeout(() => socket.destroy(new SidekeyError("UPSTREAM_TIMEOUT")), request.timeoutMs);
-    const finish = (error: Error | null): void => {
+    let settled = false;
+    const settle = (error: Error | null, phase: "tcp" | "tls", connection: Connection | null): void => {
+      if (settled) return;
+      settled = true;
       clearTimeout(timer);
-      socket.off("error", fail);
-      socket.off("close", closed);
-      socket.off(scheme === "http" ? "connect" : "secureConnect", ready);
-      done(error, error === null ? socket : null);
+      if (connection === null) raw.destroy();
+      done(error === null ? null : connectFailure(error, phase, authority), connection);
     };
+    const timer = setTimeout(() => settle(new SidekeyError("UPSTREAM_TIMEOUT"), "tcp", null), request.timeoutMs);
+
     const ready = (): void => {
-      socket.setNoDelay(true);
-      finish(null);
+      raw.off("error", fail);
+      if (settled) return;
+      if (scheme === "http") settle(null, "tcp", plainConnection(raw));
+      else securer.secure(raw, authority, (error, connection) => settle(error, "tls", connection));
     };
     const fail = (error: Error): void => {
       // A late second error must not be unhandled.
-      socket.on("error", () => socket.destroy());
-      finish(connectFailure(error, phase, authority));
+      raw.on("error", () => undefined);
+      settle(error, "tcp", null);
     };
-    const closed = (): void => finish(connectFailure(new Error("closed"), phase, authority));
-    socket
-      .on("error", fail)
-      .on("close", closed)
-      .on(scheme === "http" ? "connect" : "secureConnect", ready);
-    if (scheme === "https") {
-      socket.once("connect", () => {
-        phase = "tls";
+    const raw: Socket = connectTcp({
+      host: hop.hostname,
+      port: hop.port,
+      lookup: guardedLookup(resolve, judgeHop, dnsTimeoutMs),
+      autoSelectFamily: true,
+      noDelay: true,
+      keepAlive: true,
+    });
+    raw.once("error", fail).once("connect", () => {
+      if (hop.proxy === undefined) return ready();
+      const mayBegin = scheme === "http" && request.cleartext === "uncredentialed";
+      openProxyTunnel(raw, { proxy: hop.proxy, to: authority, mayBegin }, (error) => {
+        if (error === null) ready();
+        else settle(error, "tcp", null);
       });
-      (socket as TLSSocket).on("session", (session) => remember(sessions, authority.key, session));
-    }
+    });
+    return () => settle(new SidekeyError("UPSTREAM_RESET", { detail: "given up" }), "tcp", null);
   };
 };
 
-const MAX_SESSIONS = 512;
-
-const remember = (sessions: Map<string, Buffer>, key: string, session: Buffer): void => {
-  sessions.delete(key);
-  sessions.set(key, session);
-  if (sessions.size > MAX_SESSIONS) {
-    const oldest = sessions.keys().next().value;
-    if (oldest !== undefined) sessions.delete(oldest);
-  }
-};
+/** Codes of a connection that broke, in whatever phase: nothing was said about trust. */
+const BROKEN: ReadonlySet<string> = new Set(["ECONNRESET", "EPIPE", "ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH"]);
 
 const connectFailure = (error: Error, phase: "tcp" | "tls", authority: Authority): SidekeyError => {
   if (error instanceof SidekeyError) return error;
@@ -186,8 +181,6 @@ const connectFailure = (error: Error, phase: "tcp" | "tls", authority: Authority
   if (refusal !== undefined) return refusal;
   const code = "code" in error && typeof error.code === "string" ? error.code : "closed";
   const detail = `${formatHost(authority.host)}:${authority.port} (${code})`;
-  return new SidekeyError(phase === "tls" ? "TLS_UPSTREAM_UNTRUSTED" : "UPSTREAM_UNREACHABLE", {
-    detail,
-    cause: error,
-  });
+  const untrusted = phase === "tls" && !BROKEN.has(code);
+  return new SidekeyError(untrusted ? "TLS_UPSTREAM_UNTRUSTED" : "UPSTREAM_UNREACHABLE", { detail, cause: error });
 };

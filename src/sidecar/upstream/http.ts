@@ -3,11 +3,13 @@
  * ever used for what it was checked for; responses go straight to the sink, with no stream object between. No retries,
  * no redirects, no caching: one request in, at most one out.
  */
-import type { Client, Dispatcher } from "undici";
+import type { Dispatcher } from "undici";
 import { SidekeyError } from "../../core/errors.ts";
 import type { Connector } from "../net/connector.ts";
+import { detachedBody } from "./detached-body.ts";
 import { upstreamFailure } from "./failure.ts";
-import { type ConnectionPool, createConnectionPool } from "./pool.ts";
+import { type ConnectionPool, createConnectionPool, type Lane } from "./pool.ts";
+import { type ResponseFraming, responseFraming } from "./response-framing.ts";
 import type { Flow, ResponseSink, Upstream, UpstreamRequest } from "./upstream.ts";
 
 const MAX_POOLS = 256;
@@ -20,19 +22,17 @@ export const createHttpUpstream = (connector: Connector): Upstream => {
 
   const createPool = (request: UpstreamRequest): ConnectionPool => {
     const { scheme, authority, cleartext, written, timeouts } = request;
-    return createConnectionPool(`${scheme}://${authority.key}`, {
-      pipelining: 1,
-      allowH2: false,
-      keepAliveTimeout: KEEP_ALIVE_MS,
-      keepAliveMaxTimeout: KEEP_ALIVE_MS,
-      maxHeaderSize: MAX_HEADER_BYTES,
-      connect: (_options, done) => {
-        connector({ scheme, authority, cleartext, written, timeoutMs: timeouts.connectMs }, (error, socket) => {
-          if (error !== null) done(error, null);
-          else if (socket !== null) done(null, socket);
-        });
+    return createConnectionPool(
+      `${scheme}://${authority.key}`,
+      {
+        pipelining: 1,
+        allowH2: false,
+        keepAliveTimeout: KEEP_ALIVE_MS,
+        keepAliveMaxTimeout: KEEP_ALIVE_MS,
+        maxHeaderSize: MAX_HEADER_BYTES,
       },
-    });
+      (done) => connector({ scheme, authority, cleartext, written, timeoutMs: timeouts.connectMs }, done),
+    );
   };
 
   const poolFor = (request: UpstreamRequest): ConnectionPool => {
@@ -50,15 +50,17 @@ export const createHttpUpstream = (connector: Connector): Upstream => {
       const { body, headers, timeouts } = request;
       if (body?.length !== undefined) headers.push("content-length", String(body.length));
       const pool = poolFor(request);
-      const client = pool.acquire();
-      const exchange = new Exchange(sink, pool, client);
+      const lane = pool.acquire();
+      const exchange = new Exchange(request, sink, pool, lane);
+      // Begun, and given up at once by an agent that had gone.
+      if (exchange.over) return;
       try {
-        client.dispatch(
+        lane.client.dispatch(
           {
             path: request.target,
             method: request.method as Dispatcher.HttpMethod,
             headers,
-            body: body?.stream ?? null,
+            body: body === undefined ? null : detachedBody(body.stream),
             headersTimeout: timeouts.headersMs,
             bodyTimeout: timeouts.idleMs,
           },
@@ -84,19 +86,35 @@ const evict = (pools: Map<string, ConnectionPool>): void => {
   }
 };
 
+/** More than this many informational answers before the real one are an attack on our patience. */
+const MAX_INFORMATIONAL = 20;
+
+const badResponse = (detail: string): SidekeyError => new SidekeyError("UPSTREAM_BAD_RESPONSE", { detail });
+
 /** One request on one connection. */
 class Exchange implements Dispatcher.DispatchHandler, Flow {
+  readonly #request: UpstreamRequest;
   readonly #sink: ResponseSink;
   readonly #pool: ConnectionPool;
-  readonly #client: Client;
+  readonly #lane: Lane;
   #controller: Dispatcher.DispatchController | undefined;
+  #framing: ResponseFraming = "length";
+  #informational = 0;
+  #deadline: NodeJS.Timeout | undefined;
+  /** The sink has had its end; the connection may still be busy with what follows. */
+  #answered = false;
   #done = false;
 
-  constructor(sink: ResponseSink, pool: ConnectionPool, client: Client) {
+  constructor(request: UpstreamRequest, sink: ResponseSink, pool: ConnectionPool, lane: Lane) {
+    this.#request = request;
     this.#sink = sink;
     this.#pool = pool;
-    this.#client = client;
+    this.#lane = lane;
     sink.begin(this);
+  }
+
+  get over(): boolean {
+    return this.#done;
   }
 
   onRequestStart(controller: Dispatcher.DispatchController): void {
@@ -104,21 +122,43 @@ class Exchange implements Dispatcher.DispatchHandler, Flow {
   }
 
   onResponseStart(controller: Dispatcher.DispatchController, status: number): void {
-    if (status < 200 || this.#done) return;
+    if (this.#done) return;
+    if (status >= 100 && status < 200) {
+      this.#inform(status);
+      return;
+    }
+    clearTimeout(this.#deadline);
     const raw = controller.rawHeaders;
     if (!Array.isArray(raw)) throw new SidekeyError("INTERNAL", { detail: "no raw headers" });
-    this.#sink.head(status, raw as unknown as readonly Buffer[]);
+    const headers = raw as unknown as readonly Buffer[];
+    const framing = responseFraming(headers);
+    // RFC 9110 section 15: there is no such class of status.
+    if (framing === undefined || status < 200 || status > 599) {
+      this.fail(badResponse(framing === undefined ? "ambiguous framing" : "no such status"));
+      return;
+    }
+    const bodyless = status === 204 || status === 304;
+    this.#framing = bodyless || this.#request.method === "HEAD" ? "length" : framing;
+    this.#sink.head(status, headers);
+    if (!bodyless || this.#done) return;
+    // They end with their head (RFC 9112 section 6.3), also where a Content-Length tells of a body that would have been.
+    this.#answered = true;
+    this.#sink.end();
   }
 
   onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
-    if (!this.#done) this.#sink.data(chunk);
+    if (!this.#done && !this.#answered) this.#sink.data(chunk);
   }
 
   onResponseEnd(): void {
     if (this.#done) return;
+    if (this.#framing === "close" && !this.#lane.endedInOrder()) {
+      this.fail(new SidekeyError("UPSTREAM_RESET", { detail: "the end of the body is not vouched for" }));
+      return;
+    }
     this.#done = true;
-    this.#pool.release(this.#client);
-    this.#sink.end();
+    this.#pool.release(this.#lane);
+    if (!this.#answered) this.#sink.end();
   }
 
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
@@ -127,10 +167,9 @@ class Exchange implements Dispatcher.DispatchHandler, Flow {
 
   fail(error: unknown): void {
     if (this.#done) return;
-    this.#done = true;
     const failure = upstreamFailure(error);
-    this.#pool.discard(this.#client, failure);
-    this.#sink.fail(failure);
+    this.#giveUp(failure);
+    if (!this.#answered) this.#sink.fail(failure);
   }
 
   pause(): void {
@@ -142,8 +181,25 @@ class Exchange implements Dispatcher.DispatchHandler, Flow {
   }
 
   abort(): void {
-    if (this.#done) return;
+    if (!this.#done) this.#giveUp(new SidekeyError("UPSTREAM_RESET"));
+  }
+
+  #giveUp(reason: SidekeyError): void {
     this.#done = true;
-    this.#pool.discard(this.#client, new SidekeyError("UPSTREAM_RESET"));
+    clearTimeout(this.#deadline);
+    this.#pool.discard(this.#lane, reason);
+  }
+
+  /** Dropped (ruling 12), but neither without number nor without end: each one starts the client's timeout afresh. */
+  #inform(status: number): void {
+    this.#informational += 1;
+    if (status === 101) this.fail(badResponse("101 to a request without Upgrade"));
+    else if (this.#informational > MAX_INFORMATIONAL) this.fail(badResponse("too many informational answers"));
+    else {
+      this.#deadline ??= setTimeout(
+        () => this.fail(new SidekeyError("UPSTREAM_TIMEOUT")),
+        this.#request.timeouts.headersMs,
+      );
+    }
   }
 }

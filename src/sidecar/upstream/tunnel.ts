@@ -25,9 +25,9 @@ export const openTunnel = (connector: Connector, authority: Authority): Promise<
   new Promise((resolve, reject) => {
     connector(
       { scheme: "http", authority, cleartext: "uncredentialed", timeoutMs: CONNECT_MS, written: false },
-      (error, upstream) => {
-        if (upstream === null) reject(upstreamFailure(error));
-        else resolve({ splice: (client, head) => splice(client, head, upstream) });
+      (error, connection) => {
+        if (connection === null) reject(upstreamFailure(error));
+        else resolve({ splice: (client, head) => splice(client, head, connection.socket) });
       },
     );
   });

@@ -1,0 +1,18 @@
+/** A connection to an upstream, and whether what came over it ended as its sender meant it to. */
+import type { Socket } from "node:net";
+import type { TLSSocket } from "node:tls";
+
+export interface Connection {
+  readonly socket: Socket | TLSSocket;
+  /**
+   * True once the other side has ended it in order: close_notify in TLS (RFC 8446 section 6.1), FIN in cleartext. Asked
+   * where the end of the connection is the end of a body; anybody on the way can cause every other end.
+   */
+  endedInOrder(): boolean;
+}
+
+export const plainConnection = (socket: Socket): Connection => ({
+  socket,
+  // After a reset Node may still emit nothing but an error: then nothing was ended.
+  endedInOrder: () => socket.readableEnded && socket.errored === null,
+});
