@@ -6,8 +6,14 @@ import { LATER_COMMANDS } from "./later.ts";
 import { createProgram } from "./program.ts";
 import { createTerminal } from "./terminal.ts";
 
+const YAML_DEBUG = ["LOG_STREAM", "LOG_TOKENS"] as const;
+
 export const main = async (argv: readonly string[]): Promise<void> => {
-  const { env: environment, stdin: input, stdout: output, stderr: errors } = process;
+  const { stdin: input, stdout: output, stderr: errors } = process;
+  // A copy: what is taken from this process below is still the caller's, and `run`'s child gets it.
+  const environment = { ...process.env };
+  // With these `yaml` prints every part of a file it reads, straight to standard output.
+  for (const name of YAML_DEBUG) delete process.env[name];
   const failed = argv[0] === "run" ? EXIT_RUN_FAILED : EXIT_FAILED;
   // The words of a fault we did not foresee may hold anything, so only its code is told.
   const lastResort = (fault: unknown): void => {
