@@ -34,6 +34,13 @@ export const openConnection = async (port: number, host = "127.0.0.1"): Promise<
   return wrap(socket);
 };
 
+/** The same over a unix socket. */
+export const openUnixConnection = async (path: string): Promise<RawConnection> => {
+  const socket = connect(path);
+  await once(socket, "connect");
+  return wrap(socket);
+};
+
 /** CONNECT; resolves with the answer and, when it is 200, the connection to go on with. */
 export const openTunnel = async (
   proxyPort: number,

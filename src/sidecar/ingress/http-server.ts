@@ -15,6 +15,8 @@ const OPTIONS = {
   requestTimeout: 0,
   connectionsCheckingInterval: 2_000,
   maxHeaderSize: MAX_HEADER_BYTES,
+  // Ours to judge: Node would answer 400 with no code and no record.
+  requireHostHeader: false,
   noDelay: true,
   keepAlive: true,
 } as const;
