@@ -49,6 +49,15 @@ export const refuseOpenProcess = ({ execArgv, environment, inspector }: Process)
   }
 };
 
+/** No diagnostic report leaves this process by itself; one that is asked for in spite of that names no addresses. */
+export const shutReports = (report: Partial<NodeJS.ProcessReport> = process.report): void => {
+  report.reportOnSignal = false;
+  report.reportOnFatalError = false;
+  report.reportOnUncaughtException = false;
+  // Not in every version of Node.
+  for (const name of ["excludeNetwork", "excludeEnv"]) if (name in report) Reflect.set(report, name, true);
+};
+
 /** Errors: CONFIG_USAGE. */
 export const refuseUntrustedTls = (environment: Environment): void => {
   if (environment["NODE_TLS_REJECT_UNAUTHORIZED"] !== "0") return;

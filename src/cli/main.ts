@@ -2,6 +2,7 @@
 import { isSidekeyError } from "../core/errors.ts";
 import { COMMANDS, GROUPS } from "./commands/index.ts";
 import { EXIT_FAILED, EXIT_OK, EXIT_RUN_FAILED } from "./exit.ts";
+import { shutReports } from "./guard.ts";
 import { LATER_COMMANDS } from "./later.ts";
 import { createProgram } from "./program.ts";
 import { createTerminal } from "./terminal.ts";
@@ -12,6 +13,7 @@ export const main = async (argv: readonly string[]): Promise<void> => {
   const { stdin: input, stdout: output, stderr: errors } = process;
   // A copy: what is taken from this process below is still the caller's, and `run`'s child gets it.
   const environment = { ...process.env };
+  shutReports();
   // With these `yaml` prints every part of a file it reads, straight to standard output.
   for (const name of YAML_DEBUG) delete process.env[name];
   const failed = argv[0] === "run" ? EXIT_RUN_FAILED : EXIT_FAILED;

@@ -19,6 +19,8 @@ export interface RunOptions {
   /** Standard input, then its end. */
   readonly input?: string | Buffer;
   readonly nodeArguments?: readonly string[];
+  /** Shell commands that come first, in the same process: `ulimit -n 256`. */
+  readonly before?: string;
 }
 
 /** Runs `sidekey ARGS` to its end. */
@@ -60,12 +62,17 @@ export const startSidekey = async (args: readonly string[], options: RunOptions)
   };
 };
 
-export const launch = (args: readonly string[], options: RunOptions): ChildProcess =>
-  spawn(process.execPath, [...(options.nodeArguments ?? []), MAIN, ...args], {
+export const launch = (args: readonly string[], options: RunOptions): ChildProcess => {
+  const node = [process.execPath, ...(options.nodeArguments ?? []), MAIN, ...args];
+  const { before } = options;
+  const [program = "", ...words] =
+    before === undefined ? node : ["bash", "-c", `${before} && exec "$@"`, "bash", ...node];
+  return spawn(program, words, {
     cwd: options.cwd,
     env: cleanEnvironment(options.environment),
     stdio: ["pipe", "pipe", "pipe"],
   });
+};
 
 export const cleanEnvironment = (added: Readonly<Record<string, string>> = {}): Record<string, string> => ({
   PATH: process.env["PATH"] ?? "",

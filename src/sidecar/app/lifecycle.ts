@@ -17,7 +17,10 @@ import { assemble } from "./assemble.ts";
 import { openCa, writeCaFiles } from "./ca.ts";
 import type { SidecarConfig } from "./config.ts";
 import { createOwnListeners, openListener } from "./listeners.ts";
+import { connectionsThatFit, forbidCoreDumps, type ProcessLimits, readProcessLimits } from "./process-limits.ts";
+import { createSecretSearch } from "./secret-search.ts";
 import { buildSources } from "./sources.ts";
+import { startWatchdog } from "./watchdog.ts";
 
 /** Time that requests in flight get when the sidecar stops. `ms` */
 const GRACE_MS = 30_000;
@@ -52,7 +55,7 @@ export interface Sidecar {
   readonly proxyUrl: string | undefined;
   /** Absolute paths. */
   readonly files: { readonly ca: string; readonly bundle: string };
-  /** Whether a text holds the value of any route's secret. */
+  /** Whether a text holds the value of any route's secret; one of under 8 bytes counts only as a whole line. */
   containsSecret(text: string): Promise<boolean>;
   /** Stops accepting, lets requests in flight end within `graceMs` (30 s), closes everything. */
   drain(graceMs?: number): Promise<void>;
@@ -60,12 +63,15 @@ export interface Sidecar {
 
 export const startSidecar = async (options: StartOptions): Promise<Sidecar> => {
   const { environment, log, mode } = options;
-  const config = mode === "run" ? privateListener(options.config) : options.config;
+  const processLimits = readProcessLimits();
+  const config = withinLimits(mode === "run" ? privateListener(options.config) : options.config, processLimits);
   const clock = systemClock;
   const runId = mode === "run" ? randomBytes(6).toString("hex") : "start";
   const closer = createCloser();
   let draining = false;
   try {
+    forbidCoreDumps(log, processLimits);
+    closer.add(startWatchdog(log));
     prepareStateDirectory(config.state);
     const filesDirectory = mode === "run" ? join(config.state, "run", runId) : config.state;
     if (mode === "run") {
@@ -126,18 +132,7 @@ export const startSidecar = async (options: StartOptions): Promise<Sidecar> => {
       runId,
       proxyUrl: proxy === null || proxy.startsWith("unix:") ? undefined : `http://${proxy}`,
       files,
-      async containsSecret(text) {
-        for (const { injections } of config.routes) {
-          for (const { ref } of injections) {
-            // A secret that is not there is in no text either.
-            const material = await Promise.resolve()
-              .then(() => resolver.resolve(ref, config.agent, { maxAgeMs: 60_000, staleWhileErrorMs: 0 }))
-              .catch(() => undefined);
-            if (material?.value.lend((bytes) => text.includes(bytes.toString("utf8"))) === true) return true;
-          }
-        }
-        return false;
-      },
+      containsSecret: createSecretSearch(config, resolver),
       async drain(graceMs = GRACE_MS) {
         draining = true;
         await stop(graceMs);
@@ -164,4 +159,10 @@ const readPem = async (path: string): Promise<string> => {
 const privateListener = (config: SidecarConfig): SidecarConfig => ({
   ...config,
   listen: { ...config.listen, proxy: { kind: "tcp", host: "127.0.0.1", port: 0 }, gateway: undefined },
+});
+
+/** More connections than open files would end in EMFILE, for the audit too; fewer end in OVERLOADED for one agent. */
+const withinLimits = (config: SidecarConfig, processLimits: ProcessLimits): SidecarConfig => ({
+  ...config,
+  limits: { ...config.limits, connections: connectionsThatFit(config.limits.connections, processLimits) },
 });

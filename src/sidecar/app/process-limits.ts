@@ -41,10 +41,13 @@ export const connectionsThatFit = (wanted: number, { openFiles }: ProcessLimits)
   return Math.max(1, Math.min(wanted, room));
 };
 
-/** No core dump of this process, from here on; says so in the log where that cannot be had. */
+/**
+ * No core dump of this process, from here on; says so in the log where that cannot be had. The hard limit stays: what
+ * runs under `run` inherits it, and may want dumps of its own.
+ */
 export const forbidCoreDumps = (log: Log, { coreBytes }: ProcessLimits): void => {
   if (coreBytes === 0 || coreBytes === undefined) return;
   // Node has no setrlimit; prlimit is part of util-linux.
-  const { status } = spawnSync("prlimit", [`--pid=${process.pid}`, "--core=0:0"], { stdio: "ignore" });
+  const { status } = spawnSync("prlimit", [`--pid=${process.pid}`, "--core=0:"], { stdio: "ignore" });
   if (status !== 0) log.warn("a crash would leave a core dump with secrets in it: set 'ulimit -c 0'");
 };

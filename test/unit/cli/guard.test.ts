@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { refuseOpenProcess, refuseUntrustedTls, splitOptions } from "../../../src/cli/guard.ts";
+import { refuseOpenProcess, refuseUntrustedTls, shutReports, splitOptions } from "../../../src/cli/guard.ts";
 import { isSidekeyError } from "../../../src/core/errors.ts";
 
 const closed = { execArgv: [], environment: {}, inspector: undefined };
@@ -76,6 +76,17 @@ describe("refuseUntrustedTls", () => {
     expect(codeOf(() => refuseUntrustedTls({ NODE_TLS_REJECT_UNAUTHORIZED: "0" }))).toBe("CONFIG_USAGE");
     expect(codeOf(() => refuseUntrustedTls({ NODE_TLS_REJECT_UNAUTHORIZED: "1" }))).toBeUndefined();
     expect(codeOf(() => refuseUntrustedTls({}))).toBeUndefined();
+  });
+});
+
+describe("shutReports", () => {
+  it("turns off every report that comes by itself, and what names addresses where Node knows the switch", () => {
+    const report = { reportOnSignal: true, reportOnFatalError: true, reportOnUncaughtException: true };
+    shutReports(report);
+    expect(report).toEqual({ reportOnSignal: false, reportOnFatalError: false, reportOnUncaughtException: false });
+    const newer = { ...report, excludeNetwork: false, excludeEnv: false };
+    shutReports(newer);
+    expect(newer).toMatchObject({ excludeNetwork: true, excludeEnv: true });
   });
 });
 

@@ -1,0 +1,39 @@
+import { describe, expect, it } from "vitest";
+import { SidekeyError } from "../../../../src/core/errors.ts";
+import { SecretValue } from "../../../../src/core/secret-value.ts";
+import { loadConfig } from "../../../../src/sidecar/app/config.ts";
+import { createSecretSearch } from "../../../../src/sidecar/app/secret-search.ts";
+import type { SecretResolver } from "../../../../src/sidecar/secrets/resolver.ts";
+
+const searchFor = (secret: string) => {
+  const text = "version: 1\nroutes:\n  a.test: gone/key\n  b.test: production/key\n";
+  const loaded = loadConfig({ file: "/nowhere/sidekey.yaml", text });
+  if ("problems" in loaded) throw new Error(JSON.stringify(loaded.problems));
+  const resolver: Pick<SecretResolver, "resolve"> = {
+    resolve(ref) {
+      if (ref.path === "gone/key") throw new SidekeyError("SOURCE_SECRET_MISSING");
+      return { value: SecretValue.fromText(secret) };
+    },
+  };
+  return createSecretSearch(loaded.config, resolver);
+};
+
+describe("the search for secrets in a text", () => {
+  it("finds a secret of 8 bytes or more anywhere", async () => {
+    const search = searchFor("s3cret-8");
+    expect(await search("https://user:s3cret-8@host/")).toBe(true);
+    expect(await search("s3cret-7")).toBe(false);
+  });
+
+  it("finds a shorter one only where it is the whole line", async () => {
+    const search = searchFor("bin");
+    expect(await search("/usr/bin:/bin")).toBe(false);
+    expect(await search("bin")).toBe(true);
+    expect(await search("/usr/bin:/bin\nbin\nother")).toBe(true);
+  });
+
+  it("counts bytes, not letters", async () => {
+    expect(await searchFor("ü€ü€")("x ü€ü€ x")).toBe(true);
+    expect(await searchFor("üüü")("x üüü x")).toBe(false);
+  });
+});
