@@ -21,7 +21,8 @@ export const createWorkspace = (): Workspace => {
     path,
     at,
     write(name, text) {
-      writeFileSync(at(name), text);
+      // As under the usual umask: `start` refuses a file that the group may write.
+      writeFileSync(at(name), text, { mode: 0o644 });
       return at(name);
     },
     sidekey: (args, options = {}) => sidekey(args, { cwd: path, ...options }),

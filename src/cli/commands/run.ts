@@ -12,6 +12,7 @@ import type { Sidecar } from "../../sidecar/app/lifecycle.ts";
 import { CONFIG_OPTION, type CommandSpec, type Invocation } from "../command.ts";
 import { loadRequiredConfig } from "../context.ts";
 import { EXIT_RUN_FAILED } from "../exit.ts";
+import { exposures } from "../file-check.ts";
 import { currentProcess, refuseOpenProcess } from "../guard.ts";
 import { logLevel } from "../log-level.ts";
 import { VAULT_OPTION } from "../vault-access.ts";
@@ -39,6 +40,9 @@ export const run: CommandSpec = {
     prepareStateDirectory(config.state);
     const { createLog } = await import("../../core/log.ts");
     const log = createLog({ level: logLevel(invocation, config.logLevel), to: join(config.state, "sidekey.log") });
+    for (const { path, reason, remedy } of exposures(config)) {
+      log.warn("somebody else could change what decides where keys go", { path, reason, remedy });
+    }
     const { callerBundles } = await import("../run/environment.ts");
     const { startSidecar } = await import("../../sidecar/app/lifecycle.ts");
     const extraBundles = readBundles(callerBundles(environment));

@@ -2,8 +2,9 @@
 
 import { constants } from "node:os";
 import { CONFIG_OPTION, type CommandSpec } from "../command.ts";
-import { loadRequiredConfig } from "../context.ts";
+import { loadRequiredConfig, requireConfigFile } from "../context.ts";
 import { EXIT_OK, EXIT_SIGNAL_BASE } from "../exit.ts";
+import { refuseExposedFile, refuseExposedFiles } from "../file-check.ts";
 import { currentProcess, refuseOpenProcess, refuseUntrustedTls } from "../guard.ts";
 import { LOG_LEVELS, logLevel } from "../log-level.ts";
 
@@ -16,7 +17,10 @@ export const start: CommandSpec = {
     const { environment, terminal } = invocation;
     refuseOpenProcess(currentProcess(environment));
     refuseUntrustedTls(environment);
+    // Before it is read: what somebody else wrote must not even name the files that are looked at next.
+    refuseExposedFile(requireConfigFile(invocation));
     const config = await loadRequiredConfig(invocation);
+    refuseExposedFiles(config);
     const { createLog } = await import("../../core/log.ts");
     const log = createLog({ level: logLevel(invocation, config.logLevel) });
     // Before anything is open, so that a signal on the way up ends in an orderly way as well.
