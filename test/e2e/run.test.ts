@@ -51,7 +51,7 @@ describe("the end of a run", () => {
     ["a missing file", ["-c", "none.yaml", "--", "true"], "CONFIG_UNREADABLE"],
     ["no program", [], "CONFIG_USAGE"],
     ["an unknown option", ["--wrong", "--", "true"], "CONFIG_USAGE"],
-    ["--user", ["--user", "nobody", "--", "true"], "CONFIG_USAGE"],
+    ["a user who is not there", ["--user", "no-such-user", "--", "true"], "CONFIG_USAGE"],
     ["--expose", ["--expose", "KEY", "--", "true"], "CONFIG_USAGE"],
     ["--vault", ["--vault", "https://v.test", "--", "true"], "CONFIG_USAGE"],
   ])("is 125 for %s", async (_, args, code) => {

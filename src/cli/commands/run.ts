@@ -15,6 +15,7 @@ import { EXIT_RUN_FAILED } from "../exit.ts";
 import { exposures } from "../file-check.ts";
 import { currentProcess, refuseOpenProcess } from "../guard.ts";
 import { logLevel } from "../log-level.ts";
+import type { Boundary } from "../run/user.ts";
 import { VAULT_OPTION } from "../vault-access.ts";
 
 export const run: CommandSpec = {
@@ -24,64 +25,98 @@ export const run: CommandSpec = {
   options: [
     CONFIG_OPTION,
     { flags: "-v, --verbose", summary: "say what its environment gets and loses (names only)" },
-    { flags: "--user <name>", summary: "run it as another user", later: true },
+    { flags: "--user <name>", summary: "run it as another user, who cannot read this process (root only)" },
     { flags: "--expose <name>", summary: "leave a variable in its environment", later: true },
     VAULT_OPTION,
   ],
-  examples: ["sidekey run -- python agent.py", "sidekey run -c work.yaml -- npm start"],
+  examples: [
+    "sidekey run -- python agent.py",
+    "sidekey run -c work.yaml -- npm start",
+    "sidekey run --user agent -- claude",
+  ],
   passThrough: true,
   failure: EXIT_RUN_FAILED,
   async run(invocation) {
-    const { environment, parameters, terminal } = invocation;
+    const { environment, options } = invocation;
     refuseOpenProcess(currentProcess(environment));
     // Only the child's copy is removed by the table; ours would turn off the checks of our own connections.
     delete process.env["NODE_TLS_REJECT_UNAUTHORIZED"];
-    const config = await loadRequiredConfig(invocation);
-    prepareStateDirectory(config.state);
-    const { createLog } = await import("../../core/log.ts");
-    const log = createLog({ level: logLevel(invocation, config.logLevel), to: join(config.state, "sidekey.log") });
-    for (const { path, reason, remedy } of exposures(config)) {
-      log.warn("somebody else could change what decides where keys go", { path, reason, remedy });
-    }
-    const { callerBundles } = await import("../run/environment.ts");
-    const { startSidecar } = await import("../../sidecar/app/lifecycle.ts");
-    const extraBundles = readBundles(callerBundles(environment));
-    const sidecar = await startSidecar({ config, environment, log, mode: "run", extraBundles });
+    const user = options.text("user");
+    if (user === undefined) return runBehindSidecar(invocation, undefined);
+    const { openBoundary } = await import("../run/user.ts");
+    const boundary = openBoundary(user);
     try {
-      const variables = await prepareEnvironment(invocation, config, sidecar);
-      terminal.note("same user: a hostile program could still read this process; 'run' is no boundary against it.");
-      const { runChild } = await import("../run/child.ts");
-      const { exitCode, failure } = await runChild(parameters, variables);
-      if (failure !== undefined) terminal.fail(notStarted(parameters[0] ?? "", failure));
-      return exitCode;
+      return await runBehindSidecar(invocation, boundary);
     } finally {
-      // The program has ended as it has; what fails now is for the log, and must not change its code.
-      await sidecar.drain(GRACE_MS).catch((error: unknown) => {
-        log.error("not all could be closed", { code: toSidekeyError(error).code });
-      });
+      boundary.close();
     }
   },
 };
+
+const runBehindSidecar = async (invocation: Invocation, boundary: Boundary | undefined): Promise<number> => {
+  const { environment, parameters, terminal } = invocation;
+  const config = await loadRequiredConfig(invocation);
+  prepareStateDirectory(config.state);
+  const { createLog } = await import("../../core/log.ts");
+  const log = createLog({ level: logLevel(invocation, config.logLevel), to: join(config.state, "sidekey.log") });
+  for (const { path, reason, remedy } of exposures(config)) {
+    log.warn("somebody else could change what decides where keys go", { path, reason, remedy });
+    // With another user this is a way around the boundary, and the person thinks that there is none.
+    if (boundary !== undefined) terminal.note(`no whole boundary: ${path} ${reason}. ${remedy}`);
+  }
+  const { callerBundles } = await import("../run/environment.ts");
+  const { startSidecar } = await import("../../sidecar/app/lifecycle.ts");
+  const sidecar = await startSidecar({
+    config,
+    environment,
+    log,
+    mode: "run",
+    extraBundles: readBundles(callerBundles(environment)),
+    ...(boundary !== undefined && { publicDirectory: boundary.publicDirectory }),
+  });
+  try {
+    const variables = await prepareEnvironment(invocation, { config, sidecar, boundary });
+    for (const note of boundary?.notes ?? [SAME_USER]) terminal.note(note);
+    const { runChild } = await import("../run/child.ts");
+    const { exitCode, failure } = await runChild(boundary?.command(parameters) ?? parameters, variables);
+    if (failure !== undefined) terminal.fail(notStarted(parameters[0] ?? "", failure));
+    return exitCode;
+  } finally {
+    // The program has ended as it has; what fails now is for the log, and must not change its code.
+    await sidecar.drain(GRACE_MS).catch((error: unknown) => {
+      log.error("not all could be closed", { code: toSidekeyError(error).code });
+    });
+  }
+};
+
+const SAME_USER = "same user: a hostile program could still read this process; 'run' is no boundary against it.";
 
 /** What the program left open when it ended is nobody's any more. `ms` */
 const GRACE_MS = 500;
 
 const PRELOAD = fileURLToPath(new URL("../../../dist/cli/run/preload.cjs", import.meta.url));
 
+interface Stage {
+  readonly config: SidecarConfig;
+  readonly sidecar: Sidecar;
+  readonly boundary: Boundary | undefined;
+}
+
 const prepareEnvironment = async (
   { environment, options, terminal }: Invocation,
-  config: SidecarConfig,
-  { proxyUrl, files, runId, containsSecret }: Sidecar,
+  { config, sidecar: { proxyUrl, files, runId, containsSecret }, boundary }: Stage,
 ): Promise<Readonly<Record<string, string>>> => {
   const { childEnvironment } = await import("../run/environment.ts");
   const { credentialNames, routeEnvironments } = await import("../run/from-config.ts");
   if (proxyUrl === undefined) throw new TypeError("run always has a proxy");
+  const hasPreload = boundary?.canRead(PRELOAD) ?? true;
+  if (!hasPreload) terminal.note(`no proxy for fetch of Node before 22.21: this user cannot read ${PRELOAD}`);
   const { variables, removed } = await childEnvironment({
-    caller: environment,
+    caller: { ...environment, ...boundary?.variables },
     proxyUrl,
     ca: files.ca,
     bundle: files.bundle,
-    preload: PRELOAD,
+    preload: hasPreload ? PRELOAD : undefined,
     runId,
     routes: routeEnvironments(config),
     removedNames: credentialNames(config),

@@ -21,8 +21,8 @@ export interface ChildEnvironmentInput {
   readonly ca: string;
   /** Our CA, the system's and the caller's, for variables that replace. */
   readonly bundle: string;
-  /** The Node preload, absolute. */
-  readonly preload: string;
+  /** The Node preload, absolute; undefined = the child cannot read it. */
+  readonly preload: string | undefined;
   readonly runId: string;
   readonly routes: readonly RouteEnvironment[];
   /** Every variable that the file reads a credential from. */
@@ -97,7 +97,7 @@ export const childEnvironment = async (input: ChildEnvironmentInput): Promise<Ch
   for (const name of ADDED_CA_VARIABLES) variables[name] = input.ca;
   for (const name of BUNDLE_VARIABLES) variables[name] = input.bundle;
   variables["NODE_USE_ENV_PROXY"] = "1";
-  variables["NODE_OPTIONS"] = withPreload(variables["NODE_OPTIONS"], input.preload);
+  if (input.preload !== undefined) variables["NODE_OPTIONS"] = withPreload(variables["NODE_OPTIONS"], input.preload);
   variables["SIDEKEY_RUN"] = input.runId;
   return { variables, removed: removed.sort() };
 };

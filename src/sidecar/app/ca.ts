@@ -1,5 +1,5 @@
 /** The interception CA of a sidecar, opened only when the first tunnel needs it, and the files that clients trust. */
-import { rename, writeFile } from "node:fs/promises";
+import { chmod, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "../../core/clock.ts";
 import { createBundle } from "../tls/bundle.ts";
@@ -35,6 +35,8 @@ export const writeCaFiles = async (
 /** Whole or not at all: a client may be reading it. */
 const replaceFile = async (path: string, text: string): Promise<void> => {
   const temporary = `${path}.${process.pid}`;
-  await writeFile(temporary, text, { mode: 0o644 });
+  await writeFile(temporary, text);
+  // Whatever the umask: it is public, and with `run --user` somebody else reads it.
+  await chmod(temporary, 0o644);
   await rename(temporary, path);
 };

@@ -31,6 +31,8 @@ export interface StartOptions {
   readonly log: Log;
   /** `run`: free ports, a CA that only memory holds, files under `run/<id>/`, an audit file of its own. */
   readonly mode: "start" | "run";
+  /** Where `ca.pem` and the bundle go, when the agent cannot read the state directory. The caller's to remove. */
+  readonly publicDirectory?: string;
   /** PEM texts that the bundle carries too. */
   readonly extraBundles?: readonly string[];
   /** Names to addresses; default the system's. */
@@ -73,8 +75,9 @@ export const startSidecar = async (options: StartOptions): Promise<Sidecar> => {
     forbidCoreDumps(log, processLimits);
     closer.add(startWatchdog(log));
     prepareStateDirectory(config.state);
-    const filesDirectory = mode === "run" ? join(config.state, "run", runId) : config.state;
-    if (mode === "run") {
+    const ownDirectory = mode === "run" ? join(config.state, "run", runId) : config.state;
+    const filesDirectory = options.publicDirectory ?? ownDirectory;
+    if (mode === "run" && options.publicDirectory === undefined) {
       await mkdir(filesDirectory, { recursive: true, mode: 0o700 });
       closer.add({ close: () => rm(filesDirectory, { recursive: true, force: true }) });
     }
