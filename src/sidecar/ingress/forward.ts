@@ -120,7 +120,11 @@ export const createForwardProxy = (options: ForwardProxyOptions): Server => {
       socket.write("HTTP/1.1 200 Connection Established\r\n\r\n");
       sniff(socket, head, (first) => {
         if (first === TLS_HANDSHAKE) startTls(socket, settled, secureContext);
-        else serveTunnel(socket, settled, "http");
+        else {
+          serveTunnel(socket, settled, "http");
+          // Paused while the first byte was looked at; the server only listens for what comes.
+          socket.resume();
+        }
       });
     } catch (thrown) {
       const error = toSidekeyError(thrown);
