@@ -64,8 +64,8 @@ export const ERROR_TABLE = {
   ),
   POLICY_CLEARTEXT: entry(
     403,
-    "A credential is never sent over cleartext HTTP to this address.",
-    "Use https, or write 'cleartext: true' on a route to an address in 'egress.allow'.",
+    "What this request carries would cross a network in cleartext HTTP.",
+    "Use https, by CONNECT, or write 'cleartext: true' on a route to an address in 'egress.allow'.",
   ),
   POLICY_SECRET_HOST: entry(
     403,

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { cidrContains, isMapped, parseCidr, parseIp } from "../../../src/core/ip.ts";
+import { cidrContains, isLoopback, isMapped, parseCidr, parseIp, parsePeer } from "../../../src/core/ip.ts";
 
 const hex = (text: string): string => Buffer.from(parseIp(text) ?? []).toString("hex");
 
@@ -92,5 +92,22 @@ describe("parseCidr", () => {
     expect(isMapped(parseIp("::ffff:1.2.3.4") ?? new Uint8Array())).toBe(true);
     expect(isMapped(parseIp("::fffe:1.2.3.4") ?? new Uint8Array())).toBe(false);
     expect(isMapped(parseIp("1.2.3.4") ?? new Uint8Array())).toBe(false);
+  });
+});
+
+describe("the end of a socket", () => {
+  it("is IPv4 also where a dual-stack listener shows it mapped, and has no zone", () => {
+    expect(parsePeer("::ffff:10.0.0.1")).toEqual(parseIp("10.0.0.1"));
+    expect(parsePeer("fe80::1%eth0")).toEqual(parseIp("fe80::1"));
+    expect(parsePeer("2001:db8::1")).toEqual(parseIp("2001:db8::1"));
+    expect(parsePeer("")).toBeUndefined();
+  });
+
+  it("is loopback in 127.0.0.0/8 and at ::1 only", () => {
+    const isLocal = (text: string): boolean => isLoopback(parsePeer(text) ?? new Uint8Array(4));
+    const yes = ["127.0.0.1", "127.255.255.254", "::1", "::ffff:127.0.0.1"];
+    const no = ["128.0.0.1", "10.0.0.1", "0.0.0.0", "::", "::2", "::127.0.0.1", "1::1", "fe80::1", "::ffff:10.0.0.1"];
+    expect(yes.filter(isLocal)).toEqual(yes);
+    expect(no.filter(isLocal)).toEqual([]);
   });
 });
