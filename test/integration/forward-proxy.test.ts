@@ -159,6 +159,20 @@ describe("an intercepted call", () => {
     await expect.poll(async () => (await recordsOf("/chunked")).at(-1)).toMatchObject({ bytes_up: 5 });
   });
 
+  it("carries an empty chunked body, and one that arrives all at once, larger than any buffer", async () => {
+    const connection = await tunnel();
+    connection.send("POST /empty HTTP/1.1\r\nHost: api.test\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n");
+    expect((await connection.receive()).status).toBe(200);
+    for (const size of [70_000, 1_000_000]) {
+      connection.send(
+        `POST /big${size} HTTP/1.1\r\nHost: api.test\r\nContent-Length: ${size}\r\n\r\n${"x".repeat(size)}`,
+      );
+      expect((await connection.receive()).status).toBe(200);
+      expect(upstream.requests.find(({ path }) => path === `/big${size}`)?.body.length).toBe(size);
+    }
+    connection.destroy();
+  });
+
   it("answers 204 and HEAD without a body and keeps the connection", async () => {
     const connection = await tunnel();
     connection.send(get("/204"));

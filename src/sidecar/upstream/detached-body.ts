@@ -10,7 +10,10 @@ export const detachedBody = (source: Readable): Readable => {
     if (!body.push(chunk)) source.pause();
   };
   const onEnd = (): void => void body.push(null);
-  const onBreak = (): void => void body.destroy(new Error("the agent's body broke off"));
+  // A stream closes after its end too, when what it held may still wait here for the client to take it.
+  const onBreak = (): void => {
+    if (!source.readableEnded) body.destroy(new Error("the agent's body broke off"));
+  };
   const body = new Readable({
     read: () => void source.resume(),
     destroy(error, done) {
@@ -20,6 +23,8 @@ export const detachedBody = (source: Readable): Readable => {
       done(error);
     },
   });
+  // The client may have let go of it by then, and nobody else listens.
+  body.on("error", () => undefined);
   source.on("data", onData).on("end", onEnd).on("error", onBreak).on("close", onBreak);
   source.pause();
   return body;
