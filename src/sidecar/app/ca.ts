@@ -4,6 +4,7 @@ import { join } from "node:path";
 import type { Clock } from "../../core/clock.ts";
 import { createBundle } from "../tls/bundle.ts";
 import { type ContextCache, createContextCache } from "../tls/context-cache.ts";
+import type { RouteConfig } from "./config.ts";
 
 export interface OpenedCa {
   readonly certificatePem: string;
@@ -17,6 +18,20 @@ export const openCa = async (options: { mode: "start" | "run"; state: string; cl
       ? await (await import("../tls/certificate-authority.ts")).createCertificateAuthority({ clock })
       : await (await import("../tls/certificate-files.ts")).openCertificateAuthority({ directory: state, clock });
   return { certificatePem: authority.certificatePem, contexts: createContextCache({ authority, clock }) };
+};
+
+/**
+ * Makes one certificate before a port opens: the first one loads the X.509 library, which holds the loop for a third of
+ * a second, and no request should meet that.
+ */
+export const mintFirst = async (contexts: ContextCache, routes: readonly RouteConfig[]): Promise<void> => {
+  for (const { patterns } of routes) {
+    for (const { scheme, host } of patterns) {
+      if (scheme !== "https" || host.kind !== "exact") continue;
+      await contexts.get(host.authority.host);
+      return;
+    }
+  }
 };
 
 /** Writes `ca-bundle.pem`, and `ca.pem` where it is not there already. Both are public: mode 0644. */

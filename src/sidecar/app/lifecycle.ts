@@ -14,7 +14,7 @@ import { prepareStateDirectory } from "../../core/state-directory.ts";
 import type { Resolver } from "../net/connector.ts";
 import { createSecretResolver } from "../secrets/resolver.ts";
 import { assemble } from "./assemble.ts";
-import { openCa, writeCaFiles } from "./ca.ts";
+import { mintFirst, openCa, writeCaFiles } from "./ca.ts";
 import type { SidecarConfig } from "./config.ts";
 import { createOwnListeners, openListener } from "./listeners.ts";
 import { connectionsThatFit, forbidCoreDumps, type ProcessLimits, readProcessLimits } from "./process-limits.ts";
@@ -73,7 +73,6 @@ export const startSidecar = async (options: StartOptions): Promise<Sidecar> => {
   let draining = false;
   try {
     forbidCoreDumps(log, processLimits);
-    closer.add(startWatchdog(log));
     prepareStateDirectory(config.state);
     const ownDirectory = mode === "run" ? join(config.state, "run", runId) : config.state;
     const filesDirectory = options.publicDirectory ?? ownDirectory;
@@ -127,8 +126,11 @@ export const startSidecar = async (options: StartOptions): Promise<Sidecar> => {
       const address = config.listen[name];
       return address === undefined ? null : openListener(servers[name], address, `listen.${name}`, own);
     };
+    await mintFirst(contexts, config.routes);
     const proxy = await open("proxy");
     const gateway = await open("gateway");
+    // Starting up is one long stall; what counts comes after it.
+    closer.add(startWatchdog(log));
 
     return {
       ready: { pid: process.pid, proxy, gateway, health: null, admin: null },
