@@ -63,7 +63,9 @@ describe("Fernet", () => {
   });
 
   it("refuses what is not strict base64url, though Node would decode it", () => {
-    const token = sealFernet(key, Buffer.from("message"), NOW);
+    // One token in twenty has neither '-' nor '_', and then its standard base64 is the same text.
+    let token = sealFernet(key, Buffer.from("message"), NOW);
+    while (!/[-_]/.test(token)) token = sealFernet(key, Buffer.from("message"), NOW);
     const bare = token.replace(/=+$/, "");
     expect(openFernet(key, bare, { now: NOW })?.toString()).toBe("message");
     const spoiled = [
