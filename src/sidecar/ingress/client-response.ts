@@ -1,5 +1,6 @@
 /** The agent's side of an exchange, on a node:http response. */
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { TLSSocket } from "node:tls";
 import type { SidekeyError } from "../../core/errors.ts";
 import type { ClientResponse } from "../pipeline/messages.ts";
 import type { ConnectionKind } from "./connection.ts";
@@ -8,10 +9,14 @@ import { createRefusal } from "./reply.ts";
 /** An unread body up to this size is drained to keep the connection; behind a larger one it is closed. `bytes` */
 const DRAIN_LIMIT = 64 * 1024;
 
+const LINGER_MS = 500;
+const LINGER_BYTES = 1024 * 1024;
+
 export class NodeClientResponse implements ClientResponse {
   readonly #request: IncomingMessage;
   readonly #response: ServerResponse;
-  readonly #expectsContinue: boolean;
+  /** It was not told yet to go on. */
+  #expectsContinue: boolean;
   readonly #isGateway: boolean;
   #bodyless = false;
 
@@ -37,7 +42,9 @@ export class NodeClientResponse implements ClientResponse {
   }
 
   continue(): void {
-    if (this.#expectsContinue) this.#response.writeContinue();
+    if (!this.#expectsContinue) return;
+    this.#expectsContinue = false;
+    this.#response.writeContinue();
   }
 
   head(status: number, headers: string[], length: number | undefined): void {
@@ -52,11 +59,17 @@ export class NodeClientResponse implements ClientResponse {
   }
 
   end(): void {
+    if (!this.#request.complete) this.#response.once("finish", () => this.#linger());
     this.#response.end();
   }
 
   abort(): void {
-    this.#request.socket.destroy();
+    const { socket, httpVersionMinor } = this.#request;
+    // HTTP/1.0 has no chunks: there the end of the connection ends a body, and only a reset says that it broke off. In
+    // TLS that is what leaving out close_notify says. A unix socket has neither an address nor a reset.
+    const isTcp = !(socket instanceof TLSSocket) && socket.remoteAddress !== undefined;
+    if (httpVersionMinor === 0 && isTcp) socket.resetAndDestroy();
+    else socket.destroy();
   }
 
   onClose(listener: () => void): void {
@@ -74,9 +87,30 @@ export class NodeClientResponse implements ClientResponse {
       return;
     }
     const { status, headers, body } = createRefusal(error, requestId);
-    if (error.code.startsWith("INGRESS_") || this.#unreadBodyIsLarge()) headers.push("connection", "close");
+    // Refused instead of told to go on, some agents send the body all the same and some the next request: only closing
+    // leaves one reading of what comes (RFC 9110 section 10.1.1).
+    if (error.code.startsWith("INGRESS_") || this.#expectsContinue || this.#unreadBodyIsLarge()) {
+      headers.push("connection", "close");
+    } else if (!this.#request.complete) this.#response.once("finish", () => this.#linger());
     this.#response.writeHead(status, headers);
     this.#response.end(body);
+  }
+
+  /**
+   * Answered in the middle of its upload: closing at once would reset the connection under the answer (RFC 9112 section
+   * 9.6), so a little of the rest is read and dropped first. An upload that ends meanwhile keeps the connection.
+   */
+  #linger(): void {
+    const { socket } = this.#request;
+    let dropped = 0;
+    const timer = setTimeout(() => socket.destroy(), LINGER_MS);
+    const stop = (): void => clearTimeout(timer);
+    this.#request.once("end", stop).once("close", stop);
+    this.#request.on("data", (chunk: Buffer) => {
+      dropped += chunk.length;
+      if (dropped > LINGER_BYTES) socket.destroy();
+    });
+    this.#request.resume();
   }
 
   #unreadBodyIsLarge(): boolean {

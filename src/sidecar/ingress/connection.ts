@@ -30,25 +30,34 @@ const MAX_WAITING = 64;
 export class ClientConnection {
   readonly kind: ConnectionKind;
   readonly #waiting: Exchange[] = [];
-  #busy = false;
+  #current: Exchange | undefined;
   #full = false;
+  #occupied = false;
+  #ended = false;
 
   constructor(kind: ConnectionKind) {
     this.kind = kind;
   }
 
   get busy(): boolean {
-    return this.#busy;
+    return this.#occupied || this.#current !== undefined;
+  }
+
+  /** The answer to the one in flight is complete, if not yet sent. */
+  get answered(): boolean {
+    return this.#current?.[1].writableEnded === true;
   }
 
   /**
    * "run": it may start now. "wait": it starts when those before it have ended. "full": refuse it, as the last on this
-   * connection. "flood": the client did not stop, cut it.
+   * connection. "flood": the client did not stop, cut it. "late": it came behind the last
+   * answer, and nobody may read it.
    */
-  admit(exchange: Exchange): "run" | "wait" | "full" | "flood" {
+  admit(exchange: Exchange): "run" | "wait" | "full" | "flood" | "late" {
+    if (this.#ended) return "late";
     if (this.#full) return "flood";
-    if (!this.#busy) {
-      this.#busy = true;
+    if (this.#current === undefined) {
+      this.#current = exchange;
       return "run";
     }
     if (this.#waiting.length >= MAX_WAITING) {
@@ -61,13 +70,18 @@ export class ClientConnection {
 
   /** In use for as long as it lasts: a tunnel that passes unread. */
   occupy(): void {
-    this.#busy = true;
+    this.#occupied = true;
   }
 
   /** The one in flight has ended; the next to start, if there is one. */
   next(): Exchange | undefined {
-    const next = this.#waiting.shift();
-    this.#busy = next !== undefined;
-    return next;
+    this.#current = this.#waiting.shift();
+    return this.#current;
+  }
+
+  /** The last answer is out, or the client has gone: what waits will never be started (RFC 9112 section 9.6). */
+  end(): void {
+    this.#ended = true;
+    this.#waiting.length = 0;
   }
 }

@@ -49,7 +49,7 @@ export const createForwardProxy = (options: ForwardProxyOptions): Server => {
   // A server that does not listen never starts its timers, and a tunnel could then send its headers for ever
   // (guarantees.md section 3, fact 8).
   inner.emit("listening");
-  const outer = createHttpServer(handler);
+  const outer = createHttpServer(handler, (request, socket, head) => void connect(request, socket, head));
 
   const serveTunnel = (socket: Socket, authority: Authority, scheme: "http" | "https"): void => {
     handler.accept(socket, { way: "tunnel", scheme, authority });
@@ -80,10 +80,14 @@ export const createForwardProxy = (options: ForwardProxyOptions): Server => {
     const timer = setTimeout(() => socket.destroy(), HANDSHAKE_MS);
     const onData = (chunk: Buffer): void => {
       clearTimeout(timer);
+      socket.off("end", onEnd);
       socket.pause();
       socket.unshift(chunk);
       begin(chunk[0] ?? 0);
     };
+    // Nothing reads this socket yet, and what is half open would stay until the timer.
+    const onEnd = (): void => void socket.destroy();
+    socket.once("end", onEnd);
     socket.once("close", () => clearTimeout(timer));
     if (head.length > 0) onData(head);
     else socket.once("data", onData);
@@ -100,9 +104,11 @@ export const createForwardProxy = (options: ForwardProxyOptions): Server => {
         throw new SidekeyError("INGRESS_BAD_REQUEST", { detail: "CONNECT needs host:port and no body" });
       }
       const { host } = framing;
-      if (host !== undefined && (parseAuthority(host, authority.port) ?? authority).key !== authority.key) {
-        throw new SidekeyError("INGRESS_AUTHORITY_MISMATCH");
+      const named = host === undefined ? authority : parseAuthority(host, authority.port);
+      if (named === undefined) {
+        throw new SidekeyError("INGRESS_BAD_REQUEST", { detail: "the Host header is not a valid host and port" });
       }
+      if (named.key !== authority.key) throw new SidekeyError("INGRESS_AUTHORITY_MISMATCH");
       if (draining()) throw new SidekeyError("DRAINING");
       if (tunnels >= maxTunnels) throw new SidekeyError("OVERLOADED");
       tunnels += 1;
@@ -117,6 +123,7 @@ export const createForwardProxy = (options: ForwardProxyOptions): Server => {
       const settled = authority;
       // Before the 200, so that a CA that can't sign is an answer and not a broken handshake.
       const secureContext = await contexts.get(authority.host);
+      if (socket.destroyed) return;
       socket.write("HTTP/1.1 200 Connection Established\r\n\r\n");
       sniff(socket, head, (first) => {
         if (first === TLS_HANDSHAKE) startTls(socket, settled, secureContext);
@@ -136,10 +143,6 @@ export const createForwardProxy = (options: ForwardProxyOptions): Server => {
   outer.on("connection", (socket: Socket) => {
     if (!door.admit(socket, listener.clients)) return;
     handler.accept(socket, { way: "forward", isLocal: isLocalPeer(socket, listener) });
-  });
-  outer.on("connect", (request: IncomingMessage, socket: Socket, head: Buffer) => {
-    socket.on("error", () => socket.destroy());
-    void connect(request, socket, head);
   });
 
   return outer;

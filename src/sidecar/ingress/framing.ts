@@ -16,6 +16,8 @@ export interface Framing {
   readonly bodyLength: number | undefined;
   /** The agent waits for 100 before it sends the body. */
   readonly expectsContinue: boolean;
+  /** The agent offers to speak something else: it gets HTTP, and no second request, because it may have switched. */
+  readonly upgrades: boolean;
 }
 
 /** More than this many headers is nobody's request. */
@@ -27,10 +29,27 @@ const NEVER_LISTED: ReadonlySet<string> = new Set(["host", "content-length", "tr
 
 const bad = (detail: string): SidekeyError => new SidekeyError("INGRESS_BAD_REQUEST", { detail });
 
+/** llhttp takes these only with RTSP or ICE in place of HTTP, and calls it HTTP. */
+const OTHER_PROTOCOLS: ReadonlySet<string> = new Set([
+  "DESCRIBE",
+  "ANNOUNCE",
+  "SETUP",
+  "PLAY",
+  "PAUSE",
+  "TEARDOWN",
+  "GET_PARAMETER",
+  "SET_PARAMETER",
+  "REDIRECT",
+  "RECORD",
+  "FLUSH",
+  "SOURCE",
+]);
+
 /** Throws INGRESS_* for anything that two parsers could read in two ways. */
 export const judgeFraming = (request: IncomingMessage): Framing => {
   const { rawHeaders, method, httpVersionMajor, httpVersionMinor, url } = request;
   if (httpVersionMajor !== 1 || httpVersionMinor > 1) throw new SidekeyError("INGRESS_VERSION");
+  if (OTHER_PROTOCOLS.has(method ?? "")) throw new SidekeyError("INGRESS_VERSION");
   if (method === "TRACE" || method === "TRACK") throw new SidekeyError("INGRESS_METHOD_REFUSED");
   if (rawHeaders.length > MAX_HEADERS * 2) throw new SidekeyError("INGRESS_HEADERS_TOO_LARGE");
   if ((url ?? "").length > MAX_TARGET) throw new SidekeyError("INGRESS_URI_TOO_LONG");
@@ -40,6 +59,7 @@ export const judgeFraming = (request: IncomingMessage): Framing => {
   let coding: string | undefined;
   let expect: string | undefined;
   let connection: string | undefined;
+  let upgrades = false;
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const name = rawHeaders[i] as string;
     const value = rawHeaders[i + 1] as string;
@@ -56,9 +76,9 @@ export const judgeFraming = (request: IncomingMessage): Framing => {
         expect = value;
         break;
       case 7:
-        if (name.toLowerCase() === "upgrade" && value.toLowerCase().includes("websocket")) {
-          throw new SidekeyError("INGRESS_UPGRADE_UNSUPPORTED");
-        }
+        if (name.toLowerCase() !== "upgrade") break;
+        if (value.toLowerCase().includes("websocket")) throw new SidekeyError("INGRESS_UPGRADE_UNSUPPORTED");
+        upgrades = true;
         break;
       case 10:
         if (name.toLowerCase() !== "connection") break;
@@ -82,7 +102,10 @@ export const judgeFraming = (request: IncomingMessage): Framing => {
     if (httpVersionMinor === 0) throw bad("Transfer-Encoding in HTTP/1.0");
     if (coding.toLowerCase() !== "chunked") throw bad("a Transfer-Encoding other than chunked");
   }
-  if (length !== undefined && !CONTENT_LENGTH.test(length)) throw bad("a malformed Content-Length");
+  // Past 2^53 a number is rounded, and another length would leave than came.
+  if (length !== undefined && !(CONTENT_LENGTH.test(length) && Number.isSafeInteger(Number(length)))) {
+    throw bad("a malformed Content-Length");
+  }
   if (host === undefined && httpVersionMinor === 1) throw bad("no Host header");
   if (expect !== undefined && (expect.toLowerCase() !== "100-continue" || httpVersionMinor === 0)) {
     throw new SidekeyError("INGRESS_EXPECTATION");
@@ -92,6 +115,7 @@ export const judgeFraming = (request: IncomingMessage): Framing => {
     connection: judgeConnection(connection),
     bodyLength: coding !== undefined ? undefined : Number(length ?? "0"),
     expectsContinue: expect !== undefined,
+    upgrades,
   };
 };
 

@@ -25,6 +25,8 @@ export interface RequestHandler {
   occupy(socket: Socket): void;
   /** No request in flight on it. */
   isIdle(socket: Socket): boolean;
+  /** The answer to the one in flight is complete, if not yet sent. */
+  isAnswered(socket: Socket): boolean;
   createContext(): RequestContext;
   /** Puts a refusal that never reached the line on record. */
   recordRefusal(ctx: RequestContext, error: SidekeyError, facts: RefusalFacts): Promise<void>;
@@ -93,13 +95,12 @@ export const createRequestHandler = (options: RequestHandlerOptions): RequestHan
   };
 
   const run = async (request: IncomingMessage, response: ServerResponse, connection: ClientConnection) => {
-    // One of several in a segment, whose connection ended before its turn came: nobody waits for it.
-    if (request.socket.destroyed) return;
     const ctx = createContext();
     let client: NodeClientResponse | undefined;
     let isOnLine = false;
     try {
       const framing = judgeFraming(request);
+      if (framing.upgrades) response.shouldKeepAlive = false;
       client = new NodeClientResponse(request, response, framing.expectsContinue, connection.kind.way);
       if (draining()) throw new SidekeyError("DRAINING");
       if (inFlight > maxStreams) throw new SidekeyError("OVERLOADED");
@@ -114,7 +115,8 @@ export const createRequestHandler = (options: RequestHandlerOptions): RequestHan
       else if (/^(?:UPSTREAM|TLS|SOURCE|AUDIT)_/.test(error.code)) log.warn("request failed", facts);
       else log.debug("request refused", facts);
       // What the line refuses it has recorded itself; what never got there is recorded here.
-      if (!isOnLine) await recordRefusal(ctx, error, { method: request.method });
+      // In the same turn: when the parser fails on the same request right after, its answer must be under way.
+      if (!isOnLine) void recordRefusal(ctx, error, { method: request.method });
       (client ?? new NodeClientResponse(request, response)).refuse(error, ctx.id);
     }
   };
@@ -123,6 +125,8 @@ export const createRequestHandler = (options: RequestHandlerOptions): RequestHan
     inFlight += 1;
     response.once("close", () => {
       inFlight -= 1;
+      // Our side is closed, by Connection: close or because the client left: what came behind has no answer to come.
+      if (!request.socket.writable) connection.end();
       const next = connection.next();
       if (next !== undefined) start(next[0], next[1], connection);
     });
@@ -155,6 +159,9 @@ export const createRequestHandler = (options: RequestHandlerOptions): RequestHan
     isIdle(socket) {
       return connections.get(socket)?.busy !== true;
     },
+    isAnswered(socket) {
+      return connections.get(socket)?.answered === true;
+    },
     createContext,
     recordRefusal,
   };
@@ -172,7 +179,7 @@ const parseTarget = (request: IncomingMessage, kind: ConnectionKind, framing: Fr
   }
   // RFC 6066 section 3 allows no SNI for an address, and old clients send none at all; a different one is refused.
   const { socket } = request;
-  if (socket instanceof TLSSocket && kind.authority.host.kind === "name") {
+  if (socket instanceof TLSSocket) {
     const named = (socket as TLSSocket & { servername?: string | false | null }).servername;
     if (typeof named === "string" && named.toLowerCase() !== kind.authority.host.name) {
       throw new SidekeyError("INGRESS_AUTHORITY_MISMATCH");

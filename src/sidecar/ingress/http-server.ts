@@ -1,5 +1,5 @@
 /** The node:http server behind every way in: its limits, and what becomes of bytes that are no request. */
-import { createServer, type Server } from "node:http";
+import { createServer, type IncomingMessage, type Server } from "node:http";
 import type { Socket } from "node:net";
 import { SidekeyError } from "../../core/errors.ts";
 import type { RequestHandler } from "./handler.ts";
@@ -15,14 +15,16 @@ const OPTIONS = {
   requestTimeout: 0,
   connectionsCheckingInterval: 2_000,
   maxHeaderSize: MAX_HEADER_BYTES,
-  // Ours to judge: Node would answer 400 with no code and no record.
-  requireHostHeader: false,
   noDelay: true,
   keepAlive: true,
+  // Node's own answer has no code and is on no record; framing refuses it.
+  requireHostHeader: false,
 } as const;
 
-/** Its requests go to `handler`, which must have accepted their connection. */
-export const createHttpServer = (handler: RequestHandler): Server => {
+export type ConnectListener = (request: IncomingMessage, socket: Socket, head: Buffer) => void;
+
+/** Its requests go to `handler`, which must have accepted their connection. Without `connect`, CONNECT is refused. */
+export const createHttpServer = (handler: RequestHandler, connect?: ConnectListener): Server => {
   const server = createServer(OPTIONS);
   // No silent cap: what is past the limit is refused in framing.
   server.maxHeadersCount = 0;
@@ -30,12 +32,27 @@ export const createHttpServer = (handler: RequestHandler): Server => {
   server.on("checkContinue", handler.handle);
   server.on("checkExpectation", handler.handle);
   server.on("clientError", (error: NodeJS.ErrnoException, socket: Socket) => {
+    if (error.code === "ECONNRESET" || socket.destroyed) return void socket.destroy();
+    // Bytes behind a request that said it is the last are not read (RFC 9112 section 9.6); its answer is still to come.
+    if (error.code === "HPE_CLOSED_CONNECTION") return;
+    // A complete answer goes out; often it is the refusal of what the parser then failed on too.
+    if (handler.isAnswered(socket)) return void socket.destroySoon();
     const refusal = new SidekeyError(parseFailure(error.code));
     const ctx = handler.createContext();
-    if (error.code === "ECONNRESET" || socket.destroyed) return void socket.destroy();
     void handler.recordRefusal(ctx, refusal, {});
     // In the middle of an answer a second one can't be told from the first.
     if (handler.isIdle(socket)) refuseOnSocket(socket, refusal, ctx.id);
+    else socket.destroy();
+  });
+  server.on("connect", (request: IncomingMessage, socket: Socket, head: Buffer) => {
+    socket.on("error", () => socket.destroy());
+    const isIdle = handler.isIdle(socket);
+    if (isIdle && connect !== undefined) return connect(request, socket, head);
+    const refusal = new SidekeyError("INGRESS_BAD_REQUEST", { detail: "no CONNECT here" });
+    const ctx = handler.createContext();
+    void handler.recordRefusal(ctx, refusal, { method: "CONNECT" });
+    // An answer still to come would end up inside the tunnel.
+    if (isIdle) refuseOnSocket(socket, refusal, ctx.id);
     else socket.destroy();
   });
   return server;
