@@ -6,8 +6,12 @@
 /** `[name, value, name, value, …]`. */
 export type HeaderList = readonly string[];
 
-/** Lower case with `_` as `-`: two names that some server reads as the same header fold to the same word. */
-export const foldHeaderName = (name: string): string => name.toLowerCase().replaceAll("_", "-");
+/**
+ * Lower case, and `-` for all but letters and digits: names that some server reads as the same header fold to the same
+ * word. CGI and what descends from it (RFC 3875 section 4.1.18) make one variable of `X-Api-Key`, `X_Api_Key` and
+ * `X.Api.Key`.
+ */
+export const foldHeaderName = (name: string): string => name.toLowerCase().replace(/[^a-z0-9]/g, "-");
 
 /** RFC 9110 section 7.6.1, with the proxy's own and the framing that is rebuilt on each leg. */
 export const HOP_BY_HOP: ReadonlySet<string> = new Set([

@@ -8,18 +8,37 @@ import type { RequestPatch } from "./injector.ts";
 /** Rebuilt by the upstream client from the parsed model, whatever the agent wrote. */
 const FRAMING: ReadonlySet<string> = new Set(["host", "content-length", "expect"]);
 
-/** They make a server act on another method, host or path than the one policy saw (guarantees.md B16). */
+/**
+ * They make a server act on another method, host, port or path than the one policy saw (guarantees.md B16), or, with
+ * `proxy`, send what it fetches itself through a proxy of the agent's choice (CVE-2016-5385).
+ */
 const OVERRIDES: ReadonlySet<string> = new Set([
   "x-http-method-override",
   "x-http-method",
   "x-method-override",
+  "x-original-method",
+  "x-forwarded-method",
   "x-original-url",
+  "x-original-uri",
   "x-rewrite-url",
+  "x-forwarded-uri",
+  "x-forwarded-path",
+  "x-forwarded-prefix",
+  "x-envoy-original-path",
+  "x-script-name",
   "x-forwarded-host",
   "x-forwarded-server",
+  "x-forwarded-port",
+  "x-forwarded-proto",
+  "x-forwarded-scheme",
+  "x-url-scheme",
+  "front-end-https",
   "x-original-host",
   "x-host",
+  "x-http-host-override",
   "forwarded",
+  "alt-used",
+  "proxy",
 ]);
 
 /** What could make a response that can't be scrubbed: part of a body, or one in a coding we don't read. */
