@@ -11,11 +11,12 @@ export const routeEnvironments = ({ routes, state }: SidecarConfig): readonly Ro
   }));
 
 /**
- * Every variable that the file reads a credential from: `{ env: NAME }` anywhere in a source, and the variables that
+ * Every variable that the file reads a credential from: `{ env: NAME }` anywhere in a source or the proxy, and those that
  * routes name in a source of kind `env`.
  */
-export const credentialNames = ({ sources, routes }: SidecarConfig): readonly string[] => {
+export const credentialNames = ({ sources, routes, upstream }: SidecarConfig): readonly string[] => {
   const names = new Set<string>();
+  for (const variable of variablesIn(upstream.proxy)) names.add(variable);
   const variableSources = new Set<string>();
   for (const { name, fields } of sources) {
     if (fields.kind === "env") variableSources.add(name);

@@ -19,6 +19,7 @@ import { createInjectionRules } from "../injection/apply.ts";
 import type { Injector } from "../injection/injector.ts";
 import { injectionKinds } from "../injection/kinds/index.ts";
 import { createConnector, type Resolver } from "../net/connector.ts";
+import type { UpstreamProxy } from "../net/proxy-tunnel.ts";
 import { createLine } from "../pipeline/line.ts";
 import type { Route } from "../pipeline/route.ts";
 import { createDispatch } from "../pipeline/stages/dispatch.ts";
@@ -45,6 +46,8 @@ export interface Parts {
   readonly contexts: ContextCache;
   /** PEM of `upstream.ca`. */
   readonly extraCa: string | undefined;
+  /** `upstream.proxy`, with its credential read. */
+  readonly upstreamProxy: UpstreamProxy | undefined;
   readonly clock: Clock;
   readonly log: Log;
   readonly isOwnListener: (address: string, port: number) => boolean;
@@ -66,6 +69,7 @@ export const assemble = (parts: Parts): Assembled => {
   const connector = createConnector({
     guard: createEgressGuard(config.egress),
     redirects: config.upstream.connect,
+    proxy: parts.upstreamProxy,
     extraCa: parts.extraCa,
     isOwnListener: parts.isOwnListener,
     ...(parts.resolve !== undefined && { resolve: parts.resolve }),

@@ -15,7 +15,6 @@ const LATER_KEYS: readonly string[] = [
   "routes.*.on_reflection",
   "tests",
   "tls",
-  "upstream.proxy",
 ];
 
 const LATER_KINDS: Readonly<Record<string, ReadonlySet<unknown>>> = {

@@ -7,6 +7,7 @@ import type { injectionKinds } from "../injection/kinds/index.ts";
 import type { DenyPattern, Pattern } from "../policy/pattern.ts";
 import type { sourceKinds } from "../secrets/kinds/index.ts";
 import type { SecretRef } from "../secrets/source.ts";
+import type { UpstreamProxyConfig } from "./upstream-proxy.ts";
 
 export type { ListenAddress };
 
@@ -79,6 +80,7 @@ export interface SidecarConfig {
     readonly ca?: string;
     /** By `host:port` as authorities write it. */
     readonly connect: ReadonlyMap<string, { readonly address: string; readonly port: number }>;
+    readonly proxy?: UpstreamProxyConfig;
   };
   readonly audit: {
     readonly path: string;

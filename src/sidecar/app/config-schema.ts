@@ -15,6 +15,7 @@ import {
 import { injectionKinds } from "../injection/kinds/index.ts";
 import { isPatternProblem, type PatternProblem, parseDeny, parseHostKey, parsePattern } from "../policy/pattern.ts";
 import { sourceKinds } from "../secrets/kinds/index.ts";
+import { upstreamProxySchema } from "./upstream-proxy.ts";
 
 const COUNT = z.int().min(1).max(1_000_000);
 
@@ -105,7 +106,11 @@ export const rootSchema = z.strictObject({
   unmatched: z.enum(["deny", "tunnel"]).default("deny"),
   egress: z.strictObject({ allow: z.array(cidr).default([]) }).prefault({}),
   upstream: z
-    .strictObject({ ca: filePath.optional(), connect: z.record(z.string(), authority).default({}) })
+    .strictObject({
+      ca: filePath.optional(),
+      connect: z.record(z.string(), authority).default({}),
+      proxy: upstreamProxySchema.optional(),
+    })
     .prefault({}),
   audit: z
     .strictObject({

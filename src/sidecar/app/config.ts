@@ -133,7 +133,7 @@ const assembleConfig = (fields: RootFields, assembly: Assembly): SidecarConfig =
     isPartial: partialRoutes.has(name),
   }));
   const routes: RouteConfig[] = buildRoutes(entries, { references, connect, report, warn });
-  const { ca } = fields.upstream;
+  const { ca, proxy } = fields.upstream;
   const { names, clients } = fields.listen;
   const listen = {
     proxy: buildListener(fields.listen.proxy, "proxy", { clients, baseDir, report }),
@@ -150,7 +150,11 @@ const assembleConfig = (fields: RootFields, assembly: Assembly): SidecarConfig =
     routes,
     unmatched: fields.unmatched,
     egress: fields.egress,
-    upstream: { connect, ...(ca !== undefined && { ca: resolve(baseDir, ca) }) },
+    upstream: {
+      connect,
+      ...(ca !== undefined && { ca: resolve(baseDir, ca) }),
+      ...(proxy !== undefined && { proxy }),
+    },
     audit: {
       path: fields.audit.path === undefined ? join(state, "audit.jsonl") : resolve(baseDir, fields.audit.path),
       sync: fields.audit.sync,

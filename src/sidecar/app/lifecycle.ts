@@ -20,6 +20,7 @@ import { createOwnListeners, openListener } from "./listeners.ts";
 import { connectionsThatFit, forbidCoreDumps, type ProcessLimits, readProcessLimits } from "./process-limits.ts";
 import { createSecretSearch } from "./secret-search.ts";
 import { buildSources } from "./sources.ts";
+import { readUpstreamProxy } from "./upstream-proxy.ts";
 import { startWatchdog } from "./watchdog.ts";
 
 /** Time that requests in flight get when the sidecar stops. `ms` */
@@ -81,6 +82,11 @@ export const startSidecar = async (options: StartOptions): Promise<Sidecar> => {
       closer.add({ close: () => rm(filesDirectory, { recursive: true, force: true }) });
     }
     const extraCa = config.upstream.ca === undefined ? undefined : await readPem(config.upstream.ca);
+    const { baseDir, upstream: upstreamConfig } = config;
+    const upstreamProxy =
+      upstreamConfig.proxy === undefined
+        ? undefined
+        : readUpstreamProxy(upstreamConfig.proxy, { baseDir, environment });
     const audit = config.audit;
     const broker = closer.add(
       await openAudit({
@@ -113,6 +119,7 @@ export const startSidecar = async (options: StartOptions): Promise<Sidecar> => {
       broker,
       contexts,
       extraCa,
+      upstreamProxy,
       clock,
       log,
       isOwnListener: own.has,

@@ -3,14 +3,16 @@
  * socket connects, so that DNS can't move a checked name to a closed address; TLS is verified before the caller gets
  * the connection.
  */
-import { connect as connectTcp, isIP, type Socket } from "node:net";
+import { isIP, Socket } from "node:net";
+import type { Duplex } from "node:stream";
 import { type Authority, formatHost } from "../../core/authority.ts";
 import { SidekeyError } from "../../core/errors.ts";
 import type { EgressGuard } from "../policy/egress.ts";
 import { type Connection, plainConnection } from "./connection.ts";
 import { DNS_TIMEOUT_MS, guardedLookup, type Resolver, systemResolver } from "./lookup.ts";
-import { openProxyTunnel, type UpstreamProxy } from "./proxy-tunnel.ts";
+import { openProxyTunnel, type TunnelRequest, type UpstreamProxy } from "./proxy-tunnel.ts";
 import { createSecurer } from "./secure.ts";
+import { Wire } from "./wire.ts";
 
 export type { Resolver };
 
@@ -48,6 +50,8 @@ export interface ConnectRequest {
   readonly timeoutMs: number;
   /** From an IP literal that the operator wrote in a route's pattern. */
   readonly written: boolean;
+  /** `endedInOrder` is going to be asked: under TLS that takes a fifth more CPU time per request (`Securer`). */
+  readonly watchEnd: boolean;
 }
 
 export type Connected = (error: SidekeyError | null, connection: Connection | null) => void;
@@ -130,27 +134,41 @@ export const createConnector = (options: ConnectorOptions): Connector => {
     }
 
     let settled = false;
-    const settle = (error: Error | null, phase: "tcp" | "tls", connection: Connection | null): void => {
+    let phase: "tcp" | "tls" = "tcp";
+    const settle = (error: Error | null, connection: Connection | null): void => {
       if (settled) return;
       settled = true;
       clearTimeout(timer);
       if (connection === null) raw.destroy();
       done(error === null ? null : connectFailure(error, phase, authority), connection);
     };
-    const timer = setTimeout(() => settle(new SidekeyError("UPSTREAM_TIMEOUT"), "tcp", null), request.timeoutMs);
+    const timer = setTimeout(() => settle(new SidekeyError("UPSTREAM_TIMEOUT"), null), request.timeoutMs);
 
+    const raw = new Socket();
+    // A late second error must not be unhandled.
+    raw.on("error", (error) => settle(error, null));
+    const secure = (transport: Duplex): void => securer.secure(transport, authority, request.watchEnd, settle);
     const ready = (): void => {
-      raw.off("error", fail);
-      if (settled) return;
-      if (scheme === "http") settle(null, "tcp", plainConnection(raw));
-      else securer.secure(raw, authority, (error, connection) => settle(error, "tls", connection));
+      if (scheme === "http") settle(null, plainConnection(raw));
+      else phase = "tls";
+      if (settled || beganBefore) return;
+      secure(request.watchEnd ? new Wire(raw) : raw);
     };
-    const fail = (error: Error): void => {
-      // A late second error must not be unhandled.
-      raw.on("error", () => undefined);
-      settle(error, "tcp", null);
-    };
-    const raw: Socket = connectTcp({
+    // See `Securer`: cheaper than a wire, where TLS is the first thing to be said.
+    const beganBefore = scheme === "https" && request.watchEnd && hop.proxy === undefined;
+    if (beganBefore) secure(raw);
+    if (hop.proxy === undefined) raw.once("connect", ready);
+    else {
+      const mayBegin = scheme === "http" && request.cleartext === "uncredentialed";
+      const tunnel: TunnelRequest = { proxy: hop.proxy, to: authority, mayBegin };
+      raw.once("connect", () => {
+        openProxyTunnel(raw, tunnel, (error) => {
+          if (error === null) ready();
+          else settle(error, null);
+        });
+      });
+    }
+    raw.connect({
       host: hop.hostname,
       port: hop.port,
       lookup: guardedLookup(resolve, judgeHop, dnsTimeoutMs),
@@ -158,15 +176,7 @@ export const createConnector = (options: ConnectorOptions): Connector => {
       noDelay: true,
       keepAlive: true,
     });
-    raw.once("error", fail).once("connect", () => {
-      if (hop.proxy === undefined) return ready();
-      const mayBegin = scheme === "http" && request.cleartext === "uncredentialed";
-      openProxyTunnel(raw, { proxy: hop.proxy, to: authority, mayBegin }, (error) => {
-        if (error === null) ready();
-        else settle(error, "tcp", null);
-      });
-    });
-    return () => settle(new SidekeyError("UPSTREAM_RESET", { detail: "given up" }), "tcp", null);
+    return () => settle(new SidekeyError("UPSTREAM_RESET", { detail: "given up" }), null);
   };
 };
 

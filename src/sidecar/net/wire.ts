@@ -1,6 +1,6 @@
 /**
- * A connected socket as a plain stream, so that TLS on top of it is fed from JavaScript. On a socket of its own Node's
- * TLS reports a FIN and a close_notify in the same way; here the FIN is seen first, and the two can be told apart.
+ * A connected socket as a plain stream, so that TLS on top of it is fed from JavaScript: see `Securer`. For the sockets
+ * that have said something else before TLS, to a proxy.
  */
 import type { Socket } from "node:net";
 import { Duplex } from "node:stream";
@@ -9,7 +9,7 @@ export class Wire extends Duplex {
   readonly #socket: Socket;
 
   constructor(socket: Socket) {
-    super({ allowHalfOpen: true });
+    super({ allowHalfOpen: false });
     this.#socket = socket;
     let ended = false;
     socket

@@ -43,14 +43,20 @@ export const upstreamFailure = (error: unknown): SidekeyError => {
   if (cause !== undefined) return cause;
   const code =
     typeof error === "object" && error !== null && "code" in error && typeof error.code === "string" ? error.code : "";
-  const options = { detail: `(${code || "unknown"})`, cause: error };
+  const options = { detail: `(${code || "no code"})`, cause: error };
   if (TIMEOUTS.has(code)) return new SidekeyError("UPSTREAM_TIMEOUT", options);
   if (UNREACHABLE.has(code)) return new SidekeyError("UPSTREAM_UNREACHABLE", options);
   if (code === "UND_ERR_SOCKET" && error instanceof Error && BAD_ANSWERS.has(error.message)) {
     return new SidekeyError("UPSTREAM_BAD_RESPONSE", options);
   }
   if (RESETS.has(code)) return new SidekeyError("UPSTREAM_RESET", options);
-  if (code.startsWith("HPE_") || code.startsWith("UND_ERR_RES") || NONSENSE.has(code)) {
+  // The parser's errors have a code or none, as it happens; their name is sure.
+  if (
+    code.startsWith("HPE_") ||
+    (error instanceof Error && error.name === "HTTPParserError") ||
+    code.startsWith("UND_ERR_RES") ||
+    NONSENSE.has(code)
+  ) {
     return new SidekeyError("UPSTREAM_BAD_RESPONSE", options);
   }
   return new SidekeyError("INTERNAL", options);

@@ -3,6 +3,7 @@
  * ever used for what it was checked for; responses go straight to the sink, with no stream object between. No retries,
  * no redirects, no caching: one request in, at most one out.
  */
+import type { Readable } from "node:stream";
 import type { Dispatcher } from "undici";
 import { SidekeyError } from "../../core/errors.ts";
 import type { Connector } from "../net/connector.ts";
@@ -31,7 +32,8 @@ export const createHttpUpstream = (connector: Connector): Upstream => {
         keepAliveMaxTimeout: KEEP_ALIVE_MS,
         maxHeaderSize: MAX_HEADER_BYTES,
       },
-      (done) => connector({ scheme, authority, cleartext, written, timeoutMs: timeouts.connectMs }, done),
+      (watchEnd, done) =>
+        connector({ scheme, authority, cleartext, written, watchEnd, timeoutMs: timeouts.connectMs }, done),
     );
   };
 
@@ -51,7 +53,8 @@ export const createHttpUpstream = (connector: Connector): Upstream => {
       if (body?.length !== undefined) headers.push("content-length", String(body.length));
       const pool = poolFor(request);
       const lane = pool.acquire();
-      const exchange = new Exchange(request, sink, pool, lane);
+      const loan = body === undefined ? undefined : detachedBody(body.stream);
+      const exchange = new Exchange(request, loan, sink, pool, lane);
       // Begun, and given up at once by an agent that had gone.
       if (exchange.over) return;
       try {
@@ -60,7 +63,7 @@ export const createHttpUpstream = (connector: Connector): Upstream => {
             path: request.target,
             method: request.method as Dispatcher.HttpMethod,
             headers,
-            body: body === undefined ? null : detachedBody(body.stream),
+            body: loan ?? null,
             headersTimeout: timeouts.headersMs,
             bodyTimeout: timeouts.idleMs,
           },
@@ -94,19 +97,28 @@ const badResponse = (detail: string): SidekeyError => new SidekeyError("UPSTREAM
 /** One request on one connection. */
 class Exchange implements Dispatcher.DispatchHandler, Flow {
   readonly #request: UpstreamRequest;
+  readonly #body: Readable | undefined;
   readonly #sink: ResponseSink;
   readonly #pool: ConnectionPool;
   readonly #lane: Lane;
   #controller: Dispatcher.DispatchController | undefined;
   #framing: ResponseFraming = "length";
+  #bodyless = false;
   #informational = 0;
   #deadline: NodeJS.Timeout | undefined;
   /** The sink has had its end; the connection may still be busy with what follows. */
   #answered = false;
   #done = false;
 
-  constructor(request: UpstreamRequest, sink: ResponseSink, pool: ConnectionPool, lane: Lane) {
+  constructor(
+    request: UpstreamRequest,
+    body: Readable | undefined,
+    sink: ResponseSink,
+    pool: ConnectionPool,
+    lane: Lane,
+  ) {
     this.#request = request;
+    this.#body = body;
     this.#sink = sink;
     this.#pool = pool;
     this.#lane = lane;
@@ -137,10 +149,11 @@ class Exchange implements Dispatcher.DispatchHandler, Flow {
       this.fail(badResponse(framing === undefined ? "ambiguous framing" : "no such status"));
       return;
     }
-    const bodyless = status === 204 || status === 304;
-    this.#framing = bodyless || this.#request.method === "HEAD" ? "length" : framing;
+    const ended = status === 204 || status === 304;
+    this.#bodyless = ended || this.#request.method === "HEAD";
+    this.#framing = framing;
     this.#sink.head(status, headers);
-    if (!bodyless || this.#done) return;
+    if (!ended || this.#done) return;
     // They end with their head (RFC 9112 section 6.3), also where a Content-Length tells of a body that would have been.
     this.#answered = true;
     this.#sink.end();
@@ -152,12 +165,14 @@ class Exchange implements Dispatcher.DispatchHandler, Flow {
 
   onResponseEnd(): void {
     if (this.#done) return;
-    if (this.#framing === "close" && !this.#lane.endedInOrder()) {
+    const endsByClose = this.#framing === "close" && !this.#bodyless;
+    if (endsByClose) this.#pool.watchEnds();
+    if (endsByClose && !this.#lane.endedInOrder()) {
       this.fail(new SidekeyError("UPSTREAM_RESET", { detail: "the end of the body is not vouched for" }));
       return;
     }
     this.#done = true;
-    this.#pool.release(this.#lane);
+    this.#pool.release(this.#lane, !this.#bodyless && !endsByClose);
     if (!this.#answered) this.#sink.end();
   }
 
@@ -187,6 +202,8 @@ class Exchange implements Dispatcher.DispatchHandler, Flow {
   #giveUp(reason: SidekeyError): void {
     this.#done = true;
     clearTimeout(this.#deadline);
+    // Given back also where the client had not begun to send it.
+    this.#body?.destroy();
     this.#pool.discard(this.#lane, reason);
   }
 

@@ -16,8 +16,10 @@ export interface Lane {
 export interface ConnectionPool {
   /** A kept connection, the last used first so that the others can grow old and close; else a new one. */
   acquire(): Lane;
-  /** After an exchange that ended well. */
-  release(lane: Lane): void;
+  /** After an exchange that ended well. `framed`: its body had a length or chunks. */
+  release(lane: Lane, framed: boolean): void;
+  /** A body ended with its connection: from now on, for good, the end of every new connection is watched. */
+  watchEnds(): void;
   /** After one that did not: its connection is destroyed at once, and so is one that is still being opened. */
   discard(lane: Lane, reason: Error): void;
   readonly inUse: number;
@@ -27,19 +29,29 @@ export interface ConnectionPool {
 /** undici reports a client that is closed already; closed is what was wanted. */
 const ignore = (): void => undefined;
 
+/**
+ * The ends of connections are watched, which costs, until an upstream has given this many bodies a length or chunks.
+ * Should it then end one with its connection after all, nothing vouches for that one and it is cut.
+ */
+const TRUSTED_AFTER = 32;
+
 interface OpenLane extends Lane {
+  readonly watched: boolean;
   /** Gives up what is still being opened. */
   cancel(): void;
 }
 
-/** `connect` opens one connection, checked and ready; what it returns gives the attempt up. */
-export const createConnectionPool = (
-  origin: string,
-  options: Client.Options,
-  connect: (done: Connected) => () => void,
-): ConnectionPool => {
+/** Opens one connection, checked and ready; what it returns gives the attempt up. */
+export type Connect = (watchEnd: boolean, done: Connected) => () => void;
+
+export const createConnectionPool = (origin: string, options: Client.Options, connect: Connect): ConnectionPool => {
   const idle: OpenLane[] = [];
   const all = new Set<OpenLane>();
+  // In cleartext every end can be told, and nothing has to be watched.
+  const isSecure = origin.startsWith("https:");
+  let watching = isSecure;
+  /** Bodies with a length or chunks so far; undefined = it doesn't matter any more. */
+  let framed = isSecure ? 0 : undefined;
 
   const drop = (lane: OpenLane): void => {
     if (!all.delete(lane)) return;
@@ -47,26 +59,30 @@ export const createConnectionPool = (
     if (at !== -1) idle.splice(at, 1);
   };
 
+  const retire = (lane: OpenLane): void => {
+    drop(lane);
+    lane.client.close(ignore);
+  };
+
   const open = (): OpenLane => {
     let cancel = ignore;
+    const watched = watching;
     let endedInOrder = (): boolean => false;
     const client = new Client(origin, {
       ...options,
       connect: (_options, done) => {
-        cancel = connect((error, connection) => {
+        cancel = connect(watched, (error, connection) => {
           if (connection === null) return done(error ?? new TypeError("no connection"), null);
           ({ endedInOrder } = connection);
           done(null, connection.socket);
         });
       },
     });
-    const lane: OpenLane = { client, endedInOrder: () => endedInOrder(), cancel: () => cancel() };
+    const lane: OpenLane = { client, watched, endedInOrder: () => endedInOrder(), cancel: () => cancel() };
     all.add(lane);
     // The upstream, or the keep-alive timeout, closed a kept connection: there is nothing left to keep.
     client.on("disconnect", () => {
-      if (!idle.includes(lane)) return;
-      drop(lane);
-      client.close(ignore);
+      if (idle.includes(lane)) retire(lane);
     });
     return lane;
   };
@@ -80,8 +96,22 @@ export const createConnectionPool = (
 
   return {
     acquire: () => idle.pop() ?? open(),
-    release(lane) {
-      if (all.has(lane as OpenLane)) idle.push(lane as OpenLane);
+    release(released, isFramed) {
+      const lane = released as OpenLane;
+      if (!all.has(lane)) return;
+      if (isFramed && framed !== undefined && ++framed > TRUSTED_AFTER) watching = false;
+      if (lane.watched === watching) {
+        idle.push(lane);
+        return;
+      }
+      // Of the other kind, and so replaced by one that costs less, or that can tell an end.
+      retire(lane);
+    },
+    watchEnds() {
+      framed = undefined;
+      if (!isSecure || watching) return;
+      watching = true;
+      for (const lane of [...idle]) retire(lane);
     },
     discard(lane, reason) {
       drop(lane as OpenLane);

@@ -24,7 +24,14 @@ export interface Tunnel {
 export const openTunnel = (connector: Connector, authority: Authority): Promise<Tunnel> =>
   new Promise((resolve, reject) => {
     connector(
-      { scheme: "http", authority, cleartext: "uncredentialed", timeoutMs: CONNECT_MS, written: false },
+      {
+        scheme: "http",
+        authority,
+        cleartext: "uncredentialed",
+        timeoutMs: CONNECT_MS,
+        written: false,
+        watchEnd: false,
+      },
       (error, connection) => {
         if (connection === null) reject(upstreamFailure(error));
         else resolve({ splice: (client, head) => splice(client, head, connection.socket) });
@@ -37,8 +44,11 @@ const splice = (client: Socket, head: Buffer, upstream: Socket): Promise<TunnelO
     let first: TunnelOutcome["outcome"] | undefined;
     const end = (outcome: TunnelOutcome["outcome"]) => () => {
       first ??= outcome;
-      client.destroy();
-      upstream.destroy();
+      // What broke off on one side must not end in order on the other. A unix socket has neither address nor reset.
+      if (outcome === "upstream_aborted" && client.remoteAddress !== undefined) client.resetAndDestroy();
+      else client.destroy();
+      if (outcome === "client_aborted") upstream.resetAndDestroy();
+      else upstream.destroy();
     };
     client.on("error", end("client_aborted"));
     upstream.on("error", end("upstream_aborted"));

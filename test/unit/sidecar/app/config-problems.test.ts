@@ -46,7 +46,6 @@ listen: { proxy: 0.0.0.0:7070 }
     ["listen: { health: 127.0.0.1:7072 }", "listen.health"],
     ["listen: { admin: unix:x }", "listen.admin"],
     ["tls: { ca_days: 1 }", "tls"],
-    ["upstream: { proxy: env }", "upstream.proxy"],
     ["tests: []", "tests"],
     ["agents: {}", "agents"],
   ])("say that %s is not in this version", (line, key) => {
