@@ -1,6 +1,7 @@
 /**
  * What an injection kind is: pure and offline. It describes a change; `apply.ts` alone edits what goes out.
  */
+import { SidekeyError } from "../../core/errors.ts";
 import type { SecretValue } from "../../core/secret-value.ts";
 
 /** What an injector may look at. */
@@ -29,5 +30,16 @@ export interface Injector {
   derived(secret: SecretValue): readonly Buffer[];
 }
 
-/** One char per byte, so that any byte a secret may hold reaches the wire as it is. */
-export const wireText = (secret: SecretValue): string => secret.lend((bytes) => bytes.toString("latin1"));
+/**
+ * One char per byte, so that any byte a secret may hold reaches the wire as it is. A space at an end would not: readers
+ * of a header drop it (RFC 9110 section 5.5). Errors: SOURCE_BAD_VALUE.
+ */
+export const wireText = (secret: SecretValue): string => {
+  const text = secret.lend((bytes) => bytes.toString("latin1"));
+  if (text.startsWith(" ") || text.endsWith(" ")) {
+    throw new SidekeyError("SOURCE_BAD_VALUE", {
+      detail: "A space at an end of the secret would be lost in a header.",
+    });
+  }
+  return text;
+};

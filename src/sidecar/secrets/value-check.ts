@@ -7,12 +7,17 @@ import { holdsControl, MAX_SECRET_BYTES } from "../../core/secret-bytes.ts";
 import { SecretValue } from "../../core/secret-value.ts";
 import type { SecretRef } from "./source.ts";
 
+const SPACE = 0x20;
+
 /**
- * Throws unless `bytes` can be a credential: 1 byte to 64 KiB, no C0 control, no DEL. `where` names the reference.
+ * Throws unless `bytes` can be a credential: 1 byte to 64 KiB, not spaces alone, no C0 control, no DEL. `where` names the reference.
  * Errors: SOURCE_SECRET_MISSING (empty), SOURCE_BAD_VALUE.
  */
 export const checkSecretBytes = (bytes: Uint8Array, where: string): void => {
   checkSize(bytes, where);
+  if (bytes.every((byte) => byte === SPACE)) {
+    throw new SidekeyError("SOURCE_BAD_VALUE", { detail: `${where} holds spaces alone.` });
+  }
   if (holdsControl(bytes)) {
     throw new SidekeyError("SOURCE_BAD_VALUE", {
       detail: `${where} holds a control character (a line break, NUL, tab or the like).`,
