@@ -43,6 +43,7 @@ export const sidekey: Subject = {
 const buildConfig = ({ ca, upstreamPort }: Workbench): string => `version: 1
 state: ./state
 listen: { proxy: "127.0.0.1:0" }
+limits: { connections: 16384, tunnels: 16384 }
 upstream:
   ca: ${JSON.stringify(ca)}
   connect: { "${HOST}:443": "127.0.0.1:${upstreamPort}" }
