@@ -3,6 +3,9 @@
  * variants of each that cost nothing more to look for. Pure. What was derived from a secret (the Basic blob, a minted
  * token) is a value of its own: the caller passes it as one.
  *
+ * Header bytes beyond ASCII are read as Latin-1 by many servers (Node's among them), which then write those characters as
+ * UTF-8: such a value has the forms of that text too.
+ *
  * Two kinds of form are left out: those under 4 bytes, which would blot out ordinary text, and those with a line feed
  * (UTF-16 of a few scripts), because the scrubber releases everything at a line feed.
  */
@@ -18,8 +21,13 @@ export const formsOf = (value: Buffer): readonly Buffer[] => {
   const add = (form: Buffer): void => {
     if (form.length >= MIN_FORM_BYTES && !form.includes(LF)) forms.set(form.toString("latin1"), form);
   };
-  const addAscii = (form: string): void => add(Buffer.from(form, "latin1"));
+  addForms(value, add);
+  if (value.some((byte) => byte >= 0x80)) addForms(Buffer.from(value.toString("latin1"), "utf8"), add);
+  return [...forms.values()];
+};
 
+const addForms = (value: Buffer, add: (form: Buffer) => void): void => {
+  const addAscii = (form: string): void => add(Buffer.from(form, "latin1"));
   add(Buffer.from(value));
   for (const form of base64Forms(value)) addAscii(form);
   const hex = value.toString("hex");
@@ -29,14 +37,12 @@ export const formsOf = (value: Buffer): readonly Buffer[] => {
 
   const text = value.toString("utf8");
   // Bytes that are no text have no JSON, HTML or UTF-16 spelling.
-  if (Buffer.from(text, "utf8").equals(value)) {
-    for (const form of jsonForms(text)) add(Buffer.from(form, "utf8"));
-    for (const form of htmlForms(text)) add(Buffer.from(form, "utf8"));
-    const utf16 = Buffer.from(text, "utf16le");
-    add(utf16);
-    add(Buffer.from(utf16).swap16());
-  }
-  return [...forms.values()];
+  if (!Buffer.from(text, "utf8").equals(value)) return;
+  for (const form of jsonForms(text)) add(Buffer.from(form, "utf8"));
+  for (const form of htmlForms(text)) add(Buffer.from(form, "utf8"));
+  const utf16 = Buffer.from(text, "utf16le");
+  add(utf16);
+  add(Buffer.from(utf16).swap16());
 };
 
 /**
