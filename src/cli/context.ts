@@ -7,7 +7,7 @@ import type { loadConfig as Load, SidecarConfig } from "../sidecar/app/config.ts
 import type { Invocation } from "./command.ts";
 
 export const CONFIG_VARIABLE = "SIDEKEY_CONFIG";
-const DEFAULT_NAME = "sidekey.yaml";
+export const DEFAULT_NAME = "sidekey.yaml";
 /** What holds where there is no file: an embedded vault under ./.sidekey and no routes. */
 const DEFAULT_TEXT = "version: 1\n";
 

@@ -4,8 +4,6 @@ export const LATER_COMMANDS: readonly string[] = [
   "init",
   "explain",
   "test",
-  "status",
-  "reload",
   "secret history",
   "secret rotate",
   "secret import",

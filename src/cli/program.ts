@@ -1,7 +1,7 @@
 /** The argument parser: turns the commands' descriptions into a program. The only user of commander. */
-import { readFileSync } from "node:fs";
 import { Command, CommanderError, Option } from "commander";
 import { SidekeyError, toSidekeyError } from "../core/errors.ts";
+import { readVersion } from "../core/version.ts";
 import type { CommandSpec, Invocation, OptionSpec, Options } from "./command.ts";
 import { EXIT_OK, EXIT_USAGE, exitCodeOf } from "./exit.ts";
 import { createPaint, type Environment, type Terminal, type TerminalStreams } from "./terminal.ts";
@@ -210,10 +210,3 @@ const internal = (error: SidekeyError): SidekeyError =>
     hint: "This is a fault of sidekey. To see where: SIDEKEY_LOG_LEVEL=debug, and the same command again.",
     cause: error.cause,
   });
-
-const readVersion = (): string => {
-  const text = readFileSync(new URL("../../package.json", import.meta.url), "utf8");
-  const parsed: unknown = JSON.parse(text);
-  const known = typeof parsed === "object" && parsed !== null && "version" in parsed ? parsed.version : undefined;
-  return typeof known === "string" ? known : "unknown";
-};

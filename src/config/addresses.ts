@@ -42,6 +42,16 @@ export const listenAddress = z.string().transform((text, context): ListenAddress
 });
 
 /** Only processes of this machine reach it. */
+/** A unix socket and nothing else: what only the user of this process may reach. */
+export const unixAddress = listenAddress.transform((address, context): ListenAddress => {
+  if (address?.kind === "unix") return address;
+  return refuse(
+    context,
+    "must be unix:PATH",
+    "It is for the user of this process alone, so it takes no network address.",
+  );
+});
+
 export const isLocalListener = (address: ListenAddress): boolean =>
   address.kind === "unix" || address.host === "::1" || address.host.startsWith("127.");
 

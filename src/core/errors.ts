@@ -131,6 +131,7 @@ export const ERROR_TABLE = {
   // Told to the operator only, never to an agent.
   CONFIG_INVALID: entry(500, "The configuration has problems.", "Run: sidekey check"),
   CONFIG_UNREADABLE: entry(500, "The configuration file cannot be read.", "Check the path and its mode."),
+  CONFIG_NOT_RUNNING: entry(500, "No sidecar answers for this file.", "Start one: sidekey start."),
   CONFIG_USAGE: entry(500, "The command is not used as it should be.", "Run it with --help."),
   VAULT_KEY_UNREADABLE: entry(500, "The vault's key cannot be read.", "Check the key file or FERNET_SECRET_KEY."),
   VAULT_KEY_WRONG: entry(500, "The vault's key does not open its records.", "Use the key the vault was made with."),

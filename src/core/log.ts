@@ -19,7 +19,12 @@ export interface LogOptions {
   readonly to?: number | string;
 }
 
-export const createLog = ({ level, to = 2 }: LogOptions): Log => {
+/** A log whose level can change while it is in use. */
+export interface AdjustableLog extends Log {
+  setLevel(level: LogLevel): void;
+}
+
+export const createLog = ({ level, to = 2 }: LogOptions): AdjustableLog => {
   const stream: DestinationStream = destination({
     dest: to,
     sync: true,
@@ -30,7 +35,15 @@ export const createLog = ({ level, to = 2 }: LogOptions): Log => {
     if (fields === undefined) logger[name](message);
     else logger[name](fields, message);
   };
-  return { error: write("error"), warn: write("warn"), info: write("info"), debug: write("debug") };
+  return {
+    error: write("error"),
+    warn: write("warn"),
+    info: write("info"),
+    debug: write("debug"),
+    setLevel(wanted) {
+      logger.level = wanted;
+    },
+  };
 };
 
 export const silentLog: Log = { error() {}, warn() {}, info() {}, debug() {} };

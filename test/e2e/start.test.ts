@@ -36,7 +36,8 @@ describe("start", () => {
   it("prints one ready line when its port is open, and ends with 0 at TERM", async () => {
     const running = await start();
     expect(Object.keys(running.ready)).toEqual(["pid", "proxy", "gateway", "health", "admin"]);
-    expect(running.ready).toMatchObject({ pid: running.child.pid, gateway: null, health: null });
+    const admin = `unix:${work.at(".sidekey/admin.sock")}`;
+    expect(running.ready).toMatchObject({ pid: running.child.pid, gateway: null, health: null, admin });
     const port = Number(String(running.ready["proxy"]).split(":")[1]);
     expect(await isOpen(port)).toBe(true);
     const { code, stdout } = await running.stop();
@@ -111,11 +112,11 @@ describe("start", () => {
     expect(stderr).not.toMatch(/debugger/i);
   });
 
-  it("goes on after HUP, and says that it does not reload", async () => {
+  it("reads its file again at HUP, and goes on", async () => {
     const running = await start();
-    const warned = once(createInterface({ input: running.child.stderr ?? process.stdin }), "line");
+    const told = once(createInterface({ input: running.child.stderr ?? process.stdin }), "line");
     running.child.kill("SIGHUP");
-    expect(String(await warned)).toContain("reload is not in this version");
+    expect(JSON.parse(String(await told))).toMatchObject({ generation: 2, trigger: "signal" });
     expect((await running.stop()).code).toBe(0);
   });
 

@@ -4,12 +4,14 @@ import { auditTail } from "./audit-tail.ts";
 import { auditVerify } from "./audit-verify.ts";
 import { caPrint } from "./ca-print.ts";
 import { check } from "./check.ts";
+import { reload } from "./reload.ts";
 import { run } from "./run.ts";
 import { secretGet } from "./secret-get.ts";
 import { secretList } from "./secret-list.ts";
 import { secretRm } from "./secret-rm.ts";
 import { secretSet } from "./secret-set.ts";
 import { start } from "./start.ts";
+import { status } from "./status.ts";
 import { tokenInspect } from "./token-inspect.ts";
 import { tokenIssue } from "./token-issue.ts";
 
@@ -17,6 +19,8 @@ export const COMMANDS: readonly CommandSpec[] = [
   run,
   start,
   check,
+  status,
+  reload,
   secretSet,
   secretGet,
   secretList,

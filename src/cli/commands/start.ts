@@ -1,10 +1,10 @@
 /** `start`: the sidecar in the foreground. One line on standard output when every port is open; logs on standard error. */
 
 import { constants } from "node:os";
+import { refuseExposedFile, refuseExposedFiles } from "../../sidecar/app/file-check.ts";
 import { CONFIG_OPTION, type CommandSpec } from "../command.ts";
 import { loadRequiredConfig, requireConfigFile } from "../context.ts";
 import { EXIT_OK, EXIT_SIGNAL_BASE } from "../exit.ts";
-import { refuseExposedFile, refuseExposedFiles } from "../file-check.ts";
 import { currentProcess, refuseOpenProcess, refuseUntrustedTls } from "../guard.ts";
 import { LOG_LEVELS, logLevel } from "../log-level.ts";
 
@@ -25,10 +25,24 @@ export const start: CommandSpec = {
     const log = createLog({ level: logLevel(invocation, config.logLevel) });
     // Before anything is open, so that a signal on the way up ends in an orderly way as well.
     const stopped = stopSignal();
-    // By habit HUP means "read your file again": ending instead would be an outage.
-    process.on("SIGHUP", () => log.warn("reload is not in this version; restart to read the file again"));
+    // Ready for it before anything is open too: by default HUP ends a process, and that would be an outage.
+    let readAgain = (): void => {
+      isAskedEarly = true;
+    };
+    let isAskedEarly = false;
+    process.on("SIGHUP", () => readAgain());
     const { startSidecar } = await import("../../sidecar/app/lifecycle.ts");
-    const sidecar = await startSidecar({ config, environment, log, mode: "start" });
+    const sidecar = await startSidecar({
+      config,
+      environment,
+      log,
+      mode: "start",
+      watch: true,
+      onReload: ({ logLevel: wanted }) => log.setLevel(logLevel(invocation, wanted)),
+    });
+    // What comes of it is in the log.
+    readAgain = () => void sidecar.reload("signal");
+    if (isAskedEarly) readAgain();
     terminal.print(`sidekey ready ${JSON.stringify(sidecar.ready)}`);
     const signal = await stopped;
     log.info("stopping", { signal });

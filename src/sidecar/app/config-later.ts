@@ -7,8 +7,6 @@ import type { Finding, KeyPath } from "../../config/problem.ts";
 /** `*` is any one part. A key that the schema takes in one form (`listen.health: off`) is here for its others. */
 const LATER_KEYS: readonly string[] = [
   "agents",
-  "listen.health",
-  "listen.admin",
   "routes.*.preset",
   "routes.*.allow_range",
   "routes.*.cookies",

@@ -57,6 +57,8 @@ export interface SidecarConfig {
   readonly file: string;
   /** Directory that relative paths of the file start from. */
   readonly baseDir: string;
+  /** SHA-256 of the file's text, hex. */
+  readonly digest: string;
   readonly agent: string;
   readonly state: string;
   readonly listen: {
@@ -64,6 +66,7 @@ export interface SidecarConfig {
     readonly proxy: ListenAddress | undefined;
     readonly gateway: ListenAddress | undefined;
     readonly health: ListenAddress | undefined;
+    /** Always a unix socket; undefined where the usual place has too long a path. */
     readonly admin: ListenAddress | undefined;
     /** Host names that stand for the gateway beside its own address. Canonical. */
     readonly names: readonly string[];

@@ -1,6 +1,6 @@
 /** The shape of the file: zod types composed from the kind lists. Says nothing about how its parts fit together. */
 import { z } from "zod";
-import { authority, cidr, hostName, listenAddress, origin } from "../../config/addresses.ts";
+import { authority, cidr, hostName, listenAddress, origin, unixAddress } from "../../config/addresses.ts";
 import {
   agentName,
   duration,
@@ -86,8 +86,6 @@ const syncPolicy = z.string({ error: SYNC_FORM }).transform((text, context): "al
     : interval;
 });
 
-const off = z.literal("off").default("off");
-
 export const rootSchema = z.strictObject({
   version: z.literal(1),
   agent: agentName.default("default"),
@@ -96,7 +94,8 @@ export const rootSchema = z.strictObject({
     .strictObject({
       proxy: listenAddress.prefault("127.0.0.1:7070"),
       gateway: listenAddress.prefault("off"),
-      health: off,
+      health: listenAddress.prefault("off"),
+      admin: unixAddress.optional(),
       names: z.array(hostName).max(256).default([]),
       clients: z.array(cidr).max(256).default([]),
     })

@@ -2,17 +2,18 @@
  * The file, from text to a checked configuration: `check`, `start`, `run` and reload all go through here, so that what
  * `check` accepts is what serves. Reports every problem of the file at once; never puts a value into one.
  */
+import { createHash } from "node:crypto";
 import { closeSync, openSync, readSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
-import { isDeepStrictEqual } from "node:util";
-import { isLocalListener, MAX_SOCKET_PATH } from "../../config/addresses.ts";
 import { diagnose } from "../../config/diagnose.ts";
 import { MAX_FILE_SIZE, parseConfigDocument } from "../../config/document.ts";
 import { compareProblems, createProblem, type Finding, type KeyPath, type Problem } from "../../config/problem.ts";
 import { parseAuthority } from "../../core/authority.ts";
 import { SidekeyError } from "../../core/errors.ts";
+import { changedFixedKeys } from "./config-fixed.ts";
 import { laterFinding } from "./config-later.ts";
-import type { ListenAddress, RouteConfig, SidecarConfig, SourceConfig } from "./config-model.ts";
+import { buildListeners } from "./config-listeners.ts";
+import type { RouteConfig, SidecarConfig, SourceConfig } from "./config-model.ts";
 import { buildRoutes } from "./config-routes.ts";
 import { isMap, salvageFields } from "./config-salvage.ts";
 import { type RootFields, rootSchema, sourceSchema } from "./config-schema.ts";
@@ -32,20 +33,31 @@ export interface LoadOptions {
   readonly text: string;
   /** Where relative paths start; default the file's directory. */
   readonly baseDir?: string;
+  /** What serves now, at a reload: what cannot change while it does is then a problem too. */
+  readonly running?: SidecarConfig | undefined;
+  /** SHA-256 of the bytes that `text` was read from, hex; default of `text`. */
+  readonly digest?: string;
 }
 
-/** Errors: CONFIG_UNREADABLE. */
-export const readConfig = (path: string): LoadResult => {
+/** With the digest of what was read, whatever became of it. */
+export type ReadResult = LoadResult & { readonly digest: string };
+
+/** `running`: as in `LoadOptions`. Errors: CONFIG_UNREADABLE. */
+export const readConfig = (path: string, running?: SidecarConfig): ReadResult => {
   const bytes = readLimited(path);
+  const digest = digestOf(bytes);
   let text: string;
   try {
     text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch (error) {
     if (!(error instanceof TypeError)) throw error;
-    return { problems: [createProblem(path, { line: 1, column: 1 }, { path: [], message: "the file is not UTF-8" })] };
+    const problem = createProblem(path, { line: 1, column: 1 }, { path: [], message: "the file is not UTF-8" });
+    return { problems: [problem], digest };
   }
-  return loadConfig({ file: path, text });
+  return { ...loadConfig({ file: path, text, running, digest }), digest };
 };
+
+const digestOf = (content: string | Buffer): string => createHash("sha256").update(content).digest("hex");
 
 /** One byte more than is allowed tells a file that is too large; pipes and devices have no size to ask for. */
 const readLimited = (path: string): Buffer => {
@@ -68,7 +80,8 @@ const readLimited = (path: string): Buffer => {
   return bytes.subarray(0, length);
 };
 
-export const loadConfig = ({ file, text, baseDir = dirname(resolve(file)) }: LoadOptions): LoadResult => {
+export const loadConfig = (options: LoadOptions): LoadResult => {
+  const { file, text, baseDir = dirname(resolve(file)), running, digest = digestOf(text) } = options;
   const document = parseConfigDocument(text);
   const problems: Problem[] = document.flaws.map((flaw) => createProblem(file, flaw.position, flaw));
   if (document.isBroken) return { problems };
@@ -87,11 +100,14 @@ export const loadConfig = ({ file, text, baseDir = dirname(resolve(file)) }: Loa
   const config = assembleConfig(fields, {
     file: resolve(file),
     baseDir: resolve(baseDir),
+    digest,
     sourceKinds: declaredKinds(document.value),
     partialRoutes,
     report: (finding) => findings.push(finding),
     warn: (finding) => warnings.push(place(finding)),
   });
+
+  if (running !== undefined) findings.push(...changedFixedKeys(running, config));
 
   // A key that was refused as YAML says nothing further about itself.
   const said = document.flaws.filter(({ path }) => path.length > 0);
@@ -106,6 +122,8 @@ const startsWith = (path: KeyPath, start: KeyPath): boolean => start.every((part
 interface Assembly {
   readonly file: string;
   readonly baseDir: string;
+  /** Of the file's text. */
+  readonly digest: string;
   /** Name to kind, for sources whose fields may be wrong. */
   readonly sourceKinds: ReadonlyMap<string, string>;
   /** Routes that lost keys to problems reported already. */
@@ -116,7 +134,7 @@ interface Assembly {
 
 /** Checks how the parts fit together, and fills what depends on other parts. */
 const assembleConfig = (fields: RootFields, assembly: Assembly): SidecarConfig => {
-  const { file, baseDir, sourceKinds, partialRoutes, report, warn } = assembly;
+  const { file, baseDir, digest, sourceKinds, partialRoutes, report, warn } = assembly;
   const state = resolve(baseDir, fields.state);
   const sources = buildSources(fields, report);
   const declared = sourceKinds.size > 0 ? sourceKinds : new Map(sources.map(({ name, kind }) => [name, kind]));
@@ -134,18 +152,13 @@ const assembleConfig = (fields: RootFields, assembly: Assembly): SidecarConfig =
   }));
   const routes: RouteConfig[] = buildRoutes(entries, { references, connect, report, warn });
   const { ca, proxy } = fields.upstream;
-  const { names, clients } = fields.listen;
-  const listen = {
-    proxy: buildListener(fields.listen.proxy, "proxy", { clients, baseDir, report }),
-    gateway: buildListener(fields.listen.gateway, "gateway", { clients, baseDir, report }),
-  };
-  checkListeners(listen.proxy, listen.gateway, report);
   return {
     file,
     baseDir,
+    digest,
     agent: fields.agent,
     state,
-    listen: { ...listen, health: undefined, admin: undefined, names, clients },
+    listen: buildListeners(fields, { baseDir, state, report, warn }),
     sources,
     routes,
     unmatched: fields.unmatched,
@@ -168,51 +181,6 @@ const assembleConfig = (fields: RootFields, assembly: Assembly): SidecarConfig =
 };
 
 type Report = (finding: Finding) => void;
-
-interface ListenChecks {
-  readonly clients: SidecarConfig["listen"]["clients"];
-  readonly baseDir: string;
-  readonly report: Report;
-}
-
-/** Ruling 19: nothing in this version authenticates callers, so the file names who may come from other machines. */
-const buildListener = (
-  address: ListenAddress | undefined,
-  key: "proxy" | "gateway",
-  { clients, baseDir, report }: ListenChecks,
-): ListenAddress | undefined => {
-  if (address === undefined) return undefined;
-  const path: KeyPath = ["listen", key];
-  if (!isLocalListener(address) && clients.length === 0) {
-    report({
-      path,
-      message: "would listen beyond this machine, where nothing tells callers apart",
-      hint: "Use 127.0.0.1, [::1] or unix:PATH, or name who may connect: listen.clients: [10.0.0.0/8].",
-    });
-  }
-  if (address.kind !== "unix") return address;
-  const absolute = resolve(baseDir, address.path);
-  if (Buffer.byteLength(absolute) > MAX_SOCKET_PATH) {
-    report({ path, message: `the socket's absolute path is longer than ${MAX_SOCKET_PATH} bytes` });
-  }
-  return { kind: "unix", path: absolute };
-};
-
-const checkListeners = (proxy: ListenAddress | undefined, gateway: ListenAddress | undefined, report: Report): void => {
-  if (proxy === undefined && gateway === undefined) {
-    report({ path: ["listen"], message: "leaves no way in: proxy and gateway are both off" });
-  }
-  if (proxy === undefined || gateway === undefined || isAnyPort(proxy)) return;
-  if (isDeepStrictEqual(proxy, gateway)) {
-    report({
-      path: ["listen", "gateway"],
-      message: "is the address of listen.proxy",
-      hint: "Give each its own; the gateway's usual port is 7071.",
-    });
-  }
-};
-
-const isAnyPort = (address: ListenAddress): boolean => address.kind === "tcp" && address.port === 0;
 
 const buildSources = (fields: RootFields, report: Report): SourceConfig[] => {
   const entries = Object.entries(fields.sources ?? {});

@@ -3,7 +3,8 @@
  * opened. Closing drains first.
  */
 import { randomBytes } from "node:crypto";
-import { mkdir, readFile, rm } from "node:fs/promises";
+import { mkdir, rm } from "node:fs/promises";
+import type { Server } from "node:http";
 import { join } from "node:path";
 import { openAudit } from "../../audit/index.ts";
 import { systemClock } from "../../core/clock.ts";
@@ -11,17 +12,22 @@ import { createCloser } from "../../core/closer.ts";
 import { SidekeyError } from "../../core/errors.ts";
 import type { Log } from "../../core/log.ts";
 import { prepareStateDirectory } from "../../core/state-directory.ts";
+import { readVersion } from "../../core/version.ts";
+import { createAdminServer, createProbeServer } from "../admin/server.ts";
 import type { Resolver } from "../net/connector.ts";
-import { createSecretResolver } from "../secrets/resolver.ts";
-import { assemble } from "./assemble.ts";
+import { assemble, listenerTraits } from "./assemble.ts";
 import { mintFirst, openCa, writeCaFiles } from "./ca.ts";
 import type { SidecarConfig } from "./config.ts";
+import { watchFile } from "./file-watch.ts";
+import { createGenerations } from "./generations.ts";
+import { readinessOf, secretReports } from "./health.ts";
 import { createOwnListeners, openListener } from "./listeners.ts";
 import { connectionsThatFit, forbidCoreDumps, type ProcessLimits, readProcessLimits } from "./process-limits.ts";
+import { createReloader, type ReloadResult, type ReloadTrigger } from "./reload.ts";
 import { createSecretSearch } from "./secret-search.ts";
-import { buildSources } from "./sources.ts";
-import { readUpstreamProxy } from "./upstream-proxy.ts";
+import { resolverOf } from "./sources.ts";
 import { startWatchdog } from "./watchdog.ts";
+import { planWayOut } from "./way-out.ts";
 
 /** Time that requests in flight get when the sidecar stops. `ms` */
 const GRACE_MS = 30_000;
@@ -38,6 +44,10 @@ export interface StartOptions {
   readonly extraBundles?: readonly string[];
   /** Names to addresses; default the system's. */
   readonly resolve?: Resolver;
+  /** Read the file again by itself when it changes. Never in `run`, whose program could be who changes it (F6). */
+  readonly watch?: boolean;
+  /** A reload was applied. */
+  readonly onReload?: (config: SidecarConfig) => void;
 }
 
 /** The JSON of the ready line. */
@@ -46,8 +56,9 @@ export interface Ready {
   /** `HOST:PORT` or `unix:PATH`; null = off. So is the gateway's. */
   readonly proxy: string | null;
   readonly gateway: string | null;
-  readonly health: null;
-  readonly admin: null;
+  readonly health: string | null;
+  /** `unix:PATH`; null in `run`. */
+  readonly admin: string | null;
 }
 
 export interface Sidecar {
@@ -58,6 +69,8 @@ export interface Sidecar {
   readonly proxyUrl: string | undefined;
   /** Absolute paths. */
   readonly files: { readonly ca: string; readonly bundle: string };
+  /** Reads the file again. Never in `run`: a TypeError. */
+  reload(trigger: ReloadTrigger): Promise<ReloadResult>;
   /** Whether a text holds the value of any route's secret; one of under 8 bytes counts only as a whole line. */
   containsSecret(text: string): Promise<boolean>;
   /** Stops accepting, lets requests in flight end within `graceMs` (30 s), closes everything. */
@@ -81,12 +94,7 @@ export const startSidecar = async (options: StartOptions): Promise<Sidecar> => {
       await mkdir(filesDirectory, { recursive: true, mode: 0o700 });
       closer.add({ close: () => rm(filesDirectory, { recursive: true, force: true }) });
     }
-    const extraCa = config.upstream.ca === undefined ? undefined : await readPem(config.upstream.ca);
-    const { baseDir, upstream: upstreamConfig } = config;
-    const upstreamProxy =
-      upstreamConfig.proxy === undefined
-        ? undefined
-        : readUpstreamProxy(upstreamConfig.proxy, { baseDir, environment });
+    const plan = await planWayOut(config, environment);
     const audit = config.audit;
     const broker = closer.add(
       await openAudit({
@@ -103,48 +111,94 @@ export const startSidecar = async (options: StartOptions): Promise<Sidecar> => {
         lock: mode === "start",
       }),
     );
-    const sources = await buildSources({ config, environment, clock, log, closer });
-    const resolver = createSecretResolver(sources, clock);
     const { certificatePem, contexts } = await openCa({ mode, state: config.state, clock });
-    const files = await writeCaFiles(filesDirectory, certificatePem, [
+    const bundled = (extraCa: string | undefined): readonly string[] => [
       ...(extraCa === undefined ? [] : [extraCa]),
       ...(options.extraBundles ?? []),
-    ]);
+    ];
+    const files = await writeCaFiles(filesDirectory, certificatePem, bundled(plan.extraCa));
 
     const own = createOwnListeners();
-    const { servers, door, upstream } = assemble({
-      config,
-      sources,
-      resolver,
+    const generations = closer.add(
+      await createGenerations({
+        config,
+        plan,
+        environment,
+        broker,
+        clock,
+        log,
+        isOwnListener: own.has,
+        resolve: options.resolve,
+      }),
+    );
+    const { current } = generations;
+    const { servers, door } = assemble({ config, current, broker, contexts, clock, log, draining: () => draining });
+    const reloader = createReloader({
+      running: options.config,
       broker,
-      contexts,
-      extraCa,
-      upstreamProxy,
-      clock,
       log,
-      isOwnListener: own.has,
-      draining: () => draining,
-      resolve: options.resolve,
+      async apply(wanted) {
+        if (draining) throw new SidekeyError("DRAINING");
+        const before = current().wayOut.plan.extraCa;
+        const { number, wayOut } = await generations.replace(withinLimits(wanted, processLimits));
+        const { extraCa } = wayOut.plan;
+        if (extraCa !== before) await writeCaFiles(filesDirectory, certificatePem, bundled(extraCa));
+        options.onReload?.(wanted);
+        return number;
+      },
     });
-    closer.add(upstream);
+    const startedAt = clock.monotonic();
+    const listeners: Record<"proxy" | "gateway" | "health" | "admin", string | null> = {
+      proxy: null,
+      gateway: null,
+      health: null,
+      admin: null,
+    };
+    const readiness = () => readinessOf(current(), broker, draining);
+    const admin = createAdminServer({
+      readiness,
+      status: () => ({
+        version: readVersion(),
+        pid: process.pid,
+        uptime: Math.floor((clock.monotonic() - startedAt) / 1000),
+        listeners,
+        file: config.file,
+        generation: current().number,
+        secrets: secretReports(current(), clock),
+      }),
+      reload: () => reloader.reload("admin"),
+    });
+    const { health: healthAddress, clients } = config.listen;
+    const probes = createProbeServer({ readiness, clients: listenerTraits(healthAddress, clients).clients });
+    closer.add({ close: () => Promise.all([admin, probes].map(shut)).then(() => undefined) });
     const stop = (graceMs: number): Promise<void> => door.close([servers.proxy, servers.gateway], graceMs);
     closer.add({ close: () => stop(0) });
-    const open = async (name: "proxy" | "gateway"): Promise<string | null> => {
+    const open = async (name: keyof typeof listeners, server: Server): Promise<void> => {
       const address = config.listen[name];
-      return address === undefined ? null : openListener(servers[name], address, `listen.${name}`, own);
+      if (address !== undefined) listeners[name] = await openListener(server, address, `listen.${name}`, own);
     };
     await mintFirst(contexts, config.routes);
-    const proxy = await open("proxy");
-    const gateway = await open("gateway");
+    await open("admin", admin);
+    await open("proxy", servers.proxy);
+    await open("gateway", servers.gateway);
+    await open("health", probes);
+    const { proxy } = listeners;
     // Starting up is one long stall; what counts comes after it.
     closer.add(startWatchdog(log));
+    if (options.watch === true && mode === "start") {
+      closer.add(watchFile({ path: config.file, changed: reloader.reloadIfChanged, log }));
+    }
 
     return {
-      ready: { pid: process.pid, proxy, gateway, health: null, admin: null },
+      ready: { pid: process.pid, ...listeners },
       runId,
       proxyUrl: proxy === null || proxy.startsWith("unix:") ? undefined : `http://${proxy}`,
       files,
-      containsSecret: createSecretSearch(config, resolver),
+      async reload(trigger) {
+        if (mode === "run") throw new TypeError("run never reads its file again");
+        return reloader.reload(trigger);
+      },
+      containsSecret: createSecretSearch(config, resolverOf(current().mounted)),
       async drain(graceMs = GRACE_MS) {
         draining = true;
         await stop(graceMs);
@@ -157,20 +211,23 @@ export const startSidecar = async (options: StartOptions): Promise<Sidecar> => {
   }
 };
 
-const readPem = async (path: string): Promise<string> => {
-  const text = await readFile(path, "utf8").catch((cause: unknown) => {
-    throw new SidekeyError("CONFIG_UNREADABLE", { detail: `upstream.ca: ${path}`, cause });
+const shut = (server: Server): Promise<void> =>
+  new Promise((resolve) => {
+    // One that never listened calls back as well, with an error.
+    server.close(() => resolve());
+    server.closeAllConnections();
   });
-  if (!text.includes("-----BEGIN CERTIFICATE-----")) {
-    throw new SidekeyError("CONFIG_INVALID", { detail: `upstream.ca: ${path} holds no PEM certificate` });
-  }
-  return text;
-};
 
-/** `run`'s proxy is for its child alone: any free port, and no gateway, whose port nobody would know. */
+/** `run`'s proxy is for its child alone: any free port, nothing that says how it is, nothing that takes orders. */
 const privateListener = (config: SidecarConfig): SidecarConfig => ({
   ...config,
-  listen: { ...config.listen, proxy: { kind: "tcp", host: "127.0.0.1", port: 0 }, gateway: undefined },
+  listen: {
+    ...config.listen,
+    proxy: { kind: "tcp", host: "127.0.0.1", port: 0 },
+    gateway: undefined,
+    health: undefined,
+    admin: undefined,
+  },
 });
 
 /** More connections than open files would end in EMFILE, for the audit too; fewer end in OVERLOADED for one agent. */

@@ -3,10 +3,11 @@ import type { Socket } from "node:net";
 import type { AuditBroker } from "../../audit/broker.ts";
 import type { Authority } from "../../core/authority.ts";
 import type { Clock } from "../../core/clock.ts";
-import { toSidekeyError } from "../../core/errors.ts";
+import { type ErrorCode, toSidekeyError } from "../../core/errors.ts";
 import type { Log } from "../../core/log.ts";
 import type { Connector } from "../net/connector.ts";
 import type { RequestContext } from "../pipeline/messages.ts";
+import type { LiveExchanges, Revocable } from "../pipeline/revocation.ts";
 import { openTunnel } from "../upstream/tunnel.ts";
 import { refuseOnSocket } from "./reply.ts";
 
@@ -18,10 +19,11 @@ export interface BlindTunnelOptions {
   readonly agent: string;
   readonly clock: Clock;
   readonly log: Log;
+  readonly live: LiveExchanges;
 }
 
 /** Rejects with AUDIT_UNAVAILABLE before anything was opened; later failures are answered and recorded here. */
-export const createBlindTunnel = ({ connector, broker, agent, clock, log }: BlindTunnelOptions): BlindTunnel =>
+export const createBlindTunnel = ({ connector, broker, agent, clock, log, live }: BlindTunnelOptions): BlindTunnel =>
   async function blindTunnel(authority, socket, head, ctx) {
     const facts = { requestId: ctx.id, agent, method: "CONNECT", authority: authority.key } as const;
     await broker.record({ type: "intent", ...facts, decision: "tunnel" });
@@ -33,7 +35,18 @@ export const createBlindTunnel = ({ connector, broker, agent, clock, log }: Blin
     try {
       const tunnel = await openTunnel(connector, authority);
       socket.write("HTTP/1.1 200 Connection Established\r\n\r\n");
-      await end({ status: 200, ...(await tunnel.splice(socket, head)) });
+      let code: ErrorCode | undefined;
+      const entry: Revocable = {
+        judge: (judge) => judge.tunnel(authority),
+        revoke(error) {
+          code ??= error.code;
+          tunnel.cut();
+        },
+      };
+      live.add(entry);
+      const outcome = await tunnel.splice(socket, head);
+      live.delete(entry);
+      await end({ status: 200, code, ...outcome });
     } catch (thrown) {
       const error = toSidekeyError(thrown);
       await end({ code: error.code, status: error.status, outcome: "upstream_aborted" });

@@ -2,6 +2,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Authority } from "../../core/authority.ts";
 import type { Framing } from "./framing.ts";
+import type { GatewayOrigins } from "./generation.ts";
 import type { Target } from "./target.ts";
 
 /** How requests on this connection name their target. */
@@ -20,7 +21,7 @@ export interface GatewayTarget extends Target {
 }
 
 /** Throws INGRESS_BAD_REQUEST, INGRESS_AUTHORITY_MISMATCH, INGRESS_BROWSER or POLICY_NO_ROUTE. */
-export type GatewayReader = (request: IncomingMessage, framing: Framing) => GatewayTarget;
+export type GatewayReader = (request: IncomingMessage, framing: Framing, origins: GatewayOrigins) => GatewayTarget;
 
 export type Exchange = readonly [IncomingMessage, ServerResponse];
 

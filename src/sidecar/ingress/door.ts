@@ -7,6 +7,7 @@ import type { Clock } from "../../core/clock.ts";
 import { SidekeyError } from "../../core/errors.ts";
 import { type Cidr, cidrContains, parsePeer } from "../../core/ip.ts";
 import type { Log } from "../../core/log.ts";
+import type { CurrentGeneration } from "./generation.ts";
 import type { RequestHandler } from "./handler.ts";
 import { refuseOnSocket } from "./reply.ts";
 
@@ -28,11 +29,10 @@ export interface DoorOptions {
   readonly handler: RequestHandler;
   readonly clock: Clock;
   readonly log: Log;
-  /** Open connections; past them OVERLOADED. */
-  readonly maxConnections: number;
+  readonly current: CurrentGeneration;
 }
 
-export const createDoor = ({ handler, clock, log, maxConnections }: DoorOptions): Door => {
+export const createDoor = ({ handler, clock, log, current }: DoorOptions): Door => {
   const sockets = new Set<Socket>();
   let strangers = 0;
   let untold = 0;
@@ -61,7 +61,7 @@ export const createDoor = ({ handler, clock, log, maxConnections }: DoorOptions)
         turnAway(socket);
         return false;
       }
-      if (sockets.size >= maxConnections) {
+      if (sockets.size >= current().limits.connections) {
         // Not on record one by one: a flood must not fill the audit.
         refuseOnSocket(socket, new SidekeyError("OVERLOADED"), handler.createContext().id);
         return false;

@@ -8,9 +8,9 @@ import { type SecureContext, TLSSocket } from "node:tls";
 import { type Authority, type Host, parseAuthority } from "../../core/authority.ts";
 import { SidekeyError, toSidekeyError } from "../../core/errors.ts";
 import type { Log } from "../../core/log.ts";
-import type { BlindTunnel } from "./blind-tunnel.ts";
 import type { Door } from "./door.ts";
 import { judgeFraming } from "./framing.ts";
+import type { CurrentGeneration } from "./generation.ts";
 import type { RequestHandler } from "./handler.ts";
 import { createHttpServer } from "./http-server.ts";
 import { isLocalPeer, type ListenerTraits } from "./listener-traits.ts";
@@ -26,22 +26,15 @@ export interface ForwardProxyOptions {
   readonly handler: RequestHandler;
   readonly door: Door;
   readonly listener: ListenerTraits;
-  /** Some route names this host and port: its traffic is read. */
-  readonly namesAuthority: (authority: Authority) => boolean;
-  /** Some route names this host on some port: its traffic never passes unread. */
-  readonly namesHost: (host: Host) => boolean;
+  readonly current: CurrentGeneration;
   readonly contexts: { get(host: Host): SecureContext | Promise<SecureContext> };
-  /** Passes bytes to a host that no route names; undefined = denied. */
-  readonly tunnel: BlindTunnel | undefined;
   readonly log: Log;
   readonly draining: () => boolean;
-  /** Open CONNECT tunnels; past them OVERLOADED. */
-  readonly maxTunnels: number;
 }
 
 /** For `listen()`. */
 export const createForwardProxy = (options: ForwardProxyOptions): Server => {
-  const { handler, door, listener, namesAuthority, namesHost, contexts, tunnel, log, draining, maxTunnels } = options;
+  const { handler, door, listener, current, contexts, log, draining } = options;
   let tunnels = 0;
 
   /** Never listens: gets the decrypted side of intercepted tunnels. */
@@ -110,7 +103,8 @@ export const createForwardProxy = (options: ForwardProxyOptions): Server => {
       }
       if (named.key !== authority.key) throw new SidekeyError("INGRESS_AUTHORITY_MISMATCH");
       if (draining()) throw new SidekeyError("DRAINING");
-      if (tunnels >= maxTunnels) throw new SidekeyError("OVERLOADED");
+      const { limits, namesAuthority, namesHost, tunnel } = current();
+      if (tunnels >= limits.tunnels) throw new SidekeyError("OVERLOADED");
       tunnels += 1;
       socket.once("close", () => {
         tunnels -= 1;

@@ -6,7 +6,7 @@
  */
 import type { IncomingMessage, Server } from "node:http";
 import type { Socket } from "node:net";
-import { type Authority, createAuthority, formatHost, parseAuthority, parseHost } from "../../core/authority.ts";
+import { createAuthority, formatHost, parseAuthority, parseHost } from "../../core/authority.ts";
 import { SidekeyError } from "../../core/errors.ts";
 import type { HeaderList } from "../../core/headers.ts";
 import { isLoopback, parsePeer } from "../../core/ip.ts";
@@ -19,32 +19,24 @@ import type { ListenerTraits } from "./listener-traits.ts";
 import { refuseOnSocket } from "./reply.ts";
 import { parseOriginTarget } from "./target.ts";
 
-/** Where a route's base URL leads. */
-export interface GatewayOrigin {
-  readonly scheme: "http" | "https";
-  readonly authority: Authority;
-}
-
 export interface GatewayOptions {
   readonly handler: RequestHandler;
   readonly door: Door;
   readonly listener: ListenerTraits;
-  /** By the route's name; routes without an origin have no base URL. */
-  readonly origins: ReadonlyMap<string, GatewayOrigin>;
   /** Canonical host names that stand for this listener beside its own address, on any port. */
   readonly names: ReadonlySet<string>;
 }
 
 /** For `listen()`. */
 export const createGateway = (options: GatewayOptions): Server => {
-  const { handler, door, listener, origins, names } = options;
+  const { handler, door, listener, names } = options;
   const server = createHttpServer(handler);
 
   server.on("connection", (socket: Socket) => {
     if (!door.admit(socket, listener.clients)) return;
     const own = listener.kind === "unix" ? isUnixHost : ownHosts(socket);
     const isOurs = (host: string): boolean => own(host) || isNamed(host, names);
-    handler.accept(socket, { way: "gateway", target: createGatewayReader(origins, isOurs) });
+    handler.accept(socket, { way: "gateway", target: createGatewayReader(isOurs) });
   });
   server.on("connect", (request: IncomingMessage, socket: Socket) => {
     socket.on("error", () => socket.destroy());
@@ -57,10 +49,10 @@ export const createGateway = (options: GatewayOptions): Server => {
   return server;
 };
 
-/** Exported for its tests. `isOurs`: whether a Host header names this listener. */
-export const createGatewayReader =
-  (origins: ReadonlyMap<string, GatewayOrigin>, isOurs: (host: string) => boolean): GatewayReader =>
-  ({ url = "", rawHeaders }, { host }) => {
+/** `isOurs`: whether a Host header names this listener. */
+const createGatewayReader =
+  (isOurs: (host: string) => boolean): GatewayReader =>
+  ({ url = "", rawHeaders }, { host }, origins) => {
     if (host === undefined) throw bad("no Host header");
     if (!isOurs(host)) {
       if (parseAuthority(host, HTTP_PORT) === undefined) throw bad("the Host header is not a valid host and port");

@@ -9,11 +9,11 @@ import type { AuditBroker } from "../../audit/broker.ts";
 import type { Clock } from "../../core/clock.ts";
 import { SidekeyError, toSidekeyError } from "../../core/errors.ts";
 import type { Log } from "../../core/log.ts";
-import type { Line } from "../pipeline/line.ts";
 import type { InboundRequest, RequestContext } from "../pipeline/messages.ts";
 import { NodeClientResponse } from "./client-response.ts";
 import { ClientConnection, type ConnectionKind, type GatewayTarget } from "./connection.ts";
 import { type Framing, judgeFraming } from "./framing.ts";
+import type { CurrentGeneration, GatewayOrigins } from "./generation.ts";
 import { parseAbsoluteTarget, parseOriginTarget, requireSameAuthority, type Target } from "./target.ts";
 
 export interface RequestHandler {
@@ -38,7 +38,7 @@ export interface RefusalFacts {
 }
 
 export interface RequestHandlerOptions {
-  readonly line: Line;
+  readonly current: CurrentGeneration;
   readonly broker: AuditBroker;
   readonly agent: string;
   readonly clock: Clock;
@@ -47,12 +47,10 @@ export interface RequestHandlerOptions {
   readonly instance: string;
   /** True once the sidecar is stopping. */
   readonly draining: () => boolean;
-  /** Requests in flight at once; past it OVERLOADED. */
-  readonly maxStreams: number;
 }
 
 export const createRequestHandler = (options: RequestHandlerOptions): RequestHandler => {
-  const { line, broker, agent, clock, log, instance, draining, maxStreams } = options;
+  const { current, broker, agent, clock, log, instance, draining } = options;
   const connections = new WeakMap<Socket, ClientConnection>();
   let counter = 0;
   let inFlight = 0;
@@ -79,8 +77,13 @@ export const createRequestHandler = (options: RequestHandlerOptions): RequestHan
         () => log.error("refusal not recorded", { requestId: ctx.id, code: error.code }),
       );
 
-  const parse = (request: IncomingMessage, kind: ConnectionKind, framing: Framing): InboundRequest => {
-    const target = parseTarget(request, kind, framing);
+  const parse = (
+    request: IncomingMessage,
+    kind: ConnectionKind,
+    framing: Framing,
+    origins: GatewayOrigins,
+  ): InboundRequest => {
+    const target = parseTarget(request, kind, framing, origins);
     return {
       method: request.method ?? "",
       named: "route" in target ? target.route : undefined,
@@ -98,13 +101,14 @@ export const createRequestHandler = (options: RequestHandlerOptions): RequestHan
     const ctx = createContext();
     let client: NodeClientResponse | undefined;
     let isOnLine = false;
+    const { line, origins, limits } = current();
     try {
       const framing = judgeFraming(request);
       if (framing.upgrades) response.shouldKeepAlive = false;
       client = new NodeClientResponse(request, response, framing.expectsContinue, connection.kind.way);
       if (draining()) throw new SidekeyError("DRAINING");
-      if (inFlight > maxStreams) throw new SidekeyError("OVERLOADED");
-      const inbound = parse(request, connection.kind, framing);
+      if (inFlight > limits.streams) throw new SidekeyError("OVERLOADED");
+      const inbound = parse(request, connection.kind, framing, origins);
       isOnLine = true;
       await line(inbound, client, ctx);
     } catch (thrown) {
@@ -167,8 +171,13 @@ export const createRequestHandler = (options: RequestHandlerOptions): RequestHan
   };
 };
 
-const parseTarget = (request: IncomingMessage, kind: ConnectionKind, framing: Framing): Target | GatewayTarget => {
-  if (kind.way === "gateway") return kind.target(request, framing);
+const parseTarget = (
+  request: IncomingMessage,
+  kind: ConnectionKind,
+  framing: Framing,
+  origins: GatewayOrigins,
+): Target | GatewayTarget => {
+  if (kind.way === "gateway") return kind.target(request, framing, origins);
   const text = request.url ?? "";
   if (kind.way === "forward") {
     const target = parseAbsoluteTarget(text);

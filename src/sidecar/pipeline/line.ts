@@ -20,6 +20,7 @@ import type {
   Stage,
   WaitingStage,
 } from "./messages.ts";
+import type { LiveExchanges } from "./revocation.ts";
 import { Relay } from "./stages/relay.ts";
 
 export interface LineStages {
@@ -34,7 +35,15 @@ export interface LineStages {
 /** Answers one request; rejects with a `SidekeyError` that is already on record when nothing was sent to the agent. */
 export type Line = (request: InboundRequest, client: ClientResponse, ctx: RequestContext) => Promise<void>;
 
-export const createLine = (stages: LineStages, broker: AuditBroker, clock: Clock, log: Log): Line => {
+export interface LineParts {
+  readonly broker: AuditBroker;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Where an exchange is listed while it is in flight, so that a revocation can end it. */
+  readonly live: LiveExchanges;
+}
+
+export const createLine = (stages: LineStages, { broker, clock, log, live }: LineParts): Line => {
   const recordOutcome = (
     recorded: Recorded,
     ctx: RequestContext,
@@ -49,7 +58,7 @@ export const createLine = (stages: LineStages, broker: AuditBroker, clock: Clock
         requestId: ctx.id,
         agent: identified.agent,
         route: route?.name,
-        code: error?.code,
+        code: error?.code ?? outcome?.code,
         status: outcome?.status ?? error?.status,
         bytesUp: outcome?.bytesUp,
         bytesDown: outcome?.bytesDown,
@@ -107,17 +116,22 @@ export const createLine = (stages: LineStages, broker: AuditBroker, clock: Clock
       await recordRefusal(reached, ctx, error);
       throw error;
     }
+    let relay: Relay | undefined;
     try {
       client.continue();
       const outcome = await new Promise<Outcome>((resolve, reject) => {
-        const relay = new Relay(recorded, client, clock, { resolve, reject });
-        if (!relay.over) stages.dispatch(recorded, relay);
+        relay = new Relay(recorded, client, clock, { resolve, reject });
+        if (relay.over) return;
+        live.add(relay);
+        stages.dispatch(recorded, relay);
       });
       await recordOutcome(recorded, ctx, outcome);
     } catch (thrown) {
       const error = toSidekeyError(thrown);
       await recordOutcome(recorded, ctx, undefined, error);
       throw error;
+    } finally {
+      if (relay !== undefined) live.delete(relay);
     }
   };
 };

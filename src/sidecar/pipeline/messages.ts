@@ -6,6 +6,7 @@
 import type { Readable } from "node:stream";
 import type { AuditReceipt } from "../../audit/broker.ts";
 import type { Authority } from "../../core/authority.ts";
+import type { ErrorCode } from "../../core/errors.ts";
 import type { HeaderList } from "../../core/headers.ts";
 import type { Matcher } from "../scrub/matcher.ts";
 import type { SecretMaterial } from "../secrets/source.ts";
@@ -91,6 +92,8 @@ export interface Recorded {
 /** How an exchange ended. */
 export interface Outcome {
   readonly outcome: "ok" | "client_aborted" | "upstream_aborted";
+  /** Why we cut it ourselves: what the same request would be refused with by now. */
+  readonly code?: ErrorCode | undefined;
   /** Status sent to the agent; undefined when none was. */
   readonly status: number | undefined;
   readonly bytesUp: number;

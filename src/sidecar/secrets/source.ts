@@ -56,6 +56,24 @@ export interface Versioned {
 
 export const isVersioned = (source: SecretSource): source is SecretSource & Versioned => "generation" in source;
 
+/** A source whose permission follows the file's routes, or a credential that is renewed in place. Asked at each reload. */
+export interface Repermitted {
+  /**
+   * Asks for what these paths need, with the credential as it is now; undefined where nothing changes. What there is
+   * serves until `commit`. Errors: as at its creation.
+   */
+  repermit(paths: readonly string[]): Promise<PermitChange | undefined>;
+}
+
+export interface PermitChange {
+  /** From here on the new permission alone. */
+  commit(): void;
+  /** Gives the new one back. */
+  cancel(): Promise<void>;
+}
+
+export const isRepermitted = (source: SecretSource): source is SecretSource & Repermitted => "repermit" in source;
+
 /** What a kind of source is built with. */
 export interface SourceDeps {
   /** Declared name of the source. */

@@ -20,6 +20,7 @@ const MAX_HEADER_BYTES = 64 * 1024;
 
 export const createHttpUpstream = (connector: Connector): Upstream => {
   const pools = new Map<string, ConnectionPool>();
+  let retired = false;
 
   const createPool = (request: UpstreamRequest): ConnectionPool => {
     const { scheme, authority, cleartext, written, timeouts } = request;
@@ -38,11 +39,13 @@ export const createHttpUpstream = (connector: Connector): Upstream => {
   };
 
   const poolFor = (request: UpstreamRequest): ConnectionPool => {
-    const key = `${request.scheme} ${request.cleartext} ${request.authority.key}`;
+    // The pool opens all its connections as its first request asked for.
+    const key = `${request.scheme} ${request.cleartext} ${request.timeouts.connectMs} ${request.authority.key}`;
     const known = pools.get(key);
     if (known !== undefined) return known;
     const pool = createPool(request);
     pools.set(key, pool);
+    if (retired) pool.retire();
     if (pools.size > MAX_POOLS) evict(pools);
     return pool;
   };
@@ -72,6 +75,13 @@ export const createHttpUpstream = (connector: Connector): Upstream => {
       } catch (error) {
         exchange.fail(error);
       }
+    },
+    retire() {
+      retired = true;
+      for (const pool of pools.values()) pool.retire();
+    },
+    get busy() {
+      return [...pools.values()].some((pool) => pool.inUse > 0);
     },
     async close() {
       await Promise.all([...pools.values()].map((pool) => pool.close()));

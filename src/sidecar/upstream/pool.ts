@@ -23,6 +23,8 @@ export interface ConnectionPool {
   /** After one that did not: its connection is destroyed at once, and so is one that is still being opened. */
   discard(lane: Lane, reason: Error): void;
   readonly inUse: number;
+  /** Closes what is kept, and keeps nothing from now on. */
+  retire(): void;
   close(): Promise<void>;
 }
 
@@ -47,6 +49,7 @@ export type Connect = (watchEnd: boolean, done: Connected) => () => void;
 export const createConnectionPool = (origin: string, options: Client.Options, connect: Connect): ConnectionPool => {
   const idle: OpenLane[] = [];
   const all = new Set<OpenLane>();
+  let retired = false;
   // In cleartext every end can be told, and nothing has to be watched.
   const isSecure = origin.startsWith("https:");
   let watching = isSecure;
@@ -59,7 +62,7 @@ export const createConnectionPool = (origin: string, options: Client.Options, co
     if (at !== -1) idle.splice(at, 1);
   };
 
-  const retire = (lane: OpenLane): void => {
+  const letGo = (lane: OpenLane): void => {
     drop(lane);
     lane.client.close(ignore);
   };
@@ -82,7 +85,7 @@ export const createConnectionPool = (origin: string, options: Client.Options, co
     all.add(lane);
     // The upstream, or the keep-alive timeout, closed a kept connection: there is nothing left to keep.
     client.on("disconnect", () => {
-      if (idle.includes(lane)) retire(lane);
+      if (idle.includes(lane)) letGo(lane);
     });
     return lane;
   };
@@ -100,22 +103,26 @@ export const createConnectionPool = (origin: string, options: Client.Options, co
       const lane = released as OpenLane;
       if (!all.has(lane)) return;
       if (isFramed && framed !== undefined && ++framed > TRUSTED_AFTER) watching = false;
-      if (lane.watched === watching) {
+      if (lane.watched === watching && !retired) {
         idle.push(lane);
         return;
       }
       // Of the other kind, and so replaced by one that costs less, or that can tell an end.
-      retire(lane);
+      letGo(lane);
     },
     watchEnds() {
       framed = undefined;
       if (!isSecure || watching) return;
       watching = true;
-      for (const lane of [...idle]) retire(lane);
+      for (const lane of [...idle]) letGo(lane);
     },
     discard(lane, reason) {
       drop(lane as OpenLane);
       destroy(lane as OpenLane, reason).catch(ignore);
+    },
+    retire() {
+      retired = true;
+      for (const lane of [...idle]) letGo(lane);
     },
     get inUse() {
       return all.size - idle.length;

@@ -18,6 +18,8 @@ export interface TunnelOutcome {
 export interface Tunnel {
   /** Both ends are connected: to be called once, after the agent was told so. Settles when the tunnel has ended. */
   splice(client: Socket, head: Buffer): Promise<TunnelOutcome>;
+  /** Breaks it off on both sides. */
+  cut(): void;
 }
 
 /** Rejects with POLICY_ADDRESS, POLICY_LOOP, UPSTREAM_UNREACHABLE or UPSTREAM_TIMEOUT. */
@@ -34,7 +36,13 @@ export const openTunnel = (connector: Connector, authority: Authority): Promise<
       },
       (error, connection) => {
         if (connection === null) reject(upstreamFailure(error));
-        else resolve({ splice: (client, head) => splice(client, head, connection.socket) });
+        else {
+          const { socket } = connection;
+          resolve({
+            splice: (client, head) => splice(client, head, socket),
+            cut: () => void socket.destroy(new Error("cut")),
+          });
+        }
       },
     );
   });

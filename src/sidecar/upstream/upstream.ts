@@ -45,6 +45,10 @@ export interface ResponseSink {
 
 export interface Upstream {
   send(request: UpstreamRequest, sink: ResponseSink): void;
+  /** Keeps no connection any more; exchanges in flight go on to their end. */
+  retire(): void;
+  /** Some exchange is in flight. */
+  readonly busy: boolean;
   /** Destroys every connection. */
   close(): Promise<void>;
 }

@@ -3,11 +3,12 @@
  * side made an abort on the other. Never ends cleanly what the upstream did not end cleanly.
  */
 import type { Clock } from "../../../core/clock.ts";
-import { SidekeyError } from "../../../core/errors.ts";
+import { type ErrorCode, SidekeyError } from "../../../core/errors.ts";
 import { createScrubber, type Scrubber } from "../../scrub/scrubber.ts";
 import type { Flow, ResponseSink } from "../../upstream/upstream.ts";
 import type { ClientResponse, Outcome, Recorded } from "../messages.ts";
 import { responseHead } from "../response-headers.ts";
+import type { Judge, Revocable, Verdict } from "../revocation.ts";
 
 /** Ruling 24: silence in the middle of a request's body. `ms` */
 const BODY_IDLE_MS = 60_000;
@@ -15,7 +16,7 @@ const BODY_IDLE_MS = 60_000;
 /** Settles when the exchange is over; rejects when nothing of a response has reached the agent. */
 export type Settle = { resolve(outcome: Outcome): void; reject(error: SidekeyError): void };
 
-export class Relay implements ResponseSink {
+export class Relay implements ResponseSink, Revocable {
   readonly #recorded: Recorded;
   readonly #client: ClientResponse;
   readonly #clock: Clock;
@@ -31,6 +32,8 @@ export class Relay implements ResponseSink {
   #bodyTimer: NodeJS.Timeout | undefined;
   #paused = false;
   #settled = false;
+  /** Why we ended it ourselves. */
+  #code: ErrorCode | undefined;
 
   constructor(recorded: Recorded, client: ClientResponse, clock: Clock, settle: Settle) {
     this.#recorded = recorded;
@@ -103,6 +106,17 @@ export class Relay implements ResponseSink {
     }
   }
 
+  judge(judge: Judge): Verdict {
+    return judge.exchange(this.#recorded.injected.resolved.routed);
+  }
+
+  revoke(error: SidekeyError): void {
+    if (this.#settled) return;
+    this.#code = error.code;
+    this.#flow?.abort();
+    this.fail(error);
+  }
+
   #send(chunk: Buffer): void {
     this.#bytesDown += chunk.length;
     if (this.#client.write(chunk) || this.#paused) return;
@@ -145,6 +159,7 @@ export class Relay implements ResponseSink {
     clearTimeout(this.#bodyTimer);
     this.#settle.resolve({
       outcome,
+      code: this.#code,
       status: this.#status,
       bytesUp: this.#bytesUp,
       bytesDown: this.#bytesDown,

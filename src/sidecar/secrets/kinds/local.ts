@@ -11,7 +11,16 @@ import { isSidekeyError, SidekeyError } from "../../../core/errors.ts";
 import type { Kind } from "../../../core/kind.ts";
 import { isSecretPath, openVault, type Vault, vaultKeySource } from "../../../vault/index.ts";
 import { createMintedPermit, createTokenPermit, type Permit, type TokenStore } from "../permit.ts";
-import type { Scoped, SecretMaterial, SecretRef, SecretSource, SourceDeps, Versioned } from "../source.ts";
+import type {
+  PermitChange,
+  Repermitted,
+  Scoped,
+  SecretMaterial,
+  SecretRef,
+  SecretSource,
+  SourceDeps,
+  Versioned,
+} from "../source.ts";
 import { checkedSecret } from "../value-check.ts";
 
 const fields = z.strictObject({
@@ -24,7 +33,7 @@ const fields = z.strictObject({
   token: credentialSchema.optional(),
 });
 
-export type LocalSource = SecretSource & Scoped & Versioned & Closable;
+export type LocalSource = SecretSource & Scoped & Versioned & Repermitted & Closable;
 
 /** Errors of `create`: CONFIG_INVALID (token absent), IDENTITY_TOKEN_INVALID, VAULT_*. */
 export const local: Kind<"local", typeof fields, SourceDeps, Promise<LocalSource>> = {
@@ -32,15 +41,15 @@ export const local: Kind<"local", typeof fields, SourceDeps, Promise<LocalSource
   fields,
   summary: "The embedded vault of this machine, encrypted at rest.",
   async create({ path, key, token }, deps) {
-    const { name, baseDir, stateDir, clock, environment } = deps;
+    const { baseDir, stateDir, clock, environment } = deps;
     const vault = await openVault({
       directory: path === undefined ? resolve(stateDir, "vault") : resolve(baseDir, path),
       keys: vaultKeySource({ credential: key, baseDir, stateDir, environment }),
       clock,
     });
     try {
-      const text = token === undefined ? undefined : readCredential(token, { baseDir, environment });
-      return createLocalSource(name, vault, await createPermit(vault, text, deps));
+      const readToken = () => (token === undefined ? undefined : readCredential(token, { baseDir, environment }));
+      return await createLocalSource(vault, readToken, deps);
     } catch (error) {
       await vault.close();
       throw error;
@@ -57,15 +66,26 @@ const createPermit = async (vault: Vault, token: string | undefined, deps: Sourc
   return createMintedPermit({ source, agent, paths, store, clock, log });
 };
 
-const createLocalSource = (name: string, vault: Vault, permit: Permit): LocalSource => {
+const createLocalSource = async (
+  vault: Vault,
+  readToken: () => string | undefined,
+  deps: SourceDeps,
+): Promise<LocalSource> => {
+  let token = readToken();
+  let paths = deps.paths;
+  let permit = await createPermit(vault, token, deps);
+  /** Permits that were replaced, on their way out. */
+  let leaving = Promise.resolve();
+
   const shutDown = async (): Promise<void> => {
     await permit.close();
+    await leaving;
     await vault.close();
   };
   let closing: Promise<void> | undefined;
 
   return {
-    name,
+    name: deps.name,
     authorize(ref) {
       try {
         permit.authorize(ref);
@@ -92,12 +112,31 @@ const createLocalSource = (name: string, vault: Vault, permit: Permit): LocalSou
         throw sourceError(error, ref);
       }
     },
+    async repermit(wanted): Promise<PermitChange | undefined> {
+      const text = readToken();
+      // A token that the file names covers what it covers, whatever the routes are.
+      if (text === undefined ? isSame(paths, wanted) : text === token) return undefined;
+      const next = await createPermit(vault, text, { ...deps, paths: wanted });
+      return {
+        commit() {
+          const old = permit;
+          permit = next;
+          paths = wanted;
+          token = text;
+          leaving = leaving.then(() => old.close());
+        },
+        cancel: async () => next.close(),
+      };
+    },
     close() {
       closing ??= shutDown();
       return closing;
     },
   };
 };
+
+const isSame = (some: readonly string[], others: readonly string[]): boolean =>
+  some.length === others.length && some.every((path) => others.includes(path));
 
 /** Versions are counted from 1; any other word names none. */
 const versionOf = (ref: SecretRef): number | undefined => {

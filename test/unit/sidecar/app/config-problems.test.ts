@@ -43,8 +43,6 @@ listen: { proxy: 0.0.0.0:7070 }
   });
 
   it.each([
-    ["listen: { health: 127.0.0.1:7072 }", "listen.health"],
-    ["listen: { admin: unix:x }", "listen.admin"],
     ["tls: { ca_days: 1 }", "tls"],
     ["tests: []", "tests"],
     ["agents: {}", "agents"],

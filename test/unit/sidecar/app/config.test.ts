@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -24,13 +25,14 @@ describe("loadConfig", () => {
     expect(config).toEqual({
       file: FILE,
       baseDir: "/srv/agent",
+      digest: createHash("sha256").update("version: 1\n").digest("hex"),
       agent: "default",
       state: "/srv/agent/.sidekey",
       listen: {
         proxy: { kind: "tcp", host: "127.0.0.1", port: 7070 },
         gateway: undefined,
         health: undefined,
-        admin: undefined,
+        admin: { kind: "unix", path: "/srv/agent/.sidekey/admin.sock" },
         names: [],
         clients: [],
       },

@@ -7,6 +7,7 @@ import { systemClock } from "../../../../src/core/clock.ts";
 import { silentLog } from "../../../../src/core/log.ts";
 import { createRequestHandler } from "../../../../src/sidecar/ingress/handler.ts";
 import { createHttpServer } from "../../../../src/sidecar/ingress/http-server.ts";
+import { aGeneration } from "../../../support/generation.ts";
 import { openConnection } from "../../../support/raw-client.ts";
 
 const closers: (() => void)[] = [];
@@ -17,18 +18,20 @@ afterEach(() => {
 /** Answers 204 to what reaches the line, and keeps what was refused before it. */
 const start = async (isLocal: boolean) => {
   const refused: unknown[] = [];
-  const handler = createRequestHandler({
-    line: async (_request, client) => {
+  const generation = aGeneration({
+    async line(_request, client) {
       client.head(204, [], undefined);
       client.end();
     },
+  });
+  const handler = createRequestHandler({
+    current: () => generation,
     broker: { record: async (event: { readonly code?: string | undefined }) => void refused.push(event.code) } as never,
     agent: "a",
     clock: systemClock,
     log: silentLog,
     instance: "i",
     draining: () => false,
-    maxStreams: 10,
   });
   const http = createHttpServer(handler);
   const server = createServer((socket) => {

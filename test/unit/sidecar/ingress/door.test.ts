@@ -5,6 +5,7 @@ import { silentLog } from "../../../../src/core/log.ts";
 import { createDoor } from "../../../../src/sidecar/ingress/door.ts";
 import type { RequestHandler } from "../../../../src/sidecar/ingress/handler.ts";
 import { isLocalPeer } from "../../../../src/sidecar/ingress/listener-traits.ts";
+import { aGeneration } from "../../../support/generation.ts";
 
 const range = (text: string) => {
   const cidr = parseCidr(text);
@@ -31,7 +32,7 @@ const doorAt = (time: { now: number }) => {
     handler,
     clock: { now: () => 0, monotonic: () => time.now },
     log: { ...silentLog, warn: (_text, fields) => void warnings.push(fields) },
-    maxConnections: 100,
+    current: () => aGeneration(),
   });
   return { door, warnings };
 };

@@ -1,11 +1,11 @@
 /**
  * The files that decide where keys go, or that open them: none may be changed by somebody else (guarantees.md F6).
- * `start` refuses, since it lives long and reads them again; `run` has read them and says so in its log.
+ * `start` refuses, also at each reload; `run` has read them and says so in its log.
  */
 import { resolve } from "node:path";
-import { SidekeyError } from "../core/errors.ts";
-import { type Exposure, findExposure } from "../core/file-ownership.ts";
-import type { SidecarConfig } from "../sidecar/app/config.ts";
+import { SidekeyError } from "../../core/errors.ts";
+import { type Exposure, findExposure } from "../../core/file-ownership.ts";
+import type { SidecarConfig } from "./config-model.ts";
 
 /** Errors: CONFIG_INVALID. */
 export const refuseExposedFile = (path: string): void => {

@@ -1,0 +1,99 @@
+/**
+ * Says when a file may have become another one: written in place, replaced, linked elsewhere (a ConfigMap's `..data`),
+ * removed and made again. Events make it quick and a slow look makes it sure, since events miss other file systems and
+ * links that lead out of the directory. Reads no content.
+ */
+import { type FSWatcher, watch } from "node:fs";
+import { stat } from "node:fs/promises";
+import { dirname } from "node:path";
+import type { Closable } from "../../core/closer.ts";
+import type { Log } from "../../core/log.ts";
+
+export interface FileWatchOptions {
+  readonly path: string;
+  /** After the first look too. Never called again before it is done. */
+  readonly changed: () => Promise<void>;
+  readonly log: Log;
+  /** Between looks without events, `ms`. */
+  readonly everyMs?: number;
+  /** A file that changed within this is still being written, `ms`. Longer than a tick of a file system's clock. */
+  readonly settleMs?: number;
+}
+
+const ABSENT = "absent";
+
+export const watchFile = (options: FileWatchOptions): Closable => {
+  const { path, changed, log, everyMs = 500, settleMs = 100 } = options;
+  let seen: string | undefined;
+  let looking = false;
+  let again = false;
+  let closed = false;
+
+  const look = async (): Promise<void> => {
+    if (looking) {
+      again = true;
+      return;
+    }
+    looking = true;
+    try {
+      do {
+        again = false;
+        const state = await settled();
+        if (closed || state === seen) continue;
+        if (state === ABSENT) log.warn("the file is gone; what it said goes on", { path });
+        seen = state;
+        if (state !== ABSENT) await changed();
+      } while (again && !closed);
+    } finally {
+      looking = false;
+    }
+  };
+
+  /** The same in two looks, unless it is what was seen before. */
+  const settled = async (): Promise<string> => {
+    for (let state = await identify(path); ; ) {
+      if (state === seen || closed) return state;
+      await new Promise((resolve) => setTimeout(resolve, settleMs).unref());
+      const later = await identify(path);
+      if (later === state) return state;
+      state = later;
+    }
+  };
+
+  const watcher = watchDirectory(dirname(path), () => void look(), log);
+  const timer = setInterval(() => void look(), everyMs).unref();
+  void look();
+  return {
+    close() {
+      closed = true;
+      clearInterval(timer);
+      watcher?.close();
+    },
+  };
+};
+
+/** Which file it is, and when it last changed, links followed. */
+const identify = async (path: string): Promise<string> => {
+  try {
+    const { dev, ino, size, mtimeNs, ctimeNs } = await stat(path, { bigint: true });
+    return [dev, ino, size, mtimeNs, ctimeNs].join(" ");
+  } catch {
+    return ABSENT;
+  }
+};
+
+/** Undefined where there are no events to be had: too many watches, or a file system without. */
+const watchDirectory = (directory: string, heard: () => void, log: Log): FSWatcher | undefined => {
+  const without = (): void => log.debug("no events for the file's directory; looking at times instead", { directory });
+  try {
+    const watcher = watch(directory, { persistent: false }, heard);
+    watcher.on("error", () => {
+      without();
+      watcher.close();
+    });
+    return watcher;
+  } catch {
+    without();
+    return undefined;
+  }
+};

@@ -1,0 +1,151 @@
+/** Everything that is derived from one text of the file, built whole and never changed. Opens nothing. */
+import { isDeepStrictEqual } from "node:util";
+import type { AuditBroker } from "../../audit/broker.ts";
+import type { Authority } from "../../core/authority.ts";
+import type { Clock } from "../../core/clock.ts";
+import { SidekeyError } from "../../core/errors.ts";
+import type { Log } from "../../core/log.ts";
+import { createBlindTunnel } from "../ingress/blind-tunnel.ts";
+import type { GatewayOrigin, Generation } from "../ingress/generation.ts";
+import { createInjectionRules } from "../injection/apply.ts";
+import type { Injector } from "../injection/injector.ts";
+import { injectionKinds } from "../injection/kinds/index.ts";
+import { createLine } from "../pipeline/line.ts";
+import { createJudge, type Judge, type LiveExchanges } from "../pipeline/revocation.ts";
+import type { Route } from "../pipeline/route.ts";
+import { createDispatch } from "../pipeline/stages/dispatch.ts";
+import { createIdentify } from "../pipeline/stages/identify.ts";
+import { createInject } from "../pipeline/stages/inject.ts";
+import { createRecord } from "../pipeline/stages/record.ts";
+import { createResolve } from "../pipeline/stages/resolve.ts";
+import { createRoute } from "../pipeline/stages/route.ts";
+import { createRouteTable, type RouteTable } from "../policy/route-table.ts";
+import { createRedactionCache } from "../scrub/redaction.ts";
+import type { RouteConfig, SidecarConfig } from "./config-model.ts";
+import { type Mounted, resolverOf, sourcesOf } from "./sources.ts";
+import type { WayOut } from "./way-out.ts";
+
+export interface GenerationParts {
+  readonly number: number;
+  readonly config: SidecarConfig;
+  readonly mounted: Mounted;
+  readonly wayOut: WayOut;
+  readonly broker: AuditBroker;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly live: LiveExchanges;
+}
+
+export interface ServingGeneration extends Generation {
+  readonly config: SidecarConfig;
+  readonly mounted: Mounted;
+  readonly wayOut: WayOut;
+  readonly routes: ReadonlyMap<string, CompiledRoute>;
+  /** For one look at what is in flight. */
+  judge(): Judge;
+}
+
+interface CompiledRoute {
+  readonly config: RouteConfig;
+  readonly route: Route;
+}
+
+export const createGeneration = (parts: GenerationParts, before: ServingGeneration | undefined): ServingGeneration => {
+  const { number, config, mounted, wayOut, broker, clock, log, live } = parts;
+  const { agent, unmatched, limits } = config;
+  const { connector, upstream } = wayOut;
+  const routes = compileRoutes(config.routes, before?.routes);
+  const table = buildTable(routes);
+  const { namesAuthority, namesHost } = table;
+  const resolver = resolverOf(mounted);
+  const route = createRoute(table, unmatched);
+  const resolve = createResolve(sourcesOf(mounted), resolver, clock);
+  const line = createLine(
+    {
+      identify: createIdentify(agent),
+      route,
+      resolve,
+      inject: createInject(),
+      record: createRecord(broker),
+      dispatch: createDispatch(upstream),
+    },
+    { broker, clock, log, live },
+  );
+  const passesUnread = (authority: Authority): boolean => unmatched === "tunnel" && !namesHost(authority.host);
+  const lookUp: Parameters<typeof createJudge>[0]["lookUp"] = (ref, by, policy) => {
+    // Its source is gone from the file, and with it whoever could say so.
+    if (!mounted.has(ref.source)) throw new SidekeyError("SOURCE_UNAVAILABLE", { detail: ref.text });
+    return resolver.resolve(ref, by, policy);
+  };
+  return {
+    number,
+    line,
+    namesAuthority,
+    namesHost,
+    tunnel: unmatched === "tunnel" ? createBlindTunnel({ connector, broker, agent, clock, log, live }) : undefined,
+    origins: gatewayOrigins(config.routes),
+    limits,
+    config,
+    mounted,
+    wayOut,
+    routes,
+    judge: () => createJudge({ route, resolve, lookUp, passesUnread, clock }),
+  };
+};
+
+const gatewayOrigins = (routes: readonly RouteConfig[]): ReadonlyMap<string, GatewayOrigin> => {
+  const origins = new Map<string, GatewayOrigin>();
+  for (const { name, gateway } of routes) if (gateway !== undefined) origins.set(name, gateway);
+  return origins;
+};
+
+/** What the file leaves as it is stays the same object, with all that it remembers of what it sent. */
+const compileRoutes = (
+  routes: readonly RouteConfig[],
+  before: ReadonlyMap<string, CompiledRoute> | undefined,
+): ReadonlyMap<string, CompiledRoute> =>
+  new Map(
+    routes.map((config) => {
+      const known = before?.get(config.name);
+      const isKnown = known !== undefined && isDeepStrictEqual(known.config, config);
+      return [config.name, isKnown ? known : { config, route: compileRoute(config) }];
+    }),
+  );
+
+const buildTable = (routes: ReadonlyMap<string, CompiledRoute>): RouteTable<Route> => {
+  const { table } = createRouteTable(
+    [...routes.values()].map(({ config, route }) => ({
+      name: config.name,
+      patterns: config.patterns,
+      deny: config.deny,
+      route,
+    })),
+  );
+  // The file was checked for ties when it was loaded.
+  if (table === undefined) throw new SidekeyError("INTERNAL", { detail: "two routes tie" });
+  return table;
+};
+
+const compileRoute = (config: RouteConfig): Route => {
+  const [injection] = config.injections;
+  if (injection === undefined) throw new SidekeyError("INTERNAL", { detail: `route ${config.name} injects nothing` });
+  const injector = createInjector(injection.fields);
+  return {
+    name: config.name,
+    ref: injection.ref,
+    injector,
+    rules: createInjectionRules(injector.owns),
+    redactions: createRedactionCache(),
+    timeouts: config.timeouts,
+    maxAgeMs: config.maxAgeMs,
+    staleWhileErrorMs: config.staleWhileErrorMs,
+    cleartext: config.cleartext,
+  };
+};
+
+const createInjector = (fields: RouteConfig["injections"][number]["fields"]): Injector => {
+  for (const kind of injectionKinds) {
+    if (kind.kind === fields.kind) return kind.create(fields as never);
+  }
+  throw new SidekeyError("INTERNAL", { detail: `injection kind ${fields.kind} is not built` });
+};

@@ -1,0 +1,120 @@
+/**
+ * The file read again: checked whole, by the rules of `check` and of the start, and only then applied. A file that is
+ * wrong changes nothing and is told once. One reload at a time; every one is on record.
+ */
+import type { AuditBroker } from "../../audit/broker.ts";
+import { createProblem, formatProblem, type Problem } from "../../config/problem.ts";
+import { type SidekeyError, toSidekeyError } from "../../core/errors.ts";
+import type { Log } from "../../core/log.ts";
+import { readConfig } from "./config.ts";
+import type { SidecarConfig } from "./config-model.ts";
+import { refuseExposedFile, refuseExposedFiles } from "./file-check.ts";
+
+export type ReloadTrigger = "signal" | "file" | "admin";
+
+export type ReloadResult =
+  | { readonly generation: number }
+  | {
+      /** Never empty. */
+      readonly problems: readonly Problem[];
+    };
+
+export interface ReloaderOptions {
+  /** What serves, also where a start limited it: its `file` is what is read. */
+  readonly running: SidecarConfig;
+  /** Puts a checked file in the place of the one that serves; its number. Errors: any; then nothing has changed. */
+  readonly apply: (config: SidecarConfig) => Promise<number>;
+  readonly broker: AuditBroker;
+  readonly log: Log;
+}
+
+export interface Reloader {
+  /** Reads the file and all that it names again, changed or not. */
+  reload(trigger: ReloadTrigger): Promise<ReloadResult>;
+  /** For a watch: nothing when the text is the one that serves. */
+  reloadIfChanged(): Promise<void>;
+}
+
+export const createReloader = ({ running, apply, broker, log }: ReloaderOptions): Reloader => {
+  const { file, agent } = running;
+  let serving = running.digest;
+  /** What was wrong the last time, so that it is told once. */
+  let told = "";
+  let last: Promise<unknown> = Promise.resolve();
+
+  const attempt = async (trigger: ReloadTrigger): Promise<ReloadResult | undefined> => {
+    try {
+      // Before it is read: what somebody else wrote must not even name the files that are looked at next.
+      refuseExposedFile(file);
+      const read = readConfig(file, running);
+      if (trigger === "file" && read.digest === serving) {
+        told = "";
+        return undefined;
+      }
+      if ("problems" in read) return { problems: read.problems };
+      refuseExposedFiles(read.config);
+      const generation = await apply(read.config);
+      serving = read.digest;
+      for (const warning of read.warnings) log.warn(`the file: ${formatProblem(warning)}`);
+      return { generation };
+    } catch (thrown) {
+      const error = toSidekeyError(thrown);
+      if (error.code === "INTERNAL") log.error("reload failed", { code: error.code, stack: framesOf(error) });
+      return { problems: [problemOf(file, error)] };
+    }
+  };
+
+  const settle = async (trigger: ReloadTrigger): Promise<ReloadResult | undefined> => {
+    const result = await attempt(trigger);
+    if (result === undefined) return undefined;
+    if ("generation" in result) {
+      told = "";
+      const { generation } = result;
+      log.info("the file was read again", { generation, trigger });
+      await record(`reload by ${trigger}: generation ${generation}`);
+    } else {
+      const text = result.problems.map(formatProblem).join("\n");
+      // Whoever asks is answered; the log says it once.
+      if (text !== told) {
+        log.error(`the file was not accepted, and the one before stays:\n${text}`, { trigger });
+        await record(`reload by ${trigger} refused: ${result.problems.length} problems`, "CONFIG_INVALID");
+      }
+      told = text;
+    }
+    return result;
+  };
+
+  const record = (reason: string, code?: "CONFIG_INVALID"): Promise<void> =>
+    broker.record({ type: "admin", agent, reason, code }).then(
+      () => undefined,
+      () => log.error("reload not recorded", { reason }),
+    );
+
+  const inTurn = <T>(act: () => Promise<T>): Promise<T> => {
+    const next = last.then(act);
+    last = next.catch(() => undefined);
+    return next;
+  };
+
+  return {
+    async reload(trigger) {
+      const result = await inTurn(() => settle(trigger));
+      if (result === undefined) throw new TypeError("a reload without a result");
+      return result;
+    },
+    async reloadIfChanged() {
+      await inTurn(() => settle("file"));
+    },
+  };
+};
+
+const problemOf = (file: string, error: SidekeyError): Problem =>
+  createProblem(
+    file,
+    { line: 1, column: 1 },
+    { path: [], message: (error.detail ?? error.publicMessage).trim(), hint: error.hint },
+  );
+
+/** Frames only: a message may quote what was being handled. */
+const framesOf = ({ cause }: SidekeyError): string | undefined =>
+  cause instanceof Error ? cause.stack?.split("\n    at ").slice(1).join(" < ") : undefined;
