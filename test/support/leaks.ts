@@ -15,7 +15,7 @@ export interface LeakOptions {
 
 /** Names of the readings in which the secret, or a fragment of it, shows; empty when nothing leaks. */
 export const leaksOf = (received: Buffer, secret: Buffer, options: LeakOptions = {}): readonly string[] => {
-  if (secret.length === 0) throw new TypeError("nothing to look for");
+  if (secret.length < 2 || (options.fragment ?? 2) < 2) throw new TypeError("too little to look for");
   const isIn = contains(secret.toString("latin1"), options.fragment);
   const least = options.deep === true ? 1 : Math.min(options.fragment ?? secret.length, secret.length);
   const found = new Set<string>();
@@ -55,12 +55,21 @@ const contains = (secret: string, fragment = secret.length): ((text: string) => 
   const length = Math.min(fragment, secret.length);
   if (length === secret.length) return (text) => text.includes(secret);
   const fragments = new Set<string>();
-  for (let at = 0; at + length <= secret.length; at++) fragments.add(secret.slice(at, at + length));
+  /** Which pairs of bytes begin a fragment. */
+  const begins = new Uint8Array(0x10000);
+  for (let at = 0; at + length <= secret.length; at++) {
+    fragments.add(secret.slice(at, at + length));
+    begins[pairAt(secret, at)] = 1;
+  }
   return (text) => {
-    for (let at = 0; at + length <= text.length; at++) if (fragments.has(text.slice(at, at + length))) return true;
+    for (let at = 0; at + length <= text.length; at++) {
+      if (begins[pairAt(text, at)] === 1 && fragments.has(text.slice(at, at + length))) return true;
+    }
     return false;
   };
 };
+
+const pairAt = (text: string, at: number): number => (text.charCodeAt(at) << 8) | (text.charCodeAt(at + 1) & 0xff);
 
 /** All that one way of reading makes of a text: one text for each alignment or choice, of `least` bytes or more. */
 type Reading = (text: string, least: number) => Iterable<string>;

@@ -1,0 +1,180 @@
+/**
+ * Attack: the upstream echoes the credential in every must-tier spelling, in every framing, through the real sidecar
+ * (guarantees A1, A2, A8, A13; rulings 2 and 4). Nothing may come through, lengths stay true, and what is around the
+ * echo arrives as it was.
+ */
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { SHAPES } from "../support/canaries.ts";
+import { createTestAuthority } from "../support/certificates.ts";
+import { type FramedAnswer, type Framing, PLAIN_FRAMINGS, RANGE_FRAMINGS } from "../support/framings.ts";
+import { leaksOf } from "../support/leaks.ts";
+import { openTlsTunnel, type RawConnection, type RawResponse } from "../support/raw-client.ts";
+import { type RawUpstream, startRawUpstream } from "../support/raw-upstream.ts";
+import { startTestSidecar, type TestSidecar } from "../support/sidecar.ts";
+import { mustSpellings, type Spelling } from "../support/spellings.ts";
+
+const HOST = "echo.test";
+const USER = "agent-7";
+
+interface Credential {
+  readonly name: string;
+  readonly secret: Buffer;
+  readonly inject: string;
+  /** What is echoed. */
+  readonly echoed: Buffer;
+}
+
+const CREDENTIALS: readonly Credential[] = [
+  ...Object.entries(SHAPES).map(([name, secret]) => ({ name, secret, inject: "{ kind: bearer }", echoed: secret })),
+  ...Object.entries(SHAPES)
+    .slice(0, 2)
+    .map(([name, secret]) => ({
+      name: `the Basic blob of ${name}`,
+      secret,
+      inject: `{ kind: basic, username: ${USER} }`,
+      echoed: Buffer.from(Buffer.concat([Buffer.from(`${USER}:`), secret]).toString("base64")),
+    })),
+];
+
+const FRAMINGS = [...PLAIN_FRAMINGS, ...RANGE_FRAMINGS];
+/** Part of a secret that is a leak: what base64 shows of its edges is shorter. */
+const FRAGMENT = 6;
+/** A 4 KB secret is echoed in all spellings with a Content-Length, and in these otherwise: they are up to 24 KB long. */
+const OF_LONG_ONES: readonly string[] = [
+  "literal",
+  "JSON string",
+  "JSON, every unit, lower",
+  "percent as encodeURIComponent",
+  "base64 at 1, 2 behind",
+  "hex, lower",
+  "UTF-16 LE",
+];
+
+let upstream: RawUpstream;
+let sidecar: TestSidecar;
+const answers = new Map<string, FramedAnswer>();
+const tunnels = new Map<number, RawConnection>();
+
+beforeAll(async () => {
+  const authority = await createTestAuthority();
+  upstream = await startRawUpstream({
+    tls: await authority.issue({ names: [HOST] }),
+    script: async (request, peer) => {
+      const answer = answers.get(request.path);
+      if (answer === undefined) throw new Error(`no answer for ${request.path}`);
+      for (const piece of answer.pieces) await peer.send(piece);
+      if (answer.closes === true) peer.end();
+    },
+  });
+  sidecar = await startTestSidecar({
+    files: { "ca.pem": authority.certificatePem },
+    prepare: async (directory) => {
+      mkdirSync(join(directory, "secrets"));
+      CREDENTIALS.forEach(({ secret }, i) => {
+        writeFileSync(join(directory, "secrets", `s${i}`), secret);
+      });
+    },
+    file: `
+version: 1
+listen: { proxy: "127.0.0.1:0" }
+sources: { file: { kind: file, root: ./secrets } }
+upstream: { ca: ./ca.pem, connect: { "${HOST}:443": "${upstream.address}" } }
+routes:
+${CREDENTIALS.map(({ inject }, i) => `  r${i}: { match: "https://${HOST}/c${i}/**", secret: s${i}, inject: ${inject} }`).join("\n")}
+`,
+  });
+});
+
+afterAll(async () => {
+  for (const tunnel of tunnels.values()) tunnel.destroy();
+  await sidecar.close();
+  await upstream.close();
+});
+
+interface Received {
+  readonly response: RawResponse;
+  /** Every byte of this answer, its framing included. */
+  readonly raw: Buffer;
+}
+
+const ask = async (credential: number, path: string, answer: FramedAnswer, canRetry = true): Promise<Received> => {
+  answers.set(path, answer);
+  let tunnel = tunnels.get(credential);
+  if (tunnel === undefined || tunnel.socket.destroyed) {
+    tunnel = await openTlsTunnel(sidecar.port, `${HOST}:443`, sidecar.ca);
+    tunnels.set(credential, tunnel);
+  }
+  const before = tunnel.transcript.length;
+  tunnel.send(`GET ${path} HTTP/1.1\r\nHost: ${HOST}\r\nAccept-Encoding: gzip, deflate, br\r\n\r\n`);
+  const response = await tunnel.receive().catch((error: unknown) => {
+    tunnels.delete(credential);
+    if (answer.closes === true && canRetry) return undefined;
+    throw error;
+  });
+  // An upstream that has always given its bodies a length is not watched for a proper end, and then not believed.
+  if (response === undefined) return ask(credential, path, answer, false);
+  const received = { response, raw: tunnel.transcript.subarray(before) };
+  answers.delete(path);
+  // A transcript of a thousand answers is slow to read.
+  if (tunnel.transcript.length > 200_000 || response.headers.get("connection")?.includes("close") === true) {
+    tunnel.destroy();
+    tunnels.delete(credential);
+  }
+  return received;
+};
+
+const spellingsFor = ({ echoed }: Credential, framing: Framing): readonly Spelling[] =>
+  mustSpellings(echoed).filter(
+    ({ name, printable }) =>
+      (framing.headersOnly !== true || printable) &&
+      (echoed.length < 1000 || framing.name === "Content-Length" || OF_LONG_ONES.includes(name)),
+  );
+
+const check = (credential: Credential, spelling: Spelling, answer: FramedAnswer, received: Received): void => {
+  const { response, raw } = received;
+  const what = `${spelling.name}: ${response.status}`;
+  // In one piece where chunks cut it.
+  const seen = response.headers.has("transfer-encoding") ? Buffer.concat([raw, response.body]) : raw;
+  for (const value of new Set([credential.secret, credential.echoed])) {
+    expect(leaksOf(seen, value, { fragment: FRAGMENT }), what).toEqual([]);
+  }
+  // A head of more than the limit is refused as a whole.
+  if (response.status === 502 && Buffer.concat(answer.pieces).length > 16_000) {
+    expect(response.headers.get("x-sidekey-error"), what).toEqual(["UPSTREAM_BAD_RESPONSE"]);
+    return;
+  }
+  expect(response.status, what).toBe(answer.status);
+  expect(response.body.length, what).toBe(answer.length);
+  if (answer.counted === true) expect(response.headers.get("content-length"), what).toEqual([String(answer.length)]);
+  if (answer.body !== undefined) expect(response.body.equals(answer.body), what).toBe(true);
+  else expect(response.body.toString("latin1"), what).toContain("[redac");
+};
+
+describe.each(CREDENTIALS.map((credential, index) => ({ ...credential, index })))("$name", (credential) => {
+  test.each(FRAMINGS)("never comes back in $name", async (framing) => {
+    const spellings = spellingsFor(credential, framing);
+    for (const [i, spelling] of spellings.entries()) {
+      const answer = framing.answer(spelling.bytes);
+      const path = `/c${credential.index}/${i}`;
+      check(credential, spelling, answer, await ask(credential.index, path, answer));
+    }
+    expect(spellings.length).toBeGreaterThan(3);
+  });
+});
+
+test("every cell of the matrix would be a leak if nothing were scrubbed", () => {
+  let cells = 0;
+  for (const credential of CREDENTIALS) {
+    for (const framing of PLAIN_FRAMINGS) {
+      for (const { bytes, name } of spellingsFor(credential, framing)) {
+        cells++;
+        if (framing.name !== "Content-Length") continue;
+        const sent = Buffer.concat(framing.answer(bytes).pieces);
+        expect(leaksOf(sent, credential.echoed, { fragment: FRAGMENT }), name).not.toEqual([]);
+      }
+    }
+  }
+  console.info(`reflection matrix: ${cells} cells`);
+});
