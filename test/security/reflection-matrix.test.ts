@@ -164,6 +164,24 @@ describe.each(CREDENTIALS.map((credential, index) => ({ ...credential, index }))
   });
 });
 
+test("not even cut at every place into two records", async () => {
+  const index = 1;
+  const credential = CREDENTIALS[index] as Credential;
+  for (const spelling of mustSpellings(credential.echoed)) {
+    if (!/^(?:literal|JSON|percent|base64)/.test(spelling.name)) continue;
+    for (let at = 1; at < spelling.bytes.length; at++) {
+      const halves = [spelling.bytes.subarray(0, at), spelling.bytes.subarray(at)];
+      const pieces = [
+        Buffer.from("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
+        ...halves.map((half) => Buffer.from(`${half.length.toString(16)}\r\n${half.toString("latin1")}\r\n`, "latin1")),
+        Buffer.from("0\r\n\r\n"),
+      ];
+      const answer = { pieces, length: spelling.bytes.length, status: 200 };
+      check(credential, spelling, answer, await ask(index, `/c${index}/${at}`, answer));
+    }
+  }
+});
+
 test("every cell of the matrix would be a leak if nothing were scrubbed", () => {
   let cells = 0;
   for (const credential of CREDENTIALS) {
