@@ -6,7 +6,6 @@ import { ERROR_TABLE, type ErrorCode } from "../../src/core/errors.ts";
 export const LATER_CODES: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   "IDENTITY_REQUIRED",
   "INJECT_PLACEHOLDER_MISPLACED",
-  "UPSTREAM_REFLECTED",
 ]);
 
 const CODES = Object.keys(ERROR_TABLE) as ErrorCode[];

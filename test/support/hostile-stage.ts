@@ -48,6 +48,10 @@ export interface HostileStageOptions {
   readonly early?: RawScript;
   /** YAML flow map. */
   readonly timeouts?: string;
+  /** More lines of the route, each `key: value`. */
+  readonly route?: readonly string[];
+  /** The credential instead of CANARY; not searched for when the stage closes. */
+  readonly key?: string;
 }
 
 const AFTER = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nafter";
@@ -75,7 +79,7 @@ export const createHostileStage = async (options: HostileStageOptions): Promise<
     }),
   });
   const sidecar = await startTestSidecar({
-    environment: { KEY: CANARY },
+    environment: { KEY: options.key ?? CANARY },
     files: { "ca.pem": authority.certificatePem },
     file: `
 version: 1
@@ -86,6 +90,7 @@ routes:
     match: "https://${HOST}/**"
     secret: KEY
     timeouts: ${options.timeouts ?? "{ connect: 5s, headers: 20s, idle: 20s }"}
+${(options.route ?? []).map((line) => `    ${line}\n`).join("")}
   refused: { match: "https://refused.test/**", secret: KEY }
 upstream: { ca: ./ca.pem, connect: { "${HOST}:443": "${upstream.address}", "refused.test:443": "127.0.0.1:9" } }
 `,

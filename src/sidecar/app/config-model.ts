@@ -4,6 +4,7 @@ import type { ListenAddress, Origin } from "../../config/addresses.ts";
 import type { Cidr } from "../../core/ip.ts";
 import type { LogLevel } from "../../core/log.ts";
 import type { injectionKinds } from "../injection/kinds/index.ts";
+import type { ReflectionPolicy } from "../pipeline/reflection.ts";
 import type { DenyPattern, Pattern } from "../policy/pattern.ts";
 import type { sourceKinds } from "../secrets/kinds/index.ts";
 import type { SecretRef } from "../secrets/source.ts";
@@ -48,6 +49,12 @@ export interface RouteConfig {
     readonly idleMs: number;
   };
   readonly cleartext: boolean;
+  /** Range reaches the upstream. */
+  readonly allowRange: boolean;
+  /** What becomes of the upstream's cookies. */
+  readonly cookies: "strip" | "pass";
+  /** Absent: `close` for a secret that can be guessed, else `redact`. */
+  readonly onReflection?: ReflectionPolicy;
   /** Where the route's base URL on the gateway leads; absent = it has none. */
   readonly gateway?: Origin;
 }

@@ -63,6 +63,9 @@ export const buildRoutes = (entries: readonly RouteEntry[], checks: RouteChecks)
         idleMs: fields.timeouts.idle,
       },
       cleartext: fields.cleartext,
+      allowRange: fields.allow_range,
+      cookies: fields.cookies,
+      ...(fields.on_reflection !== undefined && { onReflection: fields.on_reflection }),
       ...(gateway !== undefined && { gateway }),
     });
   }

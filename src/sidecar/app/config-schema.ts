@@ -60,6 +60,9 @@ export const routeSchema = z.strictObject({
     })
     .prefault({}),
   cleartext: z.boolean().default(false),
+  allow_range: z.boolean().default(false),
+  cookies: z.enum(["strip", "pass"]).default("strip"),
+  on_reflection: z.enum(["redact", "withhold", "close"]).optional(),
   gateway: origin.optional(),
 });
 

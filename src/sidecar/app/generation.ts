@@ -11,6 +11,8 @@ import { createInjectionRules } from "../injection/apply.ts";
 import type { Injector } from "../injection/injector.ts";
 import { injectionKinds } from "../injection/kinds/index.ts";
 import { createLine } from "../pipeline/line.ts";
+import { createReflectionLimit } from "../pipeline/reflection.ts";
+import { createResponseDrops } from "../pipeline/response-headers.ts";
 import { createJudge, type Judge, type LiveExchanges } from "../pipeline/revocation.ts";
 import type { Route } from "../pipeline/route.ts";
 import { createDispatch } from "../pipeline/stages/dispatch.ts";
@@ -21,6 +23,7 @@ import { createResolve } from "../pipeline/stages/resolve.ts";
 import { createRoute } from "../pipeline/stages/route.ts";
 import { createRouteTable, type RouteTable } from "../policy/route-table.ts";
 import { createRedactionCache } from "../scrub/redaction.ts";
+import { isWeak } from "../scrub/strength.ts";
 import type { RouteConfig, SidecarConfig } from "./config-model.ts";
 import { type Mounted, resolverOf, sourcesOf } from "./sources.ts";
 import type { WayOut } from "./way-out.ts";
@@ -65,7 +68,7 @@ export const createGeneration = (parts: GenerationParts, before: ServingGenerati
       identify: createIdentify(agent),
       route,
       resolve,
-      inject: createInject(),
+      inject: createInject(clock),
       record: createRecord(broker),
       dispatch: createDispatch(upstream),
     },
@@ -134,8 +137,14 @@ const compileRoute = (config: RouteConfig): Route => {
     name: config.name,
     ref: injection.ref,
     injector,
-    rules: createInjectionRules(injector.owns),
+    rules: createInjectionRules(injector.owns, config.allowRange),
     redactions: createRedactionCache(),
+    responseDrops: createResponseDrops({ allowRange: config.allowRange, passCookies: config.cookies === "pass" }),
+    reflection: {
+      written: config.onReflection,
+      limit: createReflectionLimit(),
+      isGuessable: ({ value }) => isWeak([value.lend((bytes) => Buffer.from(bytes)), ...injector.derived(value)]),
+    },
     timeouts: config.timeouts,
     maxAgeMs: config.maxAgeMs,
     staleWhileErrorMs: config.staleWhileErrorMs,

@@ -19,6 +19,7 @@ export class NodeClientResponse implements ClientResponse {
   #expectsContinue: boolean;
   readonly #isGateway: boolean;
   #bodyless = false;
+  #headAlone: NodeJS.Immediate | undefined;
 
   constructor(
     request: IncomingMessage,
@@ -52,13 +53,20 @@ export class NodeClientResponse implements ClientResponse {
     this.#bodyless = this.#request.method === "HEAD" || status === 204 || status === 304;
     if (length !== undefined && status !== 204) headers.push("content-length", String(length));
     this.#response.writeHead(status, this.#isGateway ? withoutCors(headers) : headers);
+    // Node keeps it back until the first of the body, which may be minutes away, or wait for what the agent does next.
+    // In the same turn of the loop the two leave together.
+    this.#headAlone = setImmediate(() => {
+      if (!this.#response.destroyed) this.#response.flushHeaders();
+    });
   }
 
   write(chunk: Buffer): boolean {
+    clearImmediate(this.#headAlone);
     return this.#bodyless || this.#response.write(chunk);
   }
 
   end(): void {
+    clearImmediate(this.#headAlone);
     if (!this.#request.complete) this.#response.once("finish", () => this.#linger());
     this.#response.end();
   }

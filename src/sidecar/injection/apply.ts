@@ -3,6 +3,7 @@
  * never spread. On an injected route every spelling of an owned name goes, and exactly one header is set.
  */
 import { foldHeaderName, type HeaderList, HOP_BY_HOP, listedNames } from "../../core/headers.ts";
+import { acceptsCodings, OFFERED_CODINGS } from "../scrub/codings.ts";
 import type { RequestPatch } from "./injector.ts";
 
 /** Rebuilt by the upstream client from the parsed model, whatever the agent wrote. */
@@ -41,13 +42,19 @@ const OVERRIDES: ReadonlySet<string> = new Set([
   "proxy",
 ]);
 
-/** What could make a response that can't be scrubbed: part of a body, or one in a coding we don't read. */
-const UNSCRUBBABLE: ReadonlySet<string> = new Set(["range", "if-range", "accept-encoding", "a-im"]);
+const ACCEPT_ENCODING = "accept-encoding";
+const RANGE = "range";
+
+/** What could make a response that can't be scrubbed: one in a coding or a difference that we don't read. */
+const UNSCRUBBABLE: ReadonlySet<string> = new Set([ACCEPT_ENCODING, "a-im"]);
+
+/** Parts of a body, from which a secret can be put together that no part holds (guarantees.md A7). */
+const RANGES: readonly string[] = [RANGE, "if-range"];
 
 export interface HeaderRules {
   /** Folded names that are dropped. */
   readonly dropped: ReadonlySet<string>;
-  /** By length of name: whether any dropped name has it, so that most headers are passed without folding. */
+  /** By length of name: whether any name to look at has it, so that most headers are passed without folding. */
   readonly lengths: Uint8Array;
   readonly injected: boolean;
 }
@@ -57,13 +64,19 @@ const MAX_NAME = 256;
 const compileRules = (names: Iterable<string>, injected: boolean): HeaderRules => {
   const dropped = new Set(names);
   const lengths = new Uint8Array(MAX_NAME);
-  for (const name of dropped) lengths[name.length] = 1;
+  for (const name of [...dropped, RANGE]) lengths[name.length] = 1;
   return { dropped, lengths, injected };
 };
 
-/** Compiled once per route. `owned`: folded names of the headers that the route's injector sets. */
-export const createInjectionRules = (owned: readonly string[]): HeaderRules =>
-  compileRules([...HOP_BY_HOP, ...FRAMING, ...OVERRIDES, ...UNSCRUBBABLE, ...owned], true);
+/**
+ * Compiled once per route. `owned`: folded names of the headers that the route's injector sets. `allowRange`: the agent
+ * may ask for parts of a body.
+ */
+export const createInjectionRules = (owned: readonly string[], allowRange = false): HeaderRules =>
+  compileRules(
+    [...HOP_BY_HOP, ...FRAMING, ...OVERRIDES, ...UNSCRUBBABLE, ...(allowRange ? [] : RANGES), ...owned],
+    true,
+  );
 
 /** For requests that pass without a credential. */
 export const passthroughRules: HeaderRules = compileRules([...HOP_BY_HOP, ...FRAMING], false);
@@ -84,15 +97,25 @@ export const buildHeaders = (
   const { dropped, lengths } = rules;
   const listed = connection === undefined ? undefined : listedNames(connection);
   const headers: string[] = [];
+  let offers = false;
+  let isRanged = false;
   for (let i = 0; i < sent.length; i += 2) {
     const name = sent[i] as string;
-    if (lengths[name.length] === 1 && dropped.has(foldHeaderName(name))) continue;
+    if (lengths[name.length] === 1) {
+      const folded = foldHeaderName(name);
+      if (dropped.has(folded)) {
+        if (folded === ACCEPT_ENCODING) offers ||= acceptsCodings(sent[i + 1] as string);
+        continue;
+      }
+      if (folded === RANGE) isRanged = true;
+    }
     const first = name.charCodeAt(0) | 0x20;
     if (first === 0x78 && foldHeaderName(name).startsWith(OURS)) continue;
     if (listed?.includes(foldHeaderName(name))) continue;
     headers.push(name, sent[i + 1] as string);
   }
-  if (rules.injected) headers.push("accept-encoding", "identity");
+  // Never the agent's own bytes; and part of a coded body can't be decoded.
+  if (rules.injected) headers.push(ACCEPT_ENCODING, offers && !isRanged ? OFFERED_CODINGS : "identity");
   if (patch !== undefined) headers.push(patch.name, patch.value);
   return headers;
 };

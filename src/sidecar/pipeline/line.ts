@@ -49,6 +49,7 @@ export const createLine = (stages: LineStages, { broker, clock, log, live }: Lin
     ctx: RequestContext,
     outcome: Outcome | undefined,
     error?: SidekeyError,
+    reflected = outcome?.reflected ?? 0,
   ) => {
     const { resolved } = recorded.injected;
     const { route, identified } = resolved.routed;
@@ -67,7 +68,7 @@ export const createLine = (stages: LineStages, { broker, clock, log, live }: Lin
           source: resolved.sourceMs,
           upstream: outcome?.upstreamMs,
         },
-        reflected: outcome === undefined || outcome.reflected === 0 ? undefined : outcome.reflected,
+        reflected: reflected === 0 ? undefined : reflected,
         outcome: outcome?.outcome ?? "upstream_aborted",
       })
       .then(
@@ -116,11 +117,18 @@ export const createLine = (stages: LineStages, { broker, clock, log, live }: Lin
       await recordRefusal(reached, ctx, error);
       throw error;
     }
+    let reflected = 0;
     let relay: Relay | undefined;
     try {
       client.continue();
       const outcome = await new Promise<Outcome>((resolve, reject) => {
-        relay = new Relay(recorded, client, clock, { resolve, reject });
+        relay = new Relay(recorded, client, clock, {
+          resolve,
+          reject: (error, count) => {
+            reflected = count;
+            reject(error);
+          },
+        });
         if (relay.over) return;
         live.add(relay);
         stages.dispatch(recorded, relay);
@@ -128,7 +136,7 @@ export const createLine = (stages: LineStages, { broker, clock, log, live }: Lin
       await recordOutcome(recorded, ctx, outcome);
     } catch (thrown) {
       const error = toSidekeyError(thrown);
-      await recordOutcome(recorded, ctx, undefined, error);
+      await recordOutcome(recorded, ctx, undefined, error, reflected);
       throw error;
     } finally {
       if (relay !== undefined) live.delete(relay);

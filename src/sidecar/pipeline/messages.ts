@@ -92,7 +92,7 @@ export interface Recorded {
 /** How an exchange ended. */
 export interface Outcome {
   readonly outcome: "ok" | "client_aborted" | "upstream_aborted";
-  /** Why we cut it ourselves: what the same request would be refused with by now. */
+  /** Why we cut it ourselves; absent when we did not. */
   readonly code?: ErrorCode | undefined;
   /** Status sent to the agent; undefined when none was. */
   readonly status: number | undefined;

@@ -3,21 +3,23 @@
  * can't be forged, and on an injected route nothing that could carry the credential or defeat the scrubber stays.
  */
 import { foldHeaderName, HOP_BY_HOP, listedNames } from "../../core/headers.ts";
+import { type Coding, parseCodings } from "../scrub/codings.ts";
 import type { Matcher } from "../scrub/matcher.ts";
 import { scrubValue } from "../scrub/scrubber.ts";
 
 const ALWAYS_DROPPED: ReadonlySet<string> = new Set([...HOP_BY_HOP, "alt-svc", "content-length"]);
 
-/** Digests of a body that may be redacted, and cookies, which are credentials that we did not choose to hand out. */
-const DROPPED_WHEN_INJECTED: ReadonlySet<string> = new Set([
-  "content-md5",
-  "digest",
-  "content-digest",
-  "repr-digest",
-  "accept-ranges",
-  "set-cookie",
-  "set-cookie2",
-]);
+/** Digests of a body that may be redacted. */
+const DIGESTS: readonly string[] = ["content-md5", "digest", "content-digest", "repr-digest"];
+
+const RANGES: readonly string[] = ["accept-ranges"];
+
+/** Credentials that we did not choose to hand out. */
+const COOKIES: readonly string[] = ["set-cookie", "set-cookie2"];
+
+/** Names, lower case, that an injected route's responses lose. Compiled once per route. */
+export const createResponseDrops = (options: { allowRange: boolean; passCookies: boolean }): ReadonlySet<string> =>
+  new Set([...DIGESTS, ...(options.allowRange ? [] : RANGES), ...(options.passCookies ? [] : COOKIES)]);
 
 const OURS = "x-sidekey-";
 
@@ -26,8 +28,8 @@ export interface ResponseHead {
   readonly headers: string[];
   /** From the upstream's Content-Length; undefined when it gave none. */
   readonly contentLength: number | undefined;
-  /** Content-Encoding, lower case; empty when there is none. */
-  readonly encoding: string;
+  /** To be taken off a body that is to be searched, in this order; undefined: some that we can't. */
+  readonly codings: readonly Coding[] | undefined;
   /** Headers that held the credential. */
   readonly reflected: number;
 }
@@ -35,8 +37,15 @@ export interface ResponseHead {
 /** Past what a number can hold exactly, it would be sent on as another one. */
 const LENGTH = /^(?:0|[1-9][0-9]{0,14})$/;
 
-/** Undefined when the framing can't be believed: several or malformed Content-Length headers. */
-export const responseHead = (raw: readonly Buffer[], redaction: Matcher | undefined): ResponseHead | undefined => {
+/**
+ * Undefined when the framing can't be believed: several or malformed Content-Length headers. `drops`: from
+ * `createResponseDrops`, where `redaction` is given.
+ */
+export const responseHead = (
+  raw: readonly Buffer[],
+  redaction: Matcher | undefined,
+  drops: ReadonlySet<string> = NOTHING,
+): ResponseHead | undefined => {
   const headers: string[] = [];
   let contentLength: number | undefined;
   let encoding = "";
@@ -55,15 +64,15 @@ export const responseHead = (raw: readonly Buffer[], redaction: Matcher | undefi
     }
     if (ALWAYS_DROPPED.has(lower) || lower.startsWith(OURS)) continue;
     if (lower === "content-encoding") {
-      const coding = rawValue.toString("latin1").trim().toLowerCase();
-      encoding = encoding === "" ? coding : `${encoding}, ${coding}`;
+      const value = rawValue.toString("latin1");
+      encoding = encoding === "" ? value : `${encoding}, ${value}`;
     }
     if (listed?.includes(foldHeaderName(name))) continue;
     if (redaction === undefined) {
       headers.push(name, rawValue.toString("latin1"));
       continue;
     }
-    if (DROPPED_WHEN_INJECTED.has(lower)) continue;
+    if (drops.has(lower)) continue;
     if (rawName.length >= redaction.shortest && scrubValue(redaction, rawName) !== undefined) {
       reflected += 1;
       continue;
@@ -72,7 +81,26 @@ export const responseHead = (raw: readonly Buffer[], redaction: Matcher | undefi
     if (clean !== undefined) reflected += 1;
     headers.push(name, (clean ?? rawValue).toString("latin1"));
   }
-  return { headers, contentLength, encoding, reflected };
+  return { headers, contentLength, codings: encoding === "" ? NO_CODINGS : parseCodings(encoding), reflected };
+};
+
+const NOTHING: ReadonlySet<string> = new Set();
+const NO_CODINGS: readonly Coding[] = [];
+
+/**
+ * The same head for the decoded body: no coding, no ranges of the coded bytes, and an entity tag that promises no equal
+ * bytes (RFC 9110 section 8.8.1). Vary stays: what the upstream chose by is as true as before.
+ */
+export const decodedHeaders = (headers: readonly string[]): string[] => {
+  const decoded: string[] = [];
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = headers[i] as string;
+    const value = headers[i + 1] as string;
+    const lower = name.toLowerCase();
+    if (lower === "content-encoding" || lower === "accept-ranges") continue;
+    decoded.push(name, lower === "etag" && value.startsWith('"') ? `W/${value}` : value);
+  }
+  return decoded;
 };
 
 /** Names that Connection lists beside close and keep-alive: they end here (RFC 9110 section 7.6.1). */

@@ -3,6 +3,7 @@ import type { HeaderRules } from "../injection/apply.ts";
 import type { Injector } from "../injection/injector.ts";
 import type { RedactionCache } from "../scrub/redaction.ts";
 import type { SecretRef } from "../secrets/source.ts";
+import type { ReflectionRules } from "./reflection.ts";
 
 export interface RouteTimeouts {
   /** `ms` */
@@ -20,6 +21,10 @@ export interface Route {
   readonly rules: HeaderRules;
   /** What to look for in responses, kept per version of the secret. */
   readonly redactions: RedactionCache;
+  /** Names, lower case, that its responses lose. */
+  readonly responseDrops: ReadonlySet<string>;
+  /** What to do when the credential comes back. */
+  readonly reflection: ReflectionRules;
   readonly timeouts: RouteTimeouts;
   /** Lifetime of the cached secret, `ms`. */
   readonly maxAgeMs: number;

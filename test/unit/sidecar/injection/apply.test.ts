@@ -80,6 +80,42 @@ describe("what leaves on an injected route", () => {
   });
 });
 
+describe("Accept-Encoding on an injected route", () => {
+  const sends = (sent: readonly string[], allowRange = false): string | undefined => {
+    const built = pairs(buildHeaders(sent, createInjectionRules(["authorization"], allowRange), undefined, undefined));
+    expect(built.filter(([name]) => name === "accept-encoding")).toHaveLength(1);
+    return built.find(([name]) => name === "accept-encoding")?.[1];
+  };
+
+  it.each(["gzip", "deflate, zstd", "br;q=0.001", "*", "identity;q=0, X-GZIP", "zstd , gzip ;q=1.0"])(
+    "offers what we decode to an agent that says %j",
+    (value) => {
+      expect(sends(["Accept-Encoding", value])).toBe("gzip, deflate, br");
+    },
+  );
+
+  it.each(["", "identity", "zstd", "gzip;q=0", "br; Q=0.000, gzip ; q = 0", "gzipped", "compress, x-foo"])(
+    "is identity for an agent that says %j",
+    (value) => {
+      expect(sends(["Accept-Encoding", value])).toBe("identity");
+    },
+  );
+
+  it("is identity without a word from the agent, and with allow_range where it asks for a part", () => {
+    expect(sends([])).toBe("identity");
+    expect(sends(["Accept-Encoding", "gzip", "Range", "bytes=0-1"], true)).toBe("identity");
+    expect(sends(["Accept-Encoding", "gzip", "Range", "bytes=0-1"], false)).toBe("gzip, deflate, br");
+  });
+
+  it("leaves Range and If-Range with allow_range alone", () => {
+    const sent = ["Range", "bytes=0-1", "If-Range", '"a"', "RANGE_", "x"];
+    const names = (allowRange: boolean): string[] =>
+      pairs(buildHeaders(sent, createInjectionRules([], allowRange), undefined, undefined)).map(([name]) => name);
+    expect(names(false)).toEqual(["RANGE_", "accept-encoding"]);
+    expect(names(true)).toEqual(["Range", "If-Range", "RANGE_", "accept-encoding"]);
+  });
+});
+
 describe("what leaves without a credential", () => {
   it("keeps the agent's own Authorization, Range and Accept-Encoding", () => {
     const sent = ["Authorization", "own", "Range", "bytes=0-1", "Accept-Encoding", "gzip", "Proxy-Authorization", "x"];
