@@ -14,6 +14,7 @@ import { type Schedule, systemSchedule } from "./schedule.ts";
 export type { AuditBroker, AuditReceipt } from "./broker.ts";
 export { type AuditLog, filesOfLog, findAuditLogs } from "./log-files.ts";
 export type { AuditDurations, AuditEvent, AuditType } from "./record.ts";
+export { type SearchField, type SearchFilter, type SearchOptions, searchAudit, type TextTest } from "./search.ts";
 export { type TailOptions, tailAudit } from "./tail.ts";
 export { type AuditVerdict, type BrokenLog, type IntactLog, verifyAudit, verifyLog } from "./verify.ts";
 

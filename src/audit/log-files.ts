@@ -40,14 +40,17 @@ export interface AuditLog {
   readonly run: string | undefined;
 }
 
+/** Its file, what was rotated of it, and its head: one alone tells that there was a log. */
+const OF_RUN = /^audit-([A-Za-z0-9._-]+?)\.(?:jsonl(?:\.[1-9][0-9]{0,5})?|head)$/;
+
 /** The main log first (also when it has no file yet), then the logs of `run`, by name. */
 export const findAuditLogs = (stateDir: string, mainPath: string): AuditLog[] => {
   const main = resolve(mainPath);
   const logs: AuditLog[] = [{ path: main, headPath: headPathOf(main), run: undefined }];
-  for (const name of namesIn(stateDir).sort()) {
-    const [, run] = /^audit-([A-Za-z0-9._-]+)\.jsonl$/.exec(name) ?? [];
-    const path = resolve(join(stateDir, name));
-    if (run !== undefined && path !== main) logs.push({ path, headPath: headPathOf(path), run });
+  const runs = new Set(namesIn(stateDir).flatMap((name) => OF_RUN.exec(name)?.[1] ?? []));
+  for (const run of [...runs].sort()) {
+    const path = resolve(join(stateDir, `audit-${run}.jsonl`));
+    if (path !== main) logs.push({ path, headPath: headPathOf(path), run });
   }
   return logs;
 };

@@ -36,7 +36,12 @@ const parseRecord = (line: string): Readonly<Record<string, unknown>> | undefine
   }
 };
 
-/** Paths and reasons come from agents: nothing in them may steer a terminal. */
+/**
+ * Paths and reasons come from agents, and a damaged line from anywhere: nothing in them may steer a terminal, turn the
+ * direction of its text, or hide in it.
+ */
 const printable = (text: string): string =>
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: controls are what is looked for.
-  text.replace(/[\u0000-\u001f\u007f-\u009f]/g, (found) => `\\x${found.charCodeAt(0).toString(16).padStart(2, "0")}`);
+  text.replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}\p{Zl}\p{Zp}]/gu, (found) => {
+    const point = found.codePointAt(0) ?? 0;
+    return point < 256 ? `\\x${point.toString(16).padStart(2, "0")}` : `\\u{${point.toString(16)}}`;
+  });

@@ -20,7 +20,6 @@ export const LATER_COMMANDS: readonly string[] = [
   "approval list",
   "approval approve",
   "approval deny",
-  "audit search",
   "ca export",
   "ca rotate",
   "env",

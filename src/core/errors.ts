@@ -173,6 +173,7 @@ export const ERROR_TABLE = {
     "The audit key cannot be read.",
     "Check the key file and its mode; verify needs the key the log was made with.",
   ),
+  AUDIT_UNREADABLE: entry(500, "The audit log cannot be read.", "Run it as the user that sidekey runs as."),
 } as const satisfies Record<string, ErrorEntry>;
 
 export type ErrorCode = keyof typeof ERROR_TABLE;

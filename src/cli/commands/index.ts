@@ -1,5 +1,6 @@
 /** The commands, in the order of `--help`. One more is one file and one line here. */
 import type { CommandSpec } from "../command.ts";
+import { auditSearch } from "./audit-search.ts";
 import { auditTail } from "./audit-tail.ts";
 import { auditVerify } from "./audit-verify.ts";
 import { caPrint } from "./ca-print.ts";
@@ -28,6 +29,7 @@ export const COMMANDS: readonly CommandSpec[] = [
   tokenIssue,
   tokenInspect,
   auditTail,
+  auditSearch,
   auditVerify,
   caPrint,
 ];

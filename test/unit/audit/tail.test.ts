@@ -1,13 +1,14 @@
 import { appendFileSync, mkdirSync, renameSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { filesOfLog, findAuditLogs } from "../../../src/audit/log-files.ts";
-import { type TailOptions, tailAudit } from "../../../src/audit/tail.ts";
+import { nodeAuditFs } from "../../../src/audit/file-access.ts";
+import { filesOfLog, findAuditLogs, shiftFiles } from "../../../src/audit/log-files.ts";
+import { tailAudit } from "../../../src/audit/tail.ts";
 import { tempDir } from "./support.ts";
 
-const collect = async (options: TailOptions): Promise<string[]> => {
+const collect = async ({ path, last }: { path: string; last: number }): Promise<string[]> => {
   const lines: string[] = [];
-  for await (const line of tailAudit(options)) lines.push(line);
+  for await (const line of tailAudit({ logs: () => [path], last, follow: false })) lines.push(line);
   return lines;
 };
 
@@ -22,11 +23,11 @@ describe("the tail of a log", () => {
     writeFileSync(`${path}.1`, text(numbers(20_001, 20_005)));
     writeFileSync(path, `${text(numbers(20_006, 20_008))}half of a li`);
     for (const last of [0, 1, 3, 4, 8, 9, 15_000, 20_008, 30_000])
-      expect(await collect({ path, last, follow: false })).toEqual(numbers(Math.max(1, 20_009 - last), 20_008));
+      expect(await collect({ path, last })).toEqual(numbers(Math.max(1, 20_009 - last), 20_008));
   });
 
   it("is nothing where there is no file", async () => {
-    expect(await collect({ path: join(tempDir(), "audit.jsonl"), last: 5, follow: false })).toEqual([]);
+    expect(await collect({ path: join(tempDir(), "audit.jsonl"), last: 5 })).toEqual([]);
   });
 
   it("goes on with lines as they become whole, through rotation, a cut and a file that comes late", async () => {
@@ -52,7 +53,7 @@ describe("the tail of a log", () => {
       ["six", 3],
     ]);
     const lines: string[] = [];
-    const tail = tailAudit({ path, last: 1, follow: true, signal: abort.signal, pollMs: 1 });
+    const tail = tailAudit({ logs: () => [path], last: 1, follow: true, signal: abort.signal, pollMs: 1 });
     const first = tail.next();
     steps[0]?.();
     lines.push(String((await first).value));
@@ -67,14 +68,84 @@ describe("the tail of a log", () => {
   });
 });
 
+const record = (seq: number, time: string, reason = ""): string =>
+  `{"seq":${seq},"time":"${time}","reason":"${reason}"}`;
+
+describe("the tail of several logs", () => {
+  it("is in the order of their times, and each log in its own", async () => {
+    const directory = tempDir();
+    const paths = ["a", "b", "c"].map((name) => join(directory, name));
+    const [a = "", b = "", c = ""] = paths;
+    writeFileSync(a, text([record(1, "T1"), record(2, "T4"), record(3, "T2")]));
+    writeFileSync(b, text([record(1, "T3"), "torn", record(2, "T5")]));
+    writeFileSync(c, "");
+    const lines: string[] = [];
+    for await (const line of tailAudit({ logs: () => paths, last: 5, follow: false })) lines.push(line);
+    expect(lines).toEqual([record(3, "T2"), record(1, "T3"), "torn", record(2, "T4"), record(2, "T5")]);
+  });
+
+  it("takes up a log that begins later, from its first record", async () => {
+    const directory = tempDir();
+    const first = join(directory, "a");
+    const later = join(directory, "b");
+    writeFileSync(first, text([record(1, "T1"), record(2, "T2")]));
+    const paths = [first];
+    const abort = new AbortController();
+    const lines: string[] = [];
+    for await (const line of tailAudit({
+      logs: () => paths,
+      last: 1,
+      follow: true,
+      signal: abort.signal,
+      pollMs: 1,
+    })) {
+      lines.push(line);
+      if (lines.length === 1) {
+        writeFileSync(later, text([record(1, "T3"), record(2, "T5")]));
+        appendFileSync(first, text([record(3, "T4")]));
+        paths.push(later);
+      }
+      if (lines.length === 4) abort.abort();
+    }
+    expect(lines).toEqual([record(2, "T2"), record(1, "T3"), record(3, "T4"), record(2, "T5")]);
+  });
+
+  it("misses no file where several rotations lie between two looks", async () => {
+    const path = join(tempDir(), "audit.jsonl");
+    const abort = new AbortController();
+    const lines: string[] = [];
+    writeFileSync(path, text(["1"]));
+    for await (const line of tailAudit({
+      logs: () => [path],
+      last: 1,
+      follow: true,
+      signal: abort.signal,
+      pollMs: 1,
+    })) {
+      lines.push(line);
+      if (line === "1") {
+        appendFileSync(path, text(["2"]));
+        for (const next of ["3", "4", "5"]) {
+          shiftFiles(nodeAuditFs, path, 9);
+          writeFileSync(path, text([next]));
+        }
+      }
+      if (line === "5") abort.abort();
+    }
+    expect(lines).toEqual(["1", "2", "3", "4", "5"]);
+  });
+});
+
 describe("the logs of a state directory", () => {
-  it("are the main one and those of runs, each with its head", () => {
+  it("are the main one and those of runs, each with its head, also where only that is left", () => {
     const state = tempDir();
     for (const name of [
       "audit.jsonl",
       "audit-b2.jsonl",
       "audit-a1.jsonl",
       "audit-a1.head",
+      "audit-c3.head",
+      "audit-d4.jsonl.1",
       "audit.jsonl.1",
       "other.jsonl",
     ])
@@ -84,6 +155,8 @@ describe("the logs of a state directory", () => {
       { path: main, headPath: join(state, "audit.head"), run: undefined },
       { path: join(state, "audit-a1.jsonl"), headPath: join(state, "audit-a1.head"), run: "a1" },
       { path: join(state, "audit-b2.jsonl"), headPath: join(state, "audit-b2.head"), run: "b2" },
+      { path: join(state, "audit-c3.jsonl"), headPath: join(state, "audit-c3.head"), run: "c3" },
+      { path: join(state, "audit-d4.jsonl"), headPath: join(state, "audit-d4.head"), run: "d4" },
     ]);
     expect(findAuditLogs(join(state, "none"), "/elsewhere/log")).toEqual([
       { path: "/elsewhere/log", headPath: "/elsewhere/log.head", run: undefined },

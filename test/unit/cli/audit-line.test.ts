@@ -39,4 +39,11 @@ describe("formatRecord", () => {
     const line = formatRecord('{"time":"T","type":"intent","agent":"a","path":"/\\u001b[2J\\u009b1A\\r\\n"}');
     expect(line).toContain("/\\x1b[2J\\x9b1A\\x0d\\x0a");
   });
+
+  it("shows what turns text around, hides in it or is half a character by its number", () => {
+    const line = formatRecord(
+      '{"time":"T","type":"intent","path":"/\\u202egpj\\u200b\\u2066x\\u2028\\ud800\\udb40\\udc41é"}',
+    );
+    expect(line).toContain("/\\u{202e}gpj\\u{200b}\\u{2066}x\\u{2028}\\u{d800}\\u{e0041}é");
+  });
 });

@@ -1,0 +1,68 @@
+/** `audit search`: records by time and by what they say, of every log of the state directory with its rotated files. */
+
+import { FILTER_OPTIONS, readFilter } from "../audit-filters.ts";
+import { formatRecord } from "../audit-line.ts";
+import { readingAudit } from "../audit-reading.ts";
+import { CONFIG_OPTION, type CommandSpec, JSON_OPTION } from "../command.ts";
+import { loadConfigOrDefaults } from "../context.ts";
+import { EXIT_OK } from "../exit.ts";
+
+/** Lines that are no records, told one by one; the rest is counted. */
+const BAD_LINES_TOLD = 5;
+
+export const auditSearch: CommandSpec = {
+  name: "audit search",
+  summary: "find audit records; an intent is shown with its outcome, and judged as one with it",
+  options: [
+    ...FILTER_OPTIONS,
+    CONFIG_OPTION,
+    { ...JSON_OPTION, summary: "print the records as they are stored, one JSON document a line" },
+  ],
+  examples: [
+    "sidekey audit search --since 15m --decision deny",
+    "sidekey audit search --secret 'production/openai/*' --since 2026-11-25T09:00:00Z --until 2026-11-25T10:00:00Z",
+    "sidekey audit search --code 'UPSTREAM_*' --limit 20",
+    "sidekey audit search --request 116099938371-2 --json | jq .ms",
+  ],
+  async run(invocation) {
+    const { options, terminal } = invocation;
+    const { filter, limit } = readFilter(options, Date.now());
+    const config = await loadConfigOrDefaults(invocation);
+    const { findAuditLogs, searchAudit } = await import("../../audit/index.ts");
+    const logs = findAuditLogs(config.state, config.audit.path).map(({ path }) => path);
+    const json = options.flag("json");
+    let found = 0;
+    let badLines = 0;
+    const show = (line: string): void => terminal.print(json ? line : formatRecord(line));
+    const last = limit === undefined ? undefined : createLast(limit);
+    await readingAudit(() => {
+      const onBadLine = ({ file, number }: { readonly file: string; readonly number: number }): void => {
+        badLines += 1;
+        if (badLines <= BAD_LINES_TOLD) terminal.note(`${file}: line ${number} is not a record`);
+      };
+      for (const line of searchAudit({ logs, filter, onBadLine })) {
+        found += 1;
+        if (last === undefined) show(line);
+        else last.add(line);
+      }
+    });
+    for (const line of last?.lines() ?? []) show(line);
+    if (badLines > 0) terminal.note(`${badLines} lines are not records; see what they are: sidekey audit verify`);
+    if (found === 0 && !json) terminal.note("no audit record matches");
+    return EXIT_OK;
+  },
+};
+
+/** The last few of many. */
+const createLast = (limit: number) => {
+  const ring: string[] = [];
+  let next = 0;
+  return {
+    add(line: string): void {
+      // A copy: a slice would keep the whole piece of the file alive that it was cut from.
+      ring[next] = Buffer.from(line, "latin1").toString("latin1");
+      next = (next + 1) % limit;
+    },
+    lines: (): readonly string[] => [...ring.slice(next), ...ring.slice(0, next)],
+  };
+};

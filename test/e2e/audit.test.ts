@@ -1,0 +1,132 @@
+/** `audit search`, `tail -f` and `verify` of the built program, over logs of `start`, of `run`s and over rotated files. */
+import { appendFileSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createInterface } from "node:readline";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { findAuditLogs } from "../../src/audit/index.ts";
+import { API_HOST, API_URL, type Api, createApi } from "../support/api.ts";
+import { finished, launch } from "../support/program.ts";
+
+let api: Api;
+beforeEach(async () => {
+  api = await createApi();
+});
+afterEach(() => api.close());
+
+const GET = ["sh", "-c", `curl -s -o /dev/null ${API_URL}`];
+const DELETE = ["curl", "-s", "-o", "/dev/null", "-X", "DELETE", `https://${API_HOST}/other?token=query-canary`];
+
+const run = (command: readonly string[]) => api.work.sidekey(["run", "--", ...command]);
+
+const search = async (...filter: readonly string[]): Promise<Record<string, unknown>[]> => {
+  const { code, stdout, stderr } = await api.work.sidekey(["audit", "search", "--json", ...filter]);
+  expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+  return stdout
+    .split("\n")
+    .slice(0, -1)
+    .map((line) => JSON.parse(line));
+};
+
+describe("audit search", () => {
+  it("finds what happened in the logs of every run, by what it was, and holds no query", async () => {
+    await run(GET);
+    await run(DELETE);
+    await run(GET);
+    const typesOf = async (...filter: readonly string[]) => (await search(...filter)).map(({ type }) => type);
+    expect(await typesOf("--secret", "production/x/*")).toEqual(["intent", "outcome", "intent", "outcome"]);
+    expect(await typesOf("--secret", "local:production/x/key", "--status", "5xx")).toEqual([]);
+    expect(await typesOf("--decision", "deny")).toEqual(["refusal"]);
+    expect(await typesOf("--code", "POLICY_NO_ROUTE", "--agent", "default")).toEqual(["refusal"]);
+    expect(await typesOf("--route", "api", "--limit", "1")).toEqual(["outcome"]);
+    expect(await typesOf("--since", "1h", "--type", "start")).toEqual(["start", "start", "start"]);
+    expect(await typesOf("--until", "1h")).toEqual([]);
+    const [intent] = await search("--type", "intent");
+    expect(await typesOf("--request", String(intent?.["request_id"]))).toEqual(["intent", "outcome"]);
+    const all = await search();
+    const times = all.map(({ time }) => String(time));
+    expect(times).toEqual(times.toSorted());
+    expect(JSON.stringify(all)).not.toContain("query-canary");
+
+    const text = await api.work.sidekey(["audit", "search", "--decision", "deny"]);
+    expect(text.stdout).toMatch(
+      /^\S+Z {2}default {2}refusal {2}deny {2}DELETE {2}api\.example\.test:443\/other {2}POLICY_NO_ROUTE {2}403 {2}refused {2}\S+\n$/,
+    );
+    const none = await api.work.sidekey(["audit", "search", "--agent", "nobody"]);
+    expect(none).toEqual({ code: 0, stdout: "", stderr: "sidekey: no audit record matches\n" });
+    const wrong = await api.work.sidekey(["audit", "search", "--since", "soon"]);
+    expect(wrong.code).toBe(2);
+    expect(wrong.stderr).toContain("CONFIG_USAGE");
+  });
+
+  it("reads a log that is larger than its memory, and goes on behind what is no record", async () => {
+    await run(GET);
+    const [, log] = findAuditLogs(api.work.at(".sidekey"), api.work.at(".sidekey/audit.jsonl"));
+    const lines = readFileSync(log?.path ?? "", "latin1")
+      .trimEnd()
+      .split("\n");
+    const block = `${lines.join("\n")}\n`.repeat(20_000);
+    const main = api.work.at(".sidekey/audit.jsonl");
+    for (const file of [`${main}.2`, `${main}.1`, main]) {
+      writeFileSync(file, block);
+      appendFileSync(file, "no record\n");
+    }
+    const parts = { nodeArguments: ["--max-old-space-size=48"] };
+    const filter = ["--code", "POLICY_NO_ROUTE"];
+    const { code, stdout, stderr } = await api.work.sidekey(["audit", "search", ...filter], parts);
+    expect({ code, stdout }).toEqual({ code: 0, stdout: "" });
+    expect(stderr).toContain(`${main}.2: line ${20_000 * lines.length + 1} is not a record`);
+    expect(stderr).toContain("3 lines are not records");
+    const { stdout: last } = await api.work.sidekey(["audit", "search", "--route", "api", "--limit", "500"], parts);
+    expect(last.split("\n")).toHaveLength(501);
+  });
+});
+
+describe("audit tail -f", () => {
+  it("follows runs that begin later", async () => {
+    const follower = launch(["audit", "tail", "-f", "-n", "0", "--json"], { cwd: api.work.path });
+    const end = finished(follower);
+    const types: string[] = [];
+    const seen = new Promise<void>((resolve) => {
+      createInterface({ input: follower.stdout ?? process.stdin }).on("line", (line) => {
+        types.push(JSON.parse(line).type);
+        if (types.filter((type) => type === "stop").length === 1) resolve();
+      });
+    });
+    // More than once: one that began before the follower watched would be among the records that were there.
+    let isSeen = false;
+    void seen.then(() => {
+      isSeen = true;
+    });
+    while (!isSeen) await Promise.race([run(GET), seen]);
+    follower.kill("SIGINT");
+    expect((await end).code).toBe(130);
+    expect(types.slice(0, 4)).toEqual(["start", "intent", "outcome", "stop"]);
+  });
+});
+
+describe("audit verify", () => {
+  it("names the first bad record, says after which one a log was cut, and what to do where its key is gone", async () => {
+    await run(GET);
+    const [, log] = findAuditLogs(api.work.at(".sidekey"), api.work.at(".sidekey/audit.jsonl"));
+    const { path = "", headPath = "" } = log ?? {};
+    const whole = readFileSync(path, "latin1");
+    const verify = () => api.work.sidekey(["audit", "verify"]);
+    expect(await verify()).toMatchObject({ code: 0, stdout: `${path}: intact, 4 records (1 to 4)\n` });
+
+    writeFileSync(path, whole.replace("GET", "PUT"));
+    expect(await verify()).toMatchObject({ code: 1, stdout: expect.stringContaining("BROKEN at record 2.") });
+    writeFileSync(path, whole.split("\n").slice(0, 2).join("\n").concat("\n"));
+    expect(await verify()).toMatchObject({ code: 1, stdout: expect.stringContaining("truncated after 2") });
+    rmSync(path);
+    expect(await verify()).toMatchObject({ code: 1, stdout: expect.stringContaining("truncated after 0") });
+
+    writeFileSync(path, whole, { mode: 0o600 });
+    rmSync(headPath);
+    const headless = await verify();
+    expect(headless).toMatchObject({ code: 0, stdout: expect.stringContaining("no head") });
+    rmSync(api.work.at(".sidekey/audit.key"));
+    const keyless = await verify();
+    expect(keyless.code).toBe(1);
+    expect(keyless.stderr).toContain("AUDIT_KEY_UNREADABLE");
+    expect(keyless.stderr).toContain("backup");
+  });
+});
