@@ -8,7 +8,13 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { SHAPES } from "../support/canaries.ts";
 import { createTestAuthority } from "../support/certificates.ts";
-import { type FramedAnswer, type Framing, PLAIN_FRAMINGS, RANGE_FRAMINGS } from "../support/framings.ts";
+import {
+  CODED_FRAMINGS,
+  type FramedAnswer,
+  type Framing,
+  PLAIN_FRAMINGS,
+  RANGE_FRAMINGS,
+} from "../support/framings.ts";
 import { leaksOf } from "../support/leaks.ts";
 import { openTlsTunnel, type RawConnection, type RawResponse } from "../support/raw-client.ts";
 import { type RawUpstream, startRawUpstream } from "../support/raw-upstream.ts";
@@ -38,7 +44,7 @@ const CREDENTIALS: readonly Credential[] = [
     })),
 ];
 
-const FRAMINGS = [...PLAIN_FRAMINGS, ...RANGE_FRAMINGS];
+const FRAMINGS = [...PLAIN_FRAMINGS, ...RANGE_FRAMINGS, ...CODED_FRAMINGS];
 /** Part of a secret that is a leak: what base64 shows of its edges is shorter. */
 const FRAGMENT = 6;
 /** A 4 KB secret is echoed in all spellings with a Content-Length, and in these otherwise: they are up to 24 KB long. */
@@ -82,7 +88,7 @@ listen: { proxy: "127.0.0.1:0" }
 sources: { file: { kind: file, root: ./secrets } }
 upstream: { ca: ./ca.pem, connect: { "${HOST}:443": "${upstream.address}" } }
 routes:
-${CREDENTIALS.map(({ inject }, i) => `  r${i}: { match: "https://${HOST}/c${i}/**", secret: s${i}, inject: ${inject} }`).join("\n")}
+${CREDENTIALS.map(({ inject }, i) => `  r${i}: { match: "https://${HOST}/c${i}/**", secret: s${i}, inject: ${inject}, on_reflection: redact }`).join("\n")}
 `,
   });
 });
@@ -185,7 +191,7 @@ test("not even cut at every place into two records", async () => {
 test("every cell of the matrix would be a leak if nothing were scrubbed", () => {
   let cells = 0;
   for (const credential of CREDENTIALS) {
-    for (const framing of PLAIN_FRAMINGS) {
+    for (const framing of FRAMINGS) {
       for (const { bytes, name } of spellingsFor(credential, framing)) {
         cells++;
         if (framing.name !== "Content-Length") continue;

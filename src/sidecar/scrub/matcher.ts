@@ -67,7 +67,10 @@ const searchTogether = (forms: readonly Buffer[], shortest: number): Matcher["fi
       if (end === window - 1) buckets.set(hash, [...(buckets.get(hash) ?? []), form]);
     }
   }
-  const candidates = new Map([...buckets].map(([hash, bucket]) => [hash, createBranch(bucket, 0)]));
+  /** By hash: place in `roots`, from 1; a typed array, because a map costs more than all the rest. */
+  const candidates = new Uint32Array(2 ** bits);
+  const roots: (Branch | undefined)[] = [undefined];
+  for (const [hash, bucket] of buckets) candidates[hash] = roots.push(createBranch(bucket, 0)) - 1;
 
   return (buffer, from, to, onMatch) => {
     let end = from + window - 1;
@@ -78,7 +81,7 @@ const searchTogether = (forms: readonly Buffer[], shortest: number): Matcher["fi
         end += shift;
         continue;
       }
-      const branch = candidates.get(hash);
+      const branch = roots[candidates[hash] ?? 0];
       if (branch !== undefined) follow(branch, buffer, end - window + 1, to, onMatch);
       end++;
     }
@@ -97,8 +100,9 @@ interface Branch {
   readonly bytes: Buffer;
   /** A form ends behind `bytes`. */
   readonly complete: boolean;
-  /** By the byte that follows. */
-  readonly next: ReadonlyMap<number, Branch>;
+  /** Place in `next` by the byte that follows, from 1; undefined: nothing follows. */
+  readonly places: Uint16Array | undefined;
+  readonly next: readonly (Branch | undefined)[];
 }
 
 /** The forms are equal up to `from`, and different from each other. */
@@ -106,27 +110,30 @@ const createBranch = (forms: readonly Buffer[], from: number): Branch => {
   const [first = Buffer.alloc(0)] = forms;
   let to = forms.length === 1 ? first.length : from;
   while (to < first.length && forms.every((form) => form[to] === first[to])) to++;
-  const next = new Map<number, Buffer[]>();
+  const following = new Map<number, Buffer[]>();
   for (const form of forms) {
     const byte = form[to];
-    if (byte !== undefined) next.set(byte, [...(next.get(byte) ?? []), form]);
+    if (byte !== undefined) following.set(byte, [...(following.get(byte) ?? []), form]);
   }
-  return {
-    bytes: first.subarray(from, to),
-    complete: forms.some((form) => form.length === to),
-    next: new Map([...next].map(([byte, rest]) => [byte, createBranch(rest, to)])),
-  };
+  const places = following.size === 0 ? undefined : new Uint16Array(256);
+  const next: (Branch | undefined)[] = [undefined];
+  for (const [byte, rest] of following) {
+    if (places !== undefined) places[byte] = next.length;
+    next.push(createBranch(rest, to));
+  }
+  return { bytes: first.subarray(from, to), complete: forms.some((form) => form.length === to), places, next };
 };
 
 const follow = (root: Branch, buffer: Buffer, start: number, to: number, onMatch: OnMatch): void => {
   let at = start;
   for (let branch: Branch | undefined = root; branch !== undefined; ) {
-    const { bytes } = branch;
-    if (at + bytes.length > to) return;
-    for (let i = 0; i < bytes.length; i++) if (buffer[at + i] !== bytes[i]) return;
-    at += bytes.length;
+    const { bytes, places }: Branch = branch;
+    const length = bytes.length;
+    if (at + length > to) return;
+    for (let i = 0; i < length; i++) if (buffer[at + i] !== bytes[i]) return;
+    at += length;
     if (branch.complete) onMatch(start, at);
-    if (at >= to) return;
-    branch = branch.next.get(buffer[at] ?? 0);
+    if (at >= to || places === undefined) return;
+    branch = branch.next[places[buffer[at] ?? 0] ?? 0];
   }
 };
