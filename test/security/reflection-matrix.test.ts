@@ -154,6 +154,7 @@ const check = (credential: Credential, spelling: Spelling, answer: FramedAnswer,
   expect(response.status, what).toBe(answer.status);
   expect(response.body.length, what).toBe(answer.length);
   if (answer.counted === true) expect(response.headers.get("content-length"), what).toEqual([String(answer.length)]);
+  expect(response.headers.has("content-encoding"), what).toBe(false);
   if (answer.body !== undefined) expect(response.body.equals(answer.body), what).toBe(true);
   else expect(response.body.toString("latin1"), what).toContain("[redac");
 };
