@@ -80,7 +80,7 @@ const RANKS: Readonly<Record<string, number>> = {
 
 /** Third-party packages and the only files that may import them (zod apart). */
 const PACKAGE_DOORS: Readonly<Record<string, readonly string[]>> = {
-  undici: ["sidecar/upstream/http.ts", "sidecar/upstream/pool.ts", "cli/run/preload.cts"],
+  undici: ["cli/run/preload.cts"],
   jose: ["identity/token.ts"],
   "lru-cache": ["sidecar/secrets/resolver.ts"],
   yaml: ["config/document.ts"],

@@ -1,35 +1,30 @@
 /**
- * Connections to one upstream, each an undici client that carries one exchange at a time. undici's own Pool is not
- * used: its abort leaves the request at the head of a client's queue, which opens another connection only to find it
- * aborted, and its choice of a client walks them all.
+ * Connections to one upstream, each carrying one exchange at a time. A connection whose exchange was given up or failed
+ * is never used again; no request waits behind another one.
  */
-import { Client } from "undici";
+import type { SidekeyError } from "../../core/errors.ts";
 import type { Connected } from "../net/connector.ts";
-
-/** One client, with the connection it has at the moment. */
-export interface Lane {
-  readonly client: Client;
-  /** Asked where the end of the connection is the end of a body. */
-  endedInOrder(): boolean;
-}
+import { HttpConnection } from "./http-connection.ts";
 
 export interface ConnectionPool {
-  /** A kept connection, the last used first so that the others can grow old and close; else a new one. */
-  acquire(): Lane;
-  /** After an exchange that ended well. `framed`: its body had a length or chunks. */
-  release(lane: Lane, framed: boolean): void;
+  /** The kept connection that was used last, so that the others can grow old and close. */
+  take(): HttpConnection | undefined;
+  /** Opens a new one; calls back once, perhaps at once. What it returns gives the attempt up. */
+  open(done: (error: SidekeyError | null, connection: HttpConnection | null) => void): () => void;
+  /** After an exchange that ended well. `keepMs`: how long it may be kept; 0 = not. `framed`: its body had a length or chunks. */
+  release(connection: HttpConnection, keepMs: number, framed: boolean): void;
   /** A body ended with its connection: from now on, for good, the end of every new connection is watched. */
   watchEnds(): void;
-  /** After one that did not: its connection is destroyed at once, and so is one that is still being opened. */
-  discard(lane: Lane, reason: Error): void;
-  readonly inUse: number;
+  /** After an exchange that did not end well. */
+  discard(connection: HttpConnection): void;
+  /** Closes what was kept for too long. `now`: monotonic, `ms`. */
+  sweep(now: number): void;
+  readonly isIdle: boolean;
+  readonly kept: number;
   /** Closes what is kept, and keeps nothing from now on. */
   retire(): void;
-  close(): Promise<void>;
+  close(): void;
 }
-
-/** undici reports a client that is closed already; closed is what was wanted. */
-const ignore = (): void => undefined;
 
 /**
  * The ends of connections are watched, which costs, until an upstream has given this many bodies a length or chunks.
@@ -37,98 +32,96 @@ const ignore = (): void => undefined;
  */
 const TRUSTED_AFTER = 32;
 
-interface OpenLane extends Lane {
-  readonly watched: boolean;
-  /** Gives up what is still being opened. */
-  cancel(): void;
-}
-
 /** Opens one connection, checked and ready; what it returns gives the attempt up. */
 export type Connect = (watchEnd: boolean, done: Connected) => () => void;
 
-export const createConnectionPool = (origin: string, options: Client.Options, connect: Connect): ConnectionPool => {
-  const idle: OpenLane[] = [];
-  const all = new Set<OpenLane>();
+export interface PoolOptions {
+  readonly connect: Connect;
+  /** Over TLS; in cleartext every end can be told, and nothing has to be watched. */
+  readonly isSecure: boolean;
+  /** Monotonic, `ms`. */
+  readonly now: () => number;
+}
+
+export const createConnectionPool = ({ connect, isSecure, now }: PoolOptions): ConnectionPool => {
+  /** The one used last at the end. */
+  const idle: HttpConnection[] = [];
+  const all = new Set<HttpConnection>();
+  const attempts = new Set<() => void>();
   let retired = false;
-  // In cleartext every end can be told, and nothing has to be watched.
-  const isSecure = origin.startsWith("https:");
   let watching = isSecure;
   /** Bodies with a length or chunks so far; undefined = it doesn't matter any more. */
   let framed = isSecure ? 0 : undefined;
 
-  const drop = (lane: OpenLane): void => {
-    if (!all.delete(lane)) return;
-    const at = idle.indexOf(lane);
+  const forget = (connection: HttpConnection): void => {
+    all.delete(connection);
+    const at = idle.indexOf(connection);
     if (at !== -1) idle.splice(at, 1);
   };
 
-  const letGo = (lane: OpenLane): void => {
-    drop(lane);
-    lane.client.close(ignore);
+  const discard = (connection: HttpConnection): void => {
+    forget(connection);
+    connection.destroy();
   };
 
-  const open = (): OpenLane => {
-    let cancel = ignore;
-    const watched = watching;
-    let endedInOrder = (): boolean => false;
-    const client = new Client(origin, {
-      ...options,
-      connect: (_options, done) => {
-        cancel = connect(watched, (error, connection) => {
-          if (connection === null) return done(error ?? new TypeError("no connection"), null);
-          ({ endedInOrder } = connection);
-          done(null, connection.socket);
-        });
-      },
-    });
-    const lane: OpenLane = { client, watched, endedInOrder: () => endedInOrder(), cancel: () => cancel() };
-    all.add(lane);
-    // The upstream, or the keep-alive timeout, closed a kept connection: there is nothing left to keep.
-    client.on("disconnect", () => {
-      if (idle.includes(lane)) letGo(lane);
-    });
-    return lane;
-  };
-
-  const destroy = (lane: OpenLane, reason: Error): Promise<void> => {
-    const destroyed = lane.client.destroy(reason);
-    // Afterwards, so that undici takes the attempt's failure for nobody's.
-    lane.cancel();
-    return destroyed;
+  const discardIdle = (which: (connection: HttpConnection) => boolean): void => {
+    for (const connection of idle.filter(which)) discard(connection);
   };
 
   return {
-    acquire: () => idle.pop() ?? open(),
-    release(released, isFramed) {
-      const lane = released as OpenLane;
-      if (!all.has(lane)) return;
+    take: () => idle.pop(),
+    open(done) {
+      const watched = watching;
+      let cancel: (() => void) | undefined;
+      let settled = false;
+      const giveUp = connect(watched, (error, connection) => {
+        settled = true;
+        if (cancel !== undefined) attempts.delete(cancel);
+        if (connection === null) return done(error, null);
+        const opened = new HttpConnection(connection, watched, forget);
+        all.add(opened);
+        done(null, opened);
+      });
+      cancel = giveUp;
+      if (!settled) attempts.add(giveUp);
+      return giveUp;
+    },
+    release(connection, keepMs, isFramed) {
+      if (!all.has(connection)) return;
       if (isFramed && framed !== undefined && ++framed > TRUSTED_AFTER) watching = false;
-      if (lane.watched === watching && !retired) {
-        idle.push(lane);
+      // Of the other kind, and so replaced by one that costs less, or that can tell an end.
+      if (retired || keepMs === 0 || connection.watched !== watching) {
+        discard(connection);
         return;
       }
-      // Of the other kind, and so replaced by one that costs less, or that can tell an end.
-      letGo(lane);
+      connection.keepUntil = now() + keepMs;
+      connection.release();
+      idle.push(connection);
     },
     watchEnds() {
       framed = undefined;
       if (!isSecure || watching) return;
       watching = true;
-      for (const lane of [...idle]) letGo(lane);
+      discardIdle(() => true);
     },
-    discard(lane, reason) {
-      drop(lane as OpenLane);
-      destroy(lane as OpenLane, reason).catch(ignore);
+    discard,
+    sweep(time) {
+      discardIdle(({ keepUntil }) => keepUntil <= time);
+    },
+    get isIdle() {
+      return all.size === idle.length && attempts.size === 0;
+    },
+    get kept() {
+      return idle.length;
     },
     retire() {
       retired = true;
-      for (const lane of [...idle]) letGo(lane);
+      discardIdle(() => true);
     },
-    get inUse() {
-      return all.size - idle.length;
-    },
-    async close() {
-      await Promise.all([...all].map((lane) => destroy(lane, new Error("closing"))));
+    close() {
+      for (const giveUp of attempts) giveUp();
+      for (const connection of all) connection.destroy();
+      attempts.clear();
       all.clear();
       idle.length = 0;
     },

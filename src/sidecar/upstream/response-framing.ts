@@ -1,27 +1,81 @@
-/**
- * How the body of a response ends, judged on its headers. The parser below decodes chunks behind any last `chunked`
- * (`Transfer-Encoding: gzip, chunked`) and reads `identity` until the connection closes; we read neither.
- */
+/** How the body of a response ends, and whether its connection may carry another, judged on its head. */
 
-/** By Content-Length, by chunks, or by the end of the connection. */
-export type ResponseFraming = "length" | "chunked" | "close";
+/** By nothing, by Content-Length, by chunks, or by the end of the connection. */
+export type BodyFraming =
+  | { readonly kind: "none" | "chunked" | "close" }
+  | { readonly kind: "length"; readonly length: number };
 
-/** `headers`: flat, names and values as bytes. Undefined: two parsers could read it in two ways (RFC 9112 section 6.3). */
-export const responseFraming = (headers: readonly Buffer[]): ResponseFraming | undefined => {
-  let framing: ResponseFraming = "close";
+export interface ResponseHead {
+  readonly status: number;
+  /** Of HTTP/1. */
+  readonly minor: number;
+  /** Flat, names and values as bytes. */
+  readonly headers: readonly Buffer[];
+  readonly framing: BodyFraming;
+}
+
+const NONE: BodyFraming = { kind: "none" };
+const CHUNKED: BodyFraming = { kind: "chunked" };
+const CLOSE: BodyFraming = { kind: "close" };
+
+/** Past what a number can hold exactly it could not be counted. */
+const LENGTH = /^(?:0|[1-9][0-9]{0,14})$/;
+
+/** Undefined: two parsers could read it in two ways (RFC 9112 section 6.3). */
+export const bodyFraming = (
+  { status, headers }: Pick<ResponseHead, "status" | "headers">,
+  method: string,
+): BodyFraming | undefined => {
+  let framing: BodyFraming = CLOSE;
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i] as Buffer;
     // By length first: nearly every header is neither.
     if (name.length === 14) {
       if (name.toString("latin1").toLowerCase() !== "content-length") continue;
-      if (framing !== "close") return undefined;
-      framing = "length";
+      const digits = (headers[i + 1] as Buffer).toString("latin1");
+      if (framing !== CLOSE || !LENGTH.test(digits)) return undefined;
+      framing = { kind: "length", length: Number(digits) };
     } else if (name.length === 17) {
       if (name.toString("latin1").toLowerCase() !== "transfer-encoding") continue;
       const coding = (headers[i + 1] as Buffer).toString("latin1");
-      if (framing !== "close" || coding.toLowerCase() !== "chunked") return undefined;
-      framing = "chunked";
+      if (framing !== CLOSE || coding.toLowerCase() !== "chunked") return undefined;
+      framing = CHUNKED;
     }
   }
-  return framing;
+  return method === "HEAD" || status === 204 || status === 304 || status < 200 ? NONE : framing;
+};
+
+const TIMEOUT = /(?:^|[\s,;])timeout\s*=\s*"?([0-9]{1,9})/i;
+
+/**
+ * For how long the connection may be kept for another request, `ms`; 0 = not at all. `most`: longer than this never.
+ * RFC 9112 section 9.3, and the Keep-Alive hint that common servers give.
+ */
+export const keepAliveMs = ({ minor, headers, framing }: ResponseHead, method: string, most: number): number => {
+  // What a body that must not be there would look like, on a connection that was kept, nobody can tell.
+  if (minor === 0 || framing.kind === "close" || method === "HEAD") return 0;
+  let keep = most;
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = headers[i] as Buffer;
+    if (name.length !== 10 && !(framing.kind === "none" && (name.length === 14 || name.length === 17))) continue;
+    const value = (headers[i + 1] as Buffer).toString("latin1");
+    switch (name.toString("latin1").toLowerCase()) {
+      case "connection":
+        if (/(?:^|[\s,])close(?:$|[\s,])/i.test(value)) return 0;
+        break;
+      case "keep-alive": {
+        const seconds = TIMEOUT.exec(value)?.[1];
+        // A second less: it may close while the next request is on its way.
+        if (seconds !== undefined) keep = Math.min(keep, Math.max(0, Number(seconds) - 1) * 1000);
+        break;
+      }
+      case "content-length":
+        if (value !== "0") return 0;
+        break;
+      case "transfer-encoding":
+        return 0;
+      default:
+    }
+  }
+  return keep;
 };
