@@ -1,5 +1,7 @@
 /** The file read again while it serves: every trigger, what stays, what is refused, and who keeps what they began with. */
-import { mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, renameSync, rmSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import { silentLog } from "../../src/core/log.ts";
@@ -157,5 +159,208 @@ describe("a change of the file acts by itself", () => {
     writeFileSync(stage.path, text);
     await stage.until("two");
     expect(stage.errors).toEqual([]);
+  });
+});
+
+describe("a file that is wrong", () => {
+  it("changes nothing, is told once, and counts again when it is right", async () => {
+    const stage = await open();
+    writeFileSync(stage.path, `${fileOf(stage.upstream, "two")}nonsense: true\n`);
+    await expect.poll(() => stage.errors.length, { timeout: 5_000 }).toBe(1);
+    expect(stage.errors[0]).toContain("nonsense: is not a known key");
+    // The same again is the same problem, and so is asking for it.
+    const now = new Date();
+    utimesSync(stage.path, now, now);
+    await stage.sidecar.sidecar.reload("signal");
+    expect(stage.errors).toHaveLength(1);
+    expect(await stage.ask()).toBe("one the-key");
+    stage.write("three");
+    await stage.until("three");
+  });
+
+  it("shows no value in the log, not even one that was pasted into it", async () => {
+    const stage = await open();
+    writeFileSync(stage.path, fileOf(stage.upstream, "two").replace("API_KEY", "sk-canary-55aa01: yes"));
+    await expect.poll(() => stage.errors.length, { timeout: 5_000 }).toBe(1);
+    expect(stage.errors.join()).not.toContain("sk-canary");
+  });
+
+  it.each([
+    ["agent: someone\n", "agent"],
+    ["state: ./other\n", "state"],
+    ["audit: { keep: 3 }\n", "audit.keep"],
+    ["listen: { proxy: 'unix:p.sock' }\n", "listen.proxy"],
+    ["listen: { proxy: '127.0.0.1:0', gateway: '127.0.0.1:0' }\n", "listen.gateway"],
+    ["listen: { proxy: '127.0.0.1:0', names: [a.test] }\n", "listen.names"],
+  ])("is one that says %j: that needs a restart", async (line, key) => {
+    const stage = await open({ watch: false });
+    const text = fileOf(stage.upstream, "two");
+    writeFileSync(stage.path, (line.startsWith("listen") ? text.replace(/listen: .*\n/, "") : text) + line);
+    const result = await stage.sidecar.sidecar.reload("signal");
+    expect("problems" in result && result.problems).toEqual([
+      expect.objectContaining({
+        path: key,
+        message: "cannot change on reload",
+        hint: "Restart the sidecar to apply it.",
+      }),
+    ]);
+    expect(await stage.ask()).toBe("one the-key");
+  });
+
+  it("is one that others may write; it counts once that is mended, the text untouched", async () => {
+    const stage = await open();
+    writeFileSync(stage.path, fileOf(stage.upstream, "two"));
+    chmodSync(stage.path, 0o666);
+    await expect.poll(() => stage.errors.length, { timeout: 5_000 }).toBe(1);
+    expect(stage.errors[0]).toContain("can be written by others (mode 0666)");
+    expect(await stage.ask()).toBe("one the-key");
+    chmodSync(stage.path, 0o600);
+    await stage.until("two");
+  });
+
+  it("is one whose upstream.ca, proxy password or token is not there", async () => {
+    const stage = await open({ watch: false });
+    for (const more of [
+      "upstream: { ca: ./none.pem }",
+      'upstream: { proxy: { url: "http://127.0.0.1:1", username: a, password: { file: ./none } } }',
+    ]) {
+      stage.write("two", more);
+      expect(await stage.sidecar.sidecar.reload("signal")).toHaveProperty("problems");
+    }
+    const withToken = fileOf(stage.upstream, "two").replace(
+      "env: { kind: env }",
+      "env: { kind: env }, v: { kind: local, token: { file: ./none } }",
+    );
+    writeFileSync(stage.path, withToken);
+    expect(await stage.sidecar.sidecar.reload("signal")).toHaveProperty("problems");
+    expect(await stage.ask()).toBe("one the-key");
+  });
+});
+
+describe("a reload", () => {
+  it("leaves a request in flight with what it began with, to its end", async () => {
+    let answer = (): void => undefined;
+    const stage = await open({
+      handler: (_request, response) => {
+        answer = () => void response.end("late");
+      },
+    });
+    const held = get(stage.sidecar.port, `http://127.0.0.1:${stage.upstream.port}/held`);
+    await expect.poll(() => stage.upstream.requests.length).toBe(1);
+    stage.write("two");
+    await expect.poll(async () => (await stage.sidecar.audit()).some(({ type }) => type === "admin")).toBe(true);
+    answer();
+    expect((await held).body.toString()).toBe("late");
+    expect(stage.upstream.requests[0]?.header("x-api-key")).toEqual(["one the-key"]);
+  });
+
+  it("keeps connections where the way out is the same, and gives them up where it is not", async () => {
+    const stage = await open({ watch: false });
+    await stage.ask();
+    stage.write("two");
+    await stage.sidecar.sidecar.reload("signal");
+    expect(await stage.ask()).toBe("two the-key");
+    expect(stage.upstream.connections).toBe(1);
+    stage.write("three", "egress: { allow: [10.0.0.0/8] }");
+    await stage.sidecar.sidecar.reload("signal");
+    await expect.poll(() => stage.upstream.open).toBe(0);
+    expect(await stage.ask()).toBe("three the-key");
+    expect(stage.upstream.connections).toBe(2);
+  });
+
+  it("closes a connection of the old way out at the end of its last request", async () => {
+    let answer = (): void => undefined;
+    const stage = await open({
+      watch: false,
+      handler: (_request, response) => {
+        answer = () => void response.end("late");
+      },
+    });
+    const held = get(stage.sidecar.port, `http://127.0.0.1:${stage.upstream.port}/held`);
+    await expect.poll(() => stage.upstream.requests.length).toBe(1);
+    stage.write("two", "egress: { allow: [10.0.0.0/8] }");
+    await stage.sidecar.sidecar.reload("signal");
+    expect(stage.upstream.open).toBe(1);
+    answer();
+    expect((await held).body.toString()).toBe("late");
+    await expect.poll(() => stage.upstream.open).toBe(0);
+  });
+
+  it("keeps the cached secrets of a source that stays, and none of one that was changed under its name", async () => {
+    const directory = await mkdtemp(join(tmpdir(), "sidekey-values-"));
+    closers.push(() => rm(directory, { recursive: true }));
+    for (const name of ["a", "b"]) {
+      mkdirSync(join(directory, name));
+      writeFileSync(join(directory, name, "API_KEY"), `value-in-${name}`);
+    }
+    const stage = await open({ watch: false });
+    const reload = async (mark: string, root: string): Promise<void> => {
+      const text = fileOf(stage.upstream, mark).replace(
+        "{ kind: env }",
+        `{ kind: file, root: ${join(directory, root)} }`,
+      );
+      writeFileSync(stage.path, text);
+      expect(await stage.sidecar.sidecar.reload("signal")).toHaveProperty("generation");
+    };
+    await reload("two", "a");
+    expect(await stage.ask()).toBe("two value-in-a");
+    writeFileSync(join(directory, "a", "API_KEY"), "value-changed");
+    await reload("three", "a");
+    expect(await stage.ask()).toBe("three value-in-a");
+    await reload("four", "b");
+    expect(await stage.ask()).toBe("four value-in-b");
+  });
+
+  it("is on record with its number, or with its refusal, and whoever asks at once waits for a turn", async () => {
+    const stage = await open({ watch: false });
+    const { sidecar } = stage.sidecar;
+    const results = await Promise.all(
+      ["signal", "admin", "signal"].map((trigger) => sidecar.reload(trigger as "admin")),
+    );
+    expect(results).toEqual([{ generation: 2 }, { generation: 3 }, { generation: 4 }]);
+    writeFileSync(stage.path, "version: 1\nx: 1\ny: 2\n");
+    await sidecar.reload("admin");
+    const records = (await stage.sidecar.audit()).filter(({ type }) => type === "admin");
+    expect(records.map(({ reason }) => reason)).toEqual([
+      "reload by signal: generation 2",
+      "reload by admin: generation 3",
+      "reload by signal: generation 4",
+      expect.stringMatching(/^reload by admin refused: \d problems$/),
+    ]);
+    expect(records.at(-1)).toMatchObject({ code: "CONFIG_INVALID" });
+  });
+
+  it("acts on new limits, gateway origins and unmatched as well", async () => {
+    const stage = await open({ watch: false });
+    stage.write("two", "limits: { connections: 1 }");
+    await stage.sidecar.sidecar.reload("signal");
+    const first = await openConnection(stage.sidecar.port);
+    closers.push(async () => first.destroy());
+    await expect.poll(async () => (await get(stage.sidecar.port, "http://x.test/")).status).toBe(503);
+    first.destroy();
+    stage.write("three", "unmatched: tunnel");
+    await stage.sidecar.sidecar.reload("signal");
+    await expect
+      .poll(async () => (await get(stage.sidecar.port, "http://10.0.0.1/")).headers.get("x-sidekey-error"))
+      .toEqual(["POLICY_ADDRESS"]);
+  });
+});
+
+describe("run", () => {
+  it("never reads its file again", async () => {
+    const upstream = await startUpstream();
+    closers.push(() => upstream.close());
+    const running = await startTestSidecar({
+      file: fileOf(upstream, "one"),
+      environment: { API_KEY: "the-key" },
+      start: { mode: "run", watch: true },
+    });
+    closers.push(() => running.close());
+    expect(running.sidecar.ready.admin).toBe(null);
+    await expect(running.sidecar.reload("admin")).rejects.toThrow(TypeError);
+    writeFileSync(join(running.directory, "sidekey.yaml"), fileOf(upstream, "two"));
+    await new Promise((resolve) => setTimeout(resolve, 1_200));
+    await get(running.port, `http://127.0.0.1:${upstream.port}/`);
+    expect(upstream.requests[0]?.header("x-api-key")).toEqual(["one the-key"]);
   });
 });
