@@ -2,6 +2,7 @@
 import { execFileSync } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { brotliCompressSync } from "node:zlib";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { API_URL, type Api, CANARY, CANARY_FORMS, createApi } from "../support/api.ts";
 import type { Finished } from "../support/program.ts";
@@ -26,7 +27,12 @@ beforeAll(async () => {
     // An upstream that tells its caller what it was sent: the worst kind.
     response.setHeader("x-echo", received.header("authorization").join());
     response.setHeader("content-type", "application/json");
-    response.end(JSON.stringify({ echo: request.headers.authorization, models: ["one"] }));
+    const body = JSON.stringify({ echo: request.headers.authorization, models: ["one"] });
+    // It packs what it can, as most do.
+    if (request.headers["accept-encoding"]?.includes("br") === true) {
+      response.setHeader("content-encoding", "br");
+      response.end(brotliCompressSync(body));
+    } else response.end(body);
   });
 });
 afterAll(() => api.close());
@@ -56,6 +62,14 @@ describe("under sidekey run", () => {
     `curl calls with the key and never sees it${noCurl ? " (skipped: no curl here)" : ""}`,
     async () => {
       expectKeyOnlyUpstream(await run(`curl -sS -i -H "Authorization: Bearer $API_KEY" ${API_URL}`));
+    },
+  );
+
+  it.skipIf(noCurl)(
+    `curl --compressed gets what it can read, and the key not in there either${noCurl ? " (skipped: no curl here)" : ""}`,
+    async () => {
+      expectKeyOnlyUpstream(await run(`curl -sS -i --compressed -H "Authorization: Bearer $API_KEY" ${API_URL}`));
+      expect(api.upstream.requests.at(-1)?.header("accept-encoding")).toEqual(["gzip, deflate, br"]);
     },
   );
 

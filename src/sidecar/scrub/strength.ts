@@ -13,15 +13,17 @@ const OTHER_PRINTABLE = 33;
 const NOT_ASCII = 128;
 
 /**
- * Length times the bits of the alphabet it seems to come from; a character that repeats the one before, or follows it in
- * order, counts one bit. Too high for words: it can't know them. `bits`
+ * Length times the bits of the alphabet it seems to come from; a character that goes on with a run (`aaa`, `123`, `321`)
+ * counts one bit. Too high for words: it can't know them. `bits`
  */
 export const estimateBits = (secret: Buffer): number => {
   const perCharacter = Math.log2(alphabetOf(secret));
   let bits = 0;
+  let before = Number.NaN;
   for (let i = 0; i < secret.length; i++) {
     const step = i === 0 ? Number.NaN : (secret[i] ?? 0) - (secret[i - 1] ?? 0);
-    bits += Math.abs(step) <= 1 ? 1 : perCharacter;
+    bits += step === before && Math.abs(step) <= 1 ? 1 : perCharacter;
+    before = step;
   }
   return bits;
 };
@@ -35,7 +37,7 @@ const alphabetOf = (secret: Buffer): number => {
   if (/[A-Z]/.test(text)) size += LETTERS;
   if (/[\x20-\x2f\x3a-\x40\x5b-\x60\x7b-\x7e]/.test(text)) size += OTHER_PRINTABLE;
   if (/[\x80-\xff]/.test(text)) size += NOT_ASCII;
-  return size;
+  return Math.max(1, size);
 };
 
 /** Whether any of what went over the wire for one secret (itself, and what was derived from it) is guessable. */
