@@ -175,7 +175,8 @@ export class Exchange implements ConnectionUser, Flow {
   }
 
   pause(): void {
-    this.#connection?.pause();
+    // Done, it may carry another exchange by now.
+    if (!this.#done) this.#connection?.pause();
   }
 
   resume(): void {

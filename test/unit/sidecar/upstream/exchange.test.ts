@@ -1,0 +1,62 @@
+/** What an exchange does to its connection after its own end: nothing. */
+import { PassThrough } from "node:stream";
+import { describe, expect, it } from "vitest";
+import { parseAuthority } from "../../../../src/core/authority.ts";
+import type { Connection } from "../../../../src/sidecar/net/connection.ts";
+import { Exchange } from "../../../../src/sidecar/upstream/exchange.ts";
+import { createConnectionPool } from "../../../../src/sidecar/upstream/pool.ts";
+import type { Flow, ResponseSink, UpstreamRequest } from "../../../../src/sidecar/upstream/upstream.ts";
+
+const authority = parseAuthority("api.test:443");
+if (authority === undefined) throw new Error("no authority");
+const request: UpstreamRequest = {
+  method: "GET",
+  scheme: "https",
+  authority,
+  target: "/",
+  headers: [],
+  body: undefined,
+  cleartext: "never",
+  written: false,
+  timeouts: { connectMs: 1000, headersMs: 1000, idleMs: 1000 },
+};
+
+describe("an exchange that has ended", () => {
+  it("does not touch the connection, which may carry the next one", () => {
+    const socket = new PassThrough();
+    const pool = createConnectionPool({
+      connect: (_watchEnd, done) => {
+        done(null, { socket, endedInOrder: () => false } as unknown as Connection);
+        return () => undefined;
+      },
+      isSecure: false,
+      now: () => 0,
+    });
+    const flows: Flow[] = [];
+    let ended = 0;
+    const sink: ResponseSink = {
+      begin: (flow) => void flows.push(flow),
+      head: () => undefined,
+      data: () => undefined,
+      end: () => {
+        ended += 1;
+      },
+      fail: (error) => {
+        throw error;
+      },
+    };
+    new Exchange(request, sink, pool).start();
+    socket.emit("data", Buffer.from("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"));
+    expect([ended, pool.kept]).toEqual([1, 1]);
+    new Exchange(request, sink, pool).start();
+    expect(pool.kept).toBe(0);
+    flows[0]?.pause();
+    expect(socket.isPaused()).toBe(false);
+    flows[0]?.abort();
+    expect(socket.destroyed).toBe(false);
+    flows[1]?.pause();
+    expect(socket.isPaused()).toBe(true);
+    flows[1]?.abort();
+    expect(socket.destroyed).toBe(true);
+  });
+});
