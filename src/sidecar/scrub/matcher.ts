@@ -67,10 +67,11 @@ const searchTogether = (forms: readonly Buffer[], shortest: number): Matcher["fi
       if (end === window - 1) buckets.set(hash, [...(buckets.get(hash) ?? []), form]);
     }
   }
-  /** By hash: place in `roots`, from 1; a typed array, because a map costs more than all the rest. */
-  const candidates = new Uint32Array(2 ** bits);
-  const roots: (Branch | undefined)[] = [undefined];
-  for (const [hash, bucket] of buckets) candidates[hash] = roots.push(createBranch(bucket, 0)) - 1;
+  const tree = createTree();
+  /** By hash: the branch of the forms that may begin here. Typed arrays throughout: a map costs more than all the rest. */
+  const candidates = new Int32Array(2 ** bits);
+  for (const [hash, bucket] of buckets) candidates[hash] = tree.add(bucket);
+  const follow = tree.compile();
 
   return (buffer, from, to, onMatch) => {
     let end = from + window - 1;
@@ -81,8 +82,8 @@ const searchTogether = (forms: readonly Buffer[], shortest: number): Matcher["fi
         end += shift;
         continue;
       }
-      const branch = roots[candidates[hash] ?? 0];
-      if (branch !== undefined) follow(branch, buffer, end - window + 1, to, onMatch);
+      const branch = candidates[hash] ?? NONE;
+      if (branch !== NONE) follow(branch, buffer, end - window + 1, to, onMatch);
       end++;
     }
   };
@@ -91,49 +92,84 @@ const searchTogether = (forms: readonly Buffer[], shortest: number): Matcher["fi
 /** Multiplicative: the upper bits of the product depend on all three bytes. */
 const hashBlock = (a: number, b: number, c: number): number => Math.imul((a << 16) | (b << 8) | c, 0x9e3779b1);
 
-/**
- * Forms with a common beginning, which is compared once for all of them: keys of one vendor share a prefix that an agent
- * knows and can have repeated at will.
- */
-interface Branch {
-  /** What all forms of this branch go on with. */
-  readonly bytes: Buffer;
-  /** A form ends behind `bytes`. */
-  readonly complete: boolean;
-  /** Place in `next` by the byte that follows, from 1; undefined: nothing follows. */
-  readonly places: Uint16Array | undefined;
-  readonly next: readonly (Branch | undefined)[];
+/** No branch. */
+const NONE = 0;
+/** Fields of a branch before its children: offset and number of its bytes, whether a form ends behind them, its children. */
+const FIELDS = 4;
+/** More children than this are a table by byte; fewer, pairs of byte and branch to look through. */
+const MANY = 6;
+
+interface Tree {
+  /** Forms that differ from each other; returns their branch. */
+  add(forms: readonly Buffer[]): number;
+  /** Reports every form of a branch that stands at `start`. */
+  compile(): (branch: number, buffer: Buffer, start: number, to: number, onMatch: OnMatch) => void;
 }
 
-/** The forms are equal up to `from`, and different from each other. */
-const createBranch = (forms: readonly Buffer[], from: number): Branch => {
-  const [first = Buffer.alloc(0)] = forms;
-  let to = forms.length === 1 ? first.length : from;
-  while (to < first.length && forms.every((form) => form[to] === first[to])) to++;
-  const following = new Map<number, Buffer[]>();
-  for (const form of forms) {
-    const byte = form[to];
-    if (byte !== undefined) following.set(byte, [...(following.get(byte) ?? []), form]);
-  }
-  const places = following.size === 0 ? undefined : new Uint16Array(256);
-  const next: (Branch | undefined)[] = [undefined];
-  for (const [byte, rest] of following) {
-    if (places !== undefined) places[byte] = next.length;
-    next.push(createBranch(rest, to));
-  }
-  return { bytes: first.subarray(from, to), complete: forms.some((form) => form.length === to), places, next };
-};
+/**
+ * Forms with a common beginning, which is compared once for all of them: keys of one vendor share a prefix that an agent
+ * knows and can have repeated at will. All branches lie in one array of numbers, all bytes in another.
+ */
+const createTree = (): Tree => {
+  const numbers: number[] = [NONE];
+  const pieces: Buffer[] = [];
+  let bytesSoFar = 0;
 
-const follow = (root: Branch, buffer: Buffer, start: number, to: number, onMatch: OnMatch): void => {
-  let at = start;
-  for (let branch: Branch | undefined = root; branch !== undefined; ) {
-    const { bytes, places }: Branch = branch;
-    const length = bytes.length;
-    if (at + length > to) return;
-    for (let i = 0; i < length; i++) if (buffer[at + i] !== bytes[i]) return;
-    at += length;
-    if (branch.complete) onMatch(start, at);
-    if (at >= to || places === undefined) return;
-    branch = branch.next[places[buffer[at] ?? 0] ?? 0];
-  }
+  /** The forms are equal up to `from`. */
+  const addFrom = (forms: readonly Buffer[], from: number): number => {
+    const [first = Buffer.alloc(0)] = forms;
+    let to = forms.length === 1 ? first.length : from;
+    while (to < first.length && forms.every((form) => form[to] === first[to])) to++;
+    const following = new Map<number, Buffer[]>();
+    for (const form of forms) {
+      const byte = form[to];
+      if (byte !== undefined) following.set(byte, [...(following.get(byte) ?? []), form]);
+    }
+    const isTable = following.size > MANY;
+    const branch = numbers.length;
+    const isComplete = forms.some((form) => form.length === to);
+    numbers.push(bytesSoFar, to - from, isComplete ? 1 : 0, isTable ? -1 : following.size);
+    numbers.push(...new Array<number>(isTable ? 256 : following.size * 2).fill(NONE));
+    pieces.push(first.subarray(from, to));
+    bytesSoFar += to - from;
+    let at = branch + FIELDS;
+    for (const [byte, rest] of following) {
+      if (isTable) {
+        numbers[branch + FIELDS + byte] = addFrom(rest, to);
+      } else {
+        numbers[at] = byte;
+        numbers[at + 1] = addFrom(rest, to);
+        at += 2;
+      }
+    }
+    return branch;
+  };
+
+  return {
+    add: (forms) => addFrom(forms, 0),
+    compile() {
+      const branches = Int32Array.from(numbers);
+      const bytes = new Uint8Array(Buffer.concat(pieces));
+
+      const child = (branch: number, byte: number): number => {
+        const count = branches[branch + 3] ?? 0;
+        if (count < 0) return branches[branch + FIELDS + byte] ?? NONE;
+        const end = branch + FIELDS + count * 2;
+        for (let at = branch + FIELDS; at < end; at += 2) if (branches[at] === byte) return branches[at + 1] ?? NONE;
+        return NONE;
+      };
+
+      return (root, buffer, start, to, onMatch) => {
+        let at = start;
+        for (let branch = root; branch !== NONE; branch = child(branch, buffer[at] ?? 0)) {
+          let own = branches[branch] ?? 0;
+          const end = at + (branches[branch + 1] ?? 0);
+          if (end > to) return;
+          while (at < end) if (buffer[at++] !== bytes[own++]) return;
+          if (branches[branch + 2] === 1) onMatch(start, at);
+          if (at >= to) return;
+        }
+      };
+    },
+  };
 };
