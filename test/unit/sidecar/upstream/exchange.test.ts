@@ -1,5 +1,5 @@
 /** What an exchange does to its connection after its own end: nothing. */
-import { PassThrough } from "node:stream";
+import { Duplex } from "node:stream";
 import { describe, expect, it } from "vitest";
 import { parseAuthority } from "../../../../src/core/authority.ts";
 import type { Connection } from "../../../../src/sidecar/net/connection.ts";
@@ -23,7 +23,7 @@ const request: UpstreamRequest = {
 
 describe("an exchange that has ended", () => {
   it("does not touch the connection, which may carry the next one", () => {
-    const socket = new PassThrough();
+    const socket = new Duplex({ read: () => undefined, write: (_chunk, _encoding, done) => done() });
     const pool = createConnectionPool({
       connect: (_watchEnd, done) => {
         done(null, { socket, endedInOrder: () => false } as unknown as Connection);
