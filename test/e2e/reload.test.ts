@@ -1,7 +1,8 @@
 /** `sidekey reload` and `sidekey status` against a running `start`, as an operator uses them. */
+import { spawn } from "node:child_process";
 import { appendFileSync, existsSync, statSync } from "node:fs";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { finished, launch, type Running, startSidekey } from "../support/program.ts";
+import { cleanEnvironment, finished, launch, MAIN, type Running, startSidekey } from "../support/program.ts";
 import { createWorkspace, type Workspace } from "../support/workspace.ts";
 
 const FILE = 'version: 1\nlisten: { proxy: "127.0.0.1:0" }\nroutes:\n  api.example.test: production/x/key\n';
@@ -127,6 +128,25 @@ describe("start", () => {
     child.kill("SIGTERM");
     // Neither the reloads nor the stop: those are of level info.
     expect((await end).stderr).toBe("");
+  });
+});
+
+describe("start with a pipe for its file", () => {
+  it("serves, says that it cannot read it again, and does not wait for it", async () => {
+    const script = `exec "$0" "$1" start -c <(cat sidekey.yaml)`;
+    work.write("sidekey.yaml", `${FILE}state: ${work.at(".sidekey")}\n`);
+    const child = spawn("bash", ["-c", script, process.execPath, MAIN], {
+      cwd: work.path,
+      env: cleanEnvironment(),
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    const end = finished(child);
+    await new Promise<void>((resolve) => child.stdout.once("data", () => resolve()));
+    const result = await work.sidekey(["reload"]);
+    expect(result.code).toBe(1);
+    expect(result.stderr).toContain("it is no regular file, so it cannot be read again");
+    child.kill("SIGTERM");
+    expect((await end).code).toBe(0);
   });
 });
 

@@ -16,6 +16,8 @@ export interface FileWatchOptions {
   readonly log: Log;
   /** Between looks without events, `ms`. */
   readonly everyMs?: number;
+  /** After an event, so that a busy directory costs a few looks and not one for each of its events, `ms`. */
+  readonly eventMs?: number;
   /** A file that changed within this is still being written, `ms`. Longer than a tick of a file system's clock. */
   readonly settleMs?: number;
 }
@@ -23,7 +25,7 @@ export interface FileWatchOptions {
 const ABSENT = "absent";
 
 export const watchFile = (options: FileWatchOptions): Closable => {
-  const { path, changed, log, everyMs = 500, settleMs = 100 } = options;
+  const { path, changed, log, everyMs = 500, eventMs = 50, settleMs = 100 } = options;
   let seen: string | undefined;
   let looking = false;
   let again = false;
@@ -60,13 +62,21 @@ export const watchFile = (options: FileWatchOptions): Closable => {
     }
   };
 
-  const watcher = watchDirectory(dirname(path), () => void look(), log);
+  let soon: NodeJS.Timeout | undefined;
+  const lookSoon = (): void => {
+    soon ??= setTimeout(() => {
+      soon = undefined;
+      void look();
+    }, eventMs).unref();
+  };
+  const watcher = watchDirectory(dirname(path), lookSoon, log);
   const timer = setInterval(() => void look(), everyMs).unref();
   void look();
   return {
     close() {
       closed = true;
       clearInterval(timer);
+      clearTimeout(soon);
       watcher?.close();
     },
   };

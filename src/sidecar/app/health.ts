@@ -21,10 +21,10 @@ const UNREADY: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
 export const readinessOf = async (
   { mounted, config }: ServingGeneration,
   broker: AuditBroker,
-  draining: boolean,
+  draining: () => boolean,
 ): Promise<Readiness> => {
   const sources = await Promise.all([...mounted.values()].map((one) => probe(one, config)));
-  return { reasons: [...sources.flat(), ...(broker.healthy() ? [] : ["audit"]), ...(draining ? ["draining"] : [])] };
+  return { reasons: [...sources.flat(), ...(broker.healthy() ? [] : ["audit"]), ...(draining() ? ["draining"] : [])] };
 };
 
 /** By the first secret that a route wants from it, cached or not: what a request would get. */

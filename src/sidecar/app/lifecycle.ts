@@ -3,6 +3,7 @@
  * opened. Closing drains first.
  */
 import { randomBytes } from "node:crypto";
+import { statSync } from "node:fs";
 import { mkdir, rm } from "node:fs/promises";
 import type { Server } from "node:http";
 import { join } from "node:path";
@@ -13,6 +14,7 @@ import { SidekeyError } from "../../core/errors.ts";
 import type { Log } from "../../core/log.ts";
 import { prepareStateDirectory } from "../../core/state-directory.ts";
 import { readVersion } from "../../core/version.ts";
+import type { Readiness } from "../admin/report.ts";
 import { createAdminServer, createProbeServer } from "../admin/server.ts";
 import type { Resolver } from "../net/connector.ts";
 import { assemble, listenerTraits } from "./assemble.ts";
@@ -154,7 +156,14 @@ export const startSidecar = async (options: StartOptions): Promise<Sidecar> => {
       health: null,
       admin: null,
     };
-    const readiness = () => readinessOf(current(), broker, draining);
+    let asking: Promise<Readiness> | undefined;
+    /** One look for all that ask at once: each asks the sources. */
+    const readiness = (): Promise<Readiness> => {
+      asking ??= readinessOf(current(), broker, () => draining).finally(() => {
+        asking = undefined;
+      });
+      return asking;
+    };
     const admin = createAdminServer({
       readiness,
       status: () => ({
@@ -185,7 +194,12 @@ export const startSidecar = async (options: StartOptions): Promise<Sidecar> => {
     const { proxy } = listeners;
     // Starting up is one long stall; what counts comes after it.
     closer.add(startWatchdog(log));
-    if (options.watch === true && mode === "start") {
+    // A pipe (`-c <(…)`) has nothing more to say.
+    if (
+      options.watch === true &&
+      mode === "start" &&
+      statSync(config.file, { throwIfNoEntry: false })?.isFile() !== false
+    ) {
       closer.add(watchFile({ path: config.file, changed: reloader.reloadIfChanged, log }));
     }
 

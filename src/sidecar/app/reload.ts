@@ -2,9 +2,10 @@
  * The file read again: checked whole, by the rules of `check` and of the start, and only then applied. A file that is
  * wrong changes nothing and is told once. One reload at a time; every one is on record.
  */
+import { statSync } from "node:fs";
 import type { AuditBroker } from "../../audit/broker.ts";
 import { createProblem, formatProblem, type Problem } from "../../config/problem.ts";
-import { type SidekeyError, toSidekeyError } from "../../core/errors.ts";
+import { SidekeyError, toSidekeyError } from "../../core/errors.ts";
 import type { Log } from "../../core/log.ts";
 import { readConfig } from "./config.ts";
 import type { SidecarConfig } from "./config-model.ts";
@@ -41,11 +42,14 @@ export const createReloader = ({ running, apply, broker, log }: ReloaderOptions)
   /** What was wrong the last time, so that it is told once. */
   let told = "";
   let last: Promise<unknown> = Promise.resolve();
+  /** Asked for, and not begun: it will do for whoever asks meanwhile. */
+  let waiting: Promise<ReloadResult> | undefined;
 
   const attempt = async (trigger: ReloadTrigger): Promise<ReloadResult | undefined> => {
     try {
       // Before it is read: what somebody else wrote must not even name the files that are looked at next.
       refuseExposedFile(file);
+      refuseNoFile(file);
       const read = readConfig(file, running);
       if (trigger === "file" && read.digest === serving) {
         told = "";
@@ -97,15 +101,32 @@ export const createReloader = ({ running, apply, broker, log }: ReloaderOptions)
   };
 
   return {
-    async reload(trigger) {
-      const result = await inTurn(() => settle(trigger));
-      if (result === undefined) throw new TypeError("a reload without a result");
-      return result;
+    reload(trigger) {
+      waiting ??= inTurn(async () => {
+        waiting = undefined;
+        const result = await settle(trigger);
+        if (result === undefined) throw new TypeError("a reload without a result");
+        return result;
+      });
+      return waiting;
     },
     async reloadIfChanged() {
       await inTurn(() => settle("file"));
     },
   };
+};
+
+/**
+ * A pipe (`-c <(…)`) has been read to its end, and opening it again could wait for ever. One that is gone is told by
+ * reading it. Errors: CONFIG_INVALID.
+ */
+const refuseNoFile = (file: string): void => {
+  const found = statSync(file, { throwIfNoEntry: false });
+  if (found === undefined || found.isFile()) return;
+  throw new SidekeyError("CONFIG_INVALID", {
+    detail: "it is no regular file, so it cannot be read again",
+    hint: "Start the sidecar with a file, or restart it to change this one.",
+  });
 };
 
 const problemOf = (file: string, error: SidekeyError): Problem =>

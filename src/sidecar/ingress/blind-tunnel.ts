@@ -34,6 +34,12 @@ export const createBlindTunnel = ({ connector, broker, agent, clock, log, live }
       );
     try {
       const tunnel = await openTunnel(connector, authority);
+      // Connecting took its time: what was allowed before may be denied by now.
+      const revoked = await live.judge().tunnel(authority);
+      if (revoked !== undefined) {
+        tunnel.cut();
+        throw revoked;
+      }
       socket.write("HTTP/1.1 200 Connection Established\r\n\r\n");
       let code: ErrorCode | undefined;
       const entry: Revocable = {

@@ -111,6 +111,11 @@ export const createLine = (stages: LineStages, { broker, clock, log, live }: Lin
       const routed = stages.route(identified, ctx);
       reached.routed = routed;
       const resolved = await stages.resolve(routed, ctx);
+      if (resolved.sourceMs > 0) {
+        // It waited for its secret, and may be one of those that a revocation meanwhile was about.
+        const revoked = await live.judge().exchange(routed);
+        if (revoked !== undefined) throw revoked;
+      }
       recorded = await stages.record(stages.inject(resolved, ctx), ctx);
     } catch (thrown) {
       const error = toSidekeyError(thrown);

@@ -27,6 +27,8 @@ export interface Revocable {
 }
 
 export interface LiveExchanges {
+  /** For one that had to wait before it could be sent: is it allowed now? */
+  judge(): Judge;
   add(exchange: Revocable): void;
   delete(exchange: Revocable): void;
 }
@@ -61,6 +63,7 @@ export const createLiveExchanges = ({ judge, every = timer }: LiveOptions): Live
   };
 
   return {
+    judge,
     add(exchange) {
       live.add(exchange);
       stop ??= every(LOOK_EVERY_MS, look);
