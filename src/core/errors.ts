@@ -183,6 +183,8 @@ export interface SidekeyErrorOptions {
   readonly detail?: string;
   /** Operator-facing next step, where it can be better than the table's. */
   readonly hint?: string;
+  /** For `Retry-After`, where more is known than the table says. `s` */
+  readonly retryAfter?: number;
   readonly cause?: unknown;
 }
 
@@ -191,6 +193,8 @@ export class SidekeyError extends Error {
   readonly code: ErrorCode;
   readonly detail: string | undefined;
   readonly hint: string;
+  /** For `Retry-After`, where more is known than the table says. `s` */
+  readonly retryAfter: number | undefined;
 
   constructor(code: ErrorCode, options: SidekeyErrorOptions = {}) {
     const { message, hint } = ERROR_TABLE[code];
@@ -202,6 +206,7 @@ export class SidekeyError extends Error {
     this.code = code;
     this.detail = options.detail;
     this.hint = options.hint ?? hint;
+    this.retryAfter = options.retryAfter;
   }
 
   /** HTTP status of the refusal. */

@@ -9,7 +9,7 @@ import type { SidecarConfig } from "./config.ts";
 const SHORTEST_PART = 8;
 
 export const createSecretSearch =
-  ({ routes, agent }: SidecarConfig, resolver: SecretResolver) =>
+  ({ routes, agent }: SidecarConfig, resolver: Pick<SecretResolver, "resolve">) =>
   async (text: string): Promise<boolean> => {
     for (const { injections } of routes) {
       for (const { ref } of injections) {

@@ -9,7 +9,14 @@ import { type ErrorCode, SidekeyError, toSidekeyError } from "../../core/errors.
 import type { Log } from "../../core/log.ts";
 import { sourceKinds } from "../secrets/kinds/index.ts";
 import { createSecretResolver, type SecretResolver } from "../secrets/resolver.ts";
-import { isRepermitted, type PermitChange, type SecretSource, type SourceDeps } from "../secrets/source.ts";
+import {
+  isRepermitted,
+  type PermitChange,
+  type SecretMaterial,
+  type SecretRef,
+  type SecretSource,
+  type SourceDeps,
+} from "../secrets/source.ts";
 import type { SidecarConfig, SourceConfig } from "./config-model.ts";
 
 export interface SourceBuild {
@@ -95,13 +102,17 @@ export const mountSources = async (
 };
 
 /** One resolver for all of them; each source has a cache of its own, which goes when it goes. */
-export const resolverOf = (mounted: Mounted): SecretResolver => ({
-  resolve(ref, agent, policy) {
+export const resolverOf = (mounted: Mounted): Pick<SecretResolver, "resolve" | "renew"> => {
+  const resolverFor = (ref: SecretRef): SecretResolver => {
     const one = mounted.get(ref.source);
     if (one === undefined) throw new SidekeyError("INTERNAL", { detail: `source ${ref.source} is not built` });
-    return one.resolver.resolve(ref, agent, policy);
-  },
-});
+    return one.resolver;
+  };
+  return {
+    resolve: (ref, agent, policy) => resolverFor(ref).resolve(ref, agent, policy),
+    renew: async (ref, agent, policy, used) => resolverFor(ref).renew(ref, agent, policy, used),
+  };
+};
 
 export const sourcesOf = (mounted: Mounted): ReadonlyMap<string, SecretSource> =>
   new Map([...mounted].map(([name, { source }]) => [name, source]));
@@ -120,35 +131,37 @@ const mount = async (
 ): Promise<MountedSource> => {
   const { name, fields } = declared;
   const { agent, baseDir, state: stateDir } = config;
-  const made = await createSource(fields, { name, agent, baseDir, stateDir, clock, environment, log, paths });
+  const source = await createSource(fields, { name, agent, baseDir, stateDir, clock, environment, log, paths });
   const fetches = new Map<string, FetchReport>();
-  const source = reporting(made, fetches, clock);
+  const resolver = createSecretResolver(new Map([[name, source]]), clock, {
+    report: createReport(fetches, clock, log),
+  });
   return {
     config: declared,
     source,
-    resolver: createSecretResolver(new Map([[name, source]]), clock),
+    resolver,
     fetches,
     async close() {
-      if (isClosable(made)) await made.close();
+      resolver.close();
+      if (isClosable(source)) await source.close();
     },
   };
 };
 
-/** The same source, with its powers, and a note of what each fetch came to. */
-const reporting = (source: SecretSource, fetches: Map<string, FetchReport>, clock: Clock): SecretSource => ({
-  ...source,
-  fetch(ref, ctx) {
-    const fetching = source.fetch(ref, ctx);
-    fetching.then(
-      ({ version }) => fetches.set(ref.text, { fetchedAt: clock.now(), version, failure: undefined }),
-      (error: unknown) => {
-        const { fetchedAt, version } = fetches.get(ref.text) ?? { fetchedAt: undefined, version: undefined };
-        fetches.set(ref.text, { fetchedAt, version, failure: toSidekeyError(error).code });
-      },
-    );
-    return fetching;
-  },
-});
+/** Keeps what each fetch came to, and tells the operator when a secret begins to fail and when it is back. */
+const createReport =
+  (fetches: Map<string, FetchReport>, clock: Clock, log: Log) =>
+  ({ text: secret }: SecretRef, outcome: SecretMaterial | SidekeyError): void => {
+    const before = fetches.get(secret);
+    if (outcome instanceof SidekeyError) {
+      const { code, detail } = outcome;
+      if (before?.failure !== code) log.warn("a secret cannot be fetched", { secret, code, detail });
+      fetches.set(secret, { fetchedAt: before?.fetchedAt, version: before?.version, failure: code });
+      return;
+    }
+    if (before?.failure !== undefined) log.info("a secret can be fetched again", { secret });
+    fetches.set(secret, { fetchedAt: clock.now(), version: outcome.version, failure: undefined });
+  };
 
 const createSource = (
   fields: SidecarConfig["sources"][number]["fields"],

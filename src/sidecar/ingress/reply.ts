@@ -10,13 +10,14 @@ export interface Refusal {
   readonly body: Buffer;
 }
 
-export const createRefusal = ({ code }: SidekeyError, requestId: string): Refusal => {
+export const createRefusal = ({ code, retryAfter }: SidekeyError, requestId: string): Refusal => {
   const entry = ERROR_TABLE[code];
   const body = Buffer.from(
     `${JSON.stringify({ error: { code, message: entry.message, request_id: requestId, hint: entry.hint } })}\n`,
   );
   const headers = ["content-type", "application/json", "x-sidekey-error", code, "content-length", String(body.length)];
-  if ("retryAfter" in entry) headers.push("retry-after", String(entry.retryAfter));
+  const wait = retryAfter ?? ("retryAfter" in entry ? entry.retryAfter : undefined);
+  if (wait !== undefined) headers.push("retry-after", String(wait));
   if (entry.status === 405) headers.push("allow", "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT");
   return { status: entry.status, headers, body };
 };

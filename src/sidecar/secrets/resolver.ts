@@ -1,13 +1,15 @@
 /**
- * Secret references to values: the cache (the only user of lru-cache), one fetch in flight per reference, and the cut
- * of a `#FIELD`. Fresh values come back without a promise, since that is nearly every request.
+ * Secret references to values: the cache (the only user of lru-cache), one fetch in flight per reference, renewal ahead of
+ * time, and the bound up to which an old value may serve. Fresh values come back without a promise, since that is nearly
+ * every request. Must never hand out a value past its bound, nor one that its source has withdrawn.
  */
 import { LRUCache } from "lru-cache";
 import type { Clock } from "../../core/clock.ts";
-import { isSidekeyError, SidekeyError } from "../../core/errors.ts";
-import { SecretValue } from "../../core/secret-value.ts";
-import { isVersioned, type SecretMaterial, type SecretRef, type SecretSource } from "./source.ts";
-import { checkSecretBytes } from "./value-check.ts";
+import { SidekeyError, toSidekeyError } from "../../core/errors.ts";
+import { type After, type Fetch, startFetch } from "./fetch.ts";
+import { isOutage, pauseAfter } from "./pause.ts";
+import { isSameValue, ReplacedValues } from "./replaced.ts";
+import { isVersioned, REPLACED_MS, type SecretMaterial, type SecretRef, type SecretSource } from "./source.ts";
 
 export interface CachePolicy {
   /** `ms` */
@@ -19,22 +21,83 @@ export interface CachePolicy {
 export interface SecretResolver {
   /** Errors: SOURCE_*, and what the source's `fetch` throws. */
   resolve(ref: SecretRef, agent: string, policy: CachePolicy): SecretMaterial | Promise<SecretMaterial>;
+  /**
+   * Asks past the cache, at most once a second per reference, because an upstream did not take `used` (ruling 6). Undefined:
+   * there is no other value. Errors: as `resolve`.
+   */
+  renew(ref: SecretRef, agent: string, policy: CachePolicy, used: SecretMaterial): Promise<SecretMaterial | undefined>;
+  /** Forgets everything. */
+  close(): void;
+}
+
+export interface ResolverOptions {
+  /** 0 to 1, evenly; default the system's. */
+  readonly random?: () => number;
+  /** Default a timer. */
+  readonly after?: After;
+  /** Calls back every so many `ms` until what it returns is called; default a timer. */
+  readonly every?: (ms: number, act: () => void) => () => void;
+  /** Told of each fetch: what it got, or why it failed. */
+  readonly report?: (ref: SecretRef, outcome: SecretMaterial | SidekeyError) => void;
 }
 
 interface Entry {
   readonly material: SecretMaterial;
   /** Monotonic, `ms`. */
   readonly fetchedAt: number;
+  /** Until `notAfter`, at the time of the fetch. `ms` */
+  readonly lifeMs: number;
   /** Of the source when the fetch began. */
   readonly generation: number;
 }
 
-const MAX_ENTRIES = 4096;
+interface Failure {
+  readonly error: SidekeyError;
+  readonly count: number;
+  readonly generation: number;
+  /** Monotonic, `ms`. */
+  until: number;
+}
 
-export const createSecretResolver = (sources: ReadonlyMap<string, SecretSource>, clock: Clock): SecretResolver => {
-  // Entries hold SecretValue objects, so lru-cache's diagnostics channel shows no bytes.
-  const cache = new LRUCache<string, Entry>({ max: MAX_ENTRIES });
-  const inFlight = new Map<string, Promise<SecretMaterial>>();
+interface Flight {
+  readonly generation: number;
+  readonly result: Promise<SecretMaterial>;
+}
+
+/** What is known about one reference. */
+interface Slot {
+  readonly replaced: ReplacedValues;
+  entry: Entry | undefined;
+  failure: Failure | undefined;
+  flight: Flight | undefined;
+  /** When it was last wanted. Monotonic, as are the others. `ms` */
+  usedAt: number;
+  /** Unused for this long, it goes. `ms` */
+  keepMs: number;
+  /** When it was last renewed ahead of time. */
+  renewedAheadAt: number;
+  /** When it was last renewed for a 401. */
+  renewedAt: number;
+}
+
+const MAX_SLOTS = 4096;
+/** Of a value's life: from here on it is renewed in the background as long as it is used. */
+const RENEW_AHEAD = 0.8;
+/** The least time between two renewals of one reference that no cache asked for. `ms` */
+const RENEW_EVERY_MS = 1_000;
+/** What its source can tell again, old values included, is not kept in memory while nobody uses it (F7). `ms` */
+const IDLE_MS = 45_000;
+const SWEEP_EVERY_MS = 10_000;
+
+export const createSecretResolver = (
+  sources: ReadonlyMap<string, SecretSource>,
+  clock: Clock,
+  options: ResolverOptions = {},
+): SecretResolver => {
+  const { random = Math.random, after = timeout, every = interval, report } = options;
+  // Slots hold SecretValue objects, so lru-cache's diagnostics channel shows no bytes.
+  const slots = new LRUCache<string, Slot>({ max: MAX_SLOTS });
+  let stopSweep: (() => void) | undefined;
 
   const sourceOf = (ref: SecretRef): SecretSource => {
     const source = sources.get(ref.source);
@@ -42,74 +105,212 @@ export const createSecretResolver = (sources: ReadonlyMap<string, SecretSource>,
     return source;
   };
 
-  const load = async (
-    source: SecretSource,
-    ref: SecretRef,
-    agent: string,
-    generation: number,
-  ): Promise<SecretMaterial> => {
-    const whole = await source.fetch(ref, { agent });
-    const material = ref.field.length === 0 ? whole : { ...whole, value: cutField(whole.value, ref) };
-    cache.set(ref.text, { material, fetchedAt: clock.monotonic(), generation });
+  const slotOf = (ref: SecretRef): Slot => {
+    const now = clock.monotonic();
+    let slot = slots.get(ref.text);
+    if (slot === undefined) {
+      slot = {
+        replaced: new ReplacedValues(clock),
+        entry: undefined,
+        failure: undefined,
+        flight: undefined,
+        usedAt: now,
+        keepMs: IDLE_MS,
+        renewedAheadAt: Number.NEGATIVE_INFINITY,
+        renewedAt: Number.NEGATIVE_INFINITY,
+      };
+      slots.set(ref.text, slot);
+      stopSweep ??= every(SWEEP_EVERY_MS, sweep);
+    }
+    slot.usedAt = now;
+    return slot;
+  };
+
+  const sweep = (): void => {
+    const now = clock.monotonic();
+    for (const [key, { usedAt, keepMs, flight, replaced }] of slots.entries()) {
+      if (flight === undefined && now - usedAt >= keepMs && replaced.isForgettable) slots.delete(key);
+    }
+    if (slots.size > 0) return;
+    stopSweep?.();
+    stopSweep = undefined;
+  };
+
+  /** Never again for use; still looked for in responses. */
+  const withdraw = (slot: Slot): void => {
+    if (slot.entry !== undefined) slot.replaced.add(slot.entry.material.value);
+    slot.entry = undefined;
+  };
+
+  const store = (slot: Slot, fetched: SecretMaterial, generation: number): SecretMaterial => {
+    const { replaced, entry } = slot;
+    const before = entry?.material;
+    if (before !== undefined && !isSameValue(before.value, fetched.value)) replaced.add(before.value);
+    if (fetched.replaced !== undefined) replaced.told(fetched.replaced);
+    const fresh: SecretMaterial = { ...fetched, replaced: replaced.beside(fetched.value) };
+    // The same object as before where nothing changed: what was compiled for it serves on.
+    const material = before !== undefined && isSameMaterial(before, fresh) ? before : fresh;
+    const { notAfter } = material;
+    slot.entry = {
+      material,
+      fetchedAt: clock.monotonic(),
+      lifeMs: notAfter === undefined ? Number.POSITIVE_INFINITY : notAfter - clock.now(),
+      generation,
+    };
+    slot.failure = undefined;
     return material;
   };
 
-  const refresh = (
+  const fetchOnce = (
+    slot: Slot,
     source: SecretSource,
     ref: SecretRef,
     agent: string,
     generation: number,
+    { maxAgeMs, staleWhileErrorMs }: CachePolicy,
   ): Promise<SecretMaterial> => {
-    const key = `${generation} ${ref.text}`;
-    let fetching = inFlight.get(key);
-    if (fetching === undefined) {
-      fetching = load(source, ref, agent, generation).finally(() => inFlight.delete(key));
-      inFlight.set(key, fetching);
-    }
-    return fetching;
+    if (slot.flight?.generation === generation) return slot.flight.result;
+    const fetch: Fetch = startFetch(source, ref, agent, {
+      after,
+      answered: () => {
+        // It is back: no reason to leave it alone for as long as one that owes an answer.
+        if (slot.failure !== undefined && slot.flight === undefined) slot.failure.until = clock.monotonic();
+      },
+    });
+    const flight: Flight = {
+      generation,
+      result: fetch.result.then(
+        (fetched) => {
+          report?.(ref, fetched);
+          // Overtaken by one that began after a change of the source: too old to keep.
+          if (slot.flight !== flight) return fetched;
+          slot.flight = undefined;
+          const remembers = fetched.replaced !== undefined;
+          slot.keepMs = Math.max(
+            remembers ? IDLE_MS : maxAgeMs + staleWhileErrorMs + REPLACED_MS,
+            slot.entry === undefined ? 0 : slot.keepMs,
+          );
+          return store(slot, fetched, generation);
+        },
+        (thrown: unknown) => {
+          const error = toSidekeyError(thrown);
+          report?.(ref, error);
+          if (slot.flight === flight) {
+            slot.flight = undefined;
+            const count = (slot.failure?.count ?? 0) + 1;
+            const pauseMs = pauseAfter(error, { count, hangs: fetch.hangs, random });
+            slot.failure = { error, count, generation, until: clock.monotonic() + pauseMs };
+            if (!isOutage(error)) withdraw(slot);
+          }
+          throw error;
+        },
+      ),
+    };
+    slot.flight = flight;
+    return flight.result;
   };
 
+  /** The old value, as long as an outage may be bridged with it. Of another generation it may be a removed one. */
+  const bridge = (slot: Slot, generation: number, policy: CachePolicy): SecretMaterial | undefined => {
+    const old = slot.entry;
+    if (old === undefined || old.generation !== generation || !isValid(old, clock)) return undefined;
+    if (clock.monotonic() - old.fetchedAt < policy.maxAgeMs + policy.staleWhileErrorMs) return old.material;
+    withdraw(slot);
+    return undefined;
+  };
+
+  const mayRenewAhead = (slot: Slot): boolean => {
+    const { flight, failure, renewedAheadAt, usedAt: now } = slot;
+    if (flight !== undefined || now - renewedAheadAt < RENEW_EVERY_MS) return false;
+    if (failure !== undefined && now < failure.until) return false;
+    slot.renewedAheadAt = now;
+    return true;
+  };
+
+  const generationOf = (source: SecretSource): number => (isVersioned(source) ? source.generation() : 0);
+
   return {
-    resolve(ref, agent, { maxAgeMs, staleWhileErrorMs }) {
+    resolve(ref, agent, policy) {
       const source = sourceOf(ref);
-      const generation = isVersioned(source) ? source.generation() : 0;
-      const entry = cache.get(ref.text);
-      if (entry === undefined) return refresh(source, ref, agent, generation);
-      const age = clock.monotonic() - entry.fetchedAt;
-      const { notAfter } = entry.material;
-      if (notAfter !== undefined && clock.now() >= notAfter) return refresh(source, ref, agent, generation);
-      if (age < maxAgeMs && entry.generation === generation) return entry.material;
-      return refresh(source, ref, agent, generation).catch((error: unknown) => {
-        const outage = isSidekeyError(error) && error.code === "SOURCE_UNAVAILABLE";
-        if (outage && clock.monotonic() - entry.fetchedAt < maxAgeMs + staleWhileErrorMs) return entry.material;
-        // Gone, forbidden or too old: never the old value again.
-        cache.delete(ref.text);
-        throw error;
+      const generation = generationOf(source);
+      const slot = slotOf(ref);
+      const { entry } = slot;
+      const now = slot.usedAt;
+      if (entry !== undefined && entry.generation === generation && isValid(entry, clock)) {
+        const age = now - entry.fetchedAt;
+        const life = Math.min(policy.maxAgeMs, entry.lifeMs);
+        if (age < life) {
+          if (age >= life * RENEW_AHEAD && mayRenewAhead(slot)) {
+            fetchOnce(slot, source, ref, agent, generation, policy).catch(ignore);
+          }
+          return entry.material;
+        }
+      }
+
+      const failure = slot.failure?.generation === generation ? slot.failure : undefined;
+      const bridged = failure !== undefined && isOutage(failure.error) ? bridge(slot, generation, policy) : undefined;
+      if (failure !== undefined && now < failure.until) {
+        if (bridged === undefined) throw failure.error;
+        return bridged;
+      }
+      const fetching = fetchOnce(slot, source, ref, agent, generation, policy);
+      if (bridged !== undefined) {
+        // Known to be down: nobody waits for it to fail again.
+        fetching.catch(ignore);
+        return bridged;
+      }
+      return fetching.catch((error: unknown) => {
+        const old = isOutage(toSidekeyError(error)) ? bridge(slot, generation, policy) : undefined;
+        if (old === undefined) throw error;
+        return old;
       });
+    },
+
+    async renew(ref, agent, policy, used) {
+      const source = sourceOf(ref);
+      const generation = generationOf(source);
+      const slot = slotOf(ref);
+      const { entry, failure, flight, usedAt: now } = slot;
+      // Somebody else was told so before, or the source has changed since.
+      if (entry?.generation === generation && !isSameValue(entry.material.value, used.value)) return entry.material;
+      if (flight?.generation !== generation) {
+        if (now - slot.renewedAt < RENEW_EVERY_MS || (failure !== undefined && now < failure.until)) return undefined;
+        slot.renewedAt = now;
+      }
+      const material = await fetchOnce(slot, source, ref, agent, generation, policy);
+      return isSameValue(material.value, used.value) ? undefined : material;
+    },
+
+    close() {
+      stopSweep?.();
+      stopSweep = undefined;
+      slots.clear();
     },
   };
 };
 
-/** One member of a JSON object. Nothing of the text may get into the error: JSON.parse quotes its input. */
-const cutField = (value: SecretValue, ref: SecretRef): SecretValue => {
-  const fail = (why: string): never => {
-    throw new SidekeyError("SOURCE_BAD_VALUE", { detail: `${ref.text}: ${why}` });
-  };
-  let node: unknown = value.lend((bytes) => {
-    try {
-      return JSON.parse(bytes.toString("utf8")) as unknown;
-    } catch {
-      return undefined;
-    }
-  });
-  for (const member of ref.field) {
-    if (typeof node !== "object" || node === null || Array.isArray(node) || !Object.hasOwn(node, member)) {
-      return fail("the value is not a JSON object with that field");
-    }
-    node = (node as Record<string, unknown>)[member];
-  }
-  if (typeof node !== "string" && typeof node !== "number") return fail("the field is neither text nor number");
-  const bytes = Buffer.from(String(node), "utf8");
-  checkSecretBytes(bytes, ref.text);
-  return new SecretValue(bytes);
+const isValid = ({ material: { notAfter } }: Entry, clock: Clock): boolean =>
+  notAfter === undefined || clock.now() < notAfter;
+
+const isSameMaterial = (before: SecretMaterial, now: SecretMaterial): boolean =>
+  isSameValue(before.value, now.value) &&
+  before.version === now.version &&
+  before.notAfter === now.notAfter &&
+  isSameList(before.hosts ?? [], now.hosts ?? [], (one, other) => one === other) &&
+  isSameList(before.replaced ?? [], now.replaced ?? [], (one, other) => isSameValue(one.value, other.value));
+
+const isSameList = <T>(one: readonly T[], other: readonly T[], isSame: (a: T, b: T) => boolean): boolean =>
+  one.length === other.length && one.every((item, index) => isSame(item, other[index] as T));
+
+/** Whoever waits for it hears of it; who does not has an older value. */
+const ignore = (): void => undefined;
+
+const timeout: After = (ms, act) => {
+  const timer = setTimeout(act, ms);
+  return () => clearTimeout(timer);
+};
+
+const interval = (ms: number, act: () => void): (() => void) => {
+  const timer = setInterval(act, ms).unref();
+  return () => clearInterval(timer);
 };

@@ -19,7 +19,21 @@ export interface SecretRef {
 export interface FetchContext {
   /** Name of the agent on whose behalf this is fetched. */
   readonly agent: string;
+  /** Aborted when nobody waits for the answer any more. */
+  readonly signal?: AbortSignal;
 }
+
+/** A value that was in use until another took its place. */
+export interface ReplacedValue {
+  readonly value: SecretValue;
+  readonly replacedAt: EpochMs;
+}
+
+/** How long a replaced value is still looked for in responses (ruling 3). `ms` */
+export const REPLACED_MS = 600_000;
+
+/** More rotations than this within `REPLACED_MS` are not remembered: the newest are. */
+export const MAX_REPLACED = 32;
 
 export interface SecretMaterial {
   readonly value: SecretValue;
@@ -29,6 +43,11 @@ export interface SecretMaterial {
   readonly notAfter?: EpochMs;
   /** Canonical hosts the secret is bound to; absent = any. */
   readonly hosts?: readonly string[];
+  /**
+   * What it replaced within `REPLACED_MS`, newest first: it may still come back in a response. From a source: absent where
+   * it keeps no old values, and the resolver then remembers them instead.
+   */
+  readonly replaced?: readonly ReplacedValue[];
 }
 
 /**
@@ -37,8 +56,13 @@ export interface SecretMaterial {
  */
 export interface SecretSource {
   readonly name: string;
+  /** A fetch that takes longer has failed. Default `FETCH_TIMEOUT_MS`. `ms` */
+  readonly fetchTimeoutMs?: number;
   fetch(ref: SecretRef, ctx: FetchContext): Promise<SecretMaterial>;
 }
+
+/** `ms` */
+export const FETCH_TIMEOUT_MS = 2_000;
 
 /** A source behind a scoped token: asked before each use, so that a cached value can't outlive its permission. */
 export interface Scoped {

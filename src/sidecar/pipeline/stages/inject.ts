@@ -26,8 +26,9 @@ export const createInject = (clock: Clock): Stage<Resolved, Injected> =>
     return { resolved, target, headers, redaction } as Injected;
   };
 
-/** The secret and what its injector makes of it: both went over the wire, neither may come back. */
-const secretBytes = (route: Route, { value }: SecretMaterial): readonly Buffer[] => [
-  value.lend((bytes) => Buffer.from(bytes)),
-  ...route.injector.derived(value),
-];
+/** The secret and what its injector makes of it, and the same of what it replaced lately: none of it may come back. */
+const secretBytes = (route: Route, { value, replaced = [] }: SecretMaterial): readonly Buffer[] =>
+  [value, ...replaced.map((old) => old.value)].flatMap((one) => [
+    one.lend((bytes) => Buffer.from(bytes)),
+    ...route.injector.derived(one),
+  ]);

@@ -10,7 +10,7 @@ import type { Route } from "../route.ts";
 
 export const createResolve = (
   sources: ReadonlyMap<string, SecretSource>,
-  resolver: SecretResolver,
+  resolver: Pick<SecretResolver, "resolve">,
   clock: Clock,
 ): WaitingStage<Routed, Resolved> => {
   const finish = (routed: Routed, route: Route, material: SecretMaterial, sourceMs: number): Resolved => {

@@ -11,15 +11,18 @@ import { isSidekeyError, SidekeyError } from "../../../core/errors.ts";
 import type { Kind } from "../../../core/kind.ts";
 import { isSecretPath, openVault, type Vault, vaultKeySource } from "../../../vault/index.ts";
 import { createMintedPermit, createTokenPermit, type Permit, type TokenStore } from "../permit.ts";
-import type {
-  PermitChange,
-  Repermitted,
-  Scoped,
-  SecretMaterial,
-  SecretRef,
-  SecretSource,
-  SourceDeps,
-  Versioned,
+import {
+  MAX_REPLACED,
+  type PermitChange,
+  REPLACED_MS,
+  type Repermitted,
+  type ReplacedValue,
+  type Scoped,
+  type SecretMaterial,
+  type SecretRef,
+  type SecretSource,
+  type SourceDeps,
+  type Versioned,
 } from "../source.ts";
 import { checkedSecret } from "../value-check.ts";
 
@@ -84,6 +87,21 @@ const createLocalSource = async (
   };
   let closing: Promise<void> | undefined;
 
+  /** Versions before `current` that were replaced lately: the store knows them also after a restart. */
+  const lately = async (path: string, current: number): Promise<readonly ReplacedValue[]> => {
+    const replaced: ReplacedValue[] = [];
+    const since = deps.clock.now() - REPLACED_MS;
+    const versions = await vault.secrets.history(path);
+    for (const [index, { version }] of versions.entries()) {
+      const replacedAt = versions[index - 1]?.createdAt;
+      if (version >= current || replacedAt === undefined) continue;
+      if (replacedAt <= since || replaced.length === MAX_REPLACED) break;
+      const { value } = await vault.secrets.get(path, version);
+      replaced.push({ value, replacedAt });
+    }
+    return replaced;
+  };
+
   return {
     name: deps.name,
     authorize(ref) {
@@ -107,6 +125,7 @@ const createLocalSource = async (
           value: value.lend((bytes) => checkedSecret(bytes, ref)),
           version: String(version),
           ...(hosts.length > 0 && { hosts }),
+          replaced: ref.version === undefined ? await lately(ref.path, version) : [],
         };
       } catch (error) {
         throw sourceError(error, ref);

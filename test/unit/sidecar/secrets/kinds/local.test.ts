@@ -60,12 +60,35 @@ describe("source local", () => {
   it("gives value, version and bound hosts", async () => {
     const at = await filledVault();
     const source = await openSource(at);
-    expect(await source.fetch(ref, CONTEXT)).toEqual({ value: SecretValue.fromText("canary-1"), version: "1" });
+    expect(await source.fetch(ref, CONTEXT)).toEqual({
+      value: SecretValue.fromText("canary-1"),
+      version: "1",
+      replaced: [],
+    });
     await at.vault.secrets.set(PATH, SecretValue.fromText("canary-2"), { hosts: ["API.test"] });
     const second = await source.fetch(ref, CONTEXT);
     expect([second.value.lend(String), second.version, second.hosts]).toEqual(["canary-2", "2", ["api.test"]]);
     const first = await source.fetch(refTo(PATH, { version: "1" }), CONTEXT);
     expect([first.value.lend(String), first.version]).toEqual(["canary-1", "1"]);
+  });
+
+  it("tells what the newest version replaced within ten minutes, also after a restart, and a pinned one nothing", async () => {
+    const at = await filledVault();
+    for (const text of ["canary-2", "canary-3", "canary-4"]) {
+      at.clock.advance(400_000);
+      await at.vault.secrets.set(PATH, SecretValue.fromText(text));
+    }
+    const source = await openSource(at);
+    const told = async (version?: string) => {
+      const { replaced = [] } = await source.fetch(refTo(PATH, { version }), CONTEXT);
+      return replaced.map(({ value }) => value.lend(String));
+    };
+    expect(await told()).toEqual(["canary-3", "canary-2"]);
+    expect(await told("3")).toEqual([]);
+    at.clock.advance(200_001);
+    expect(await told()).toEqual(["canary-3"]);
+    at.clock.advance(400_000);
+    expect(await told()).toEqual([]);
   });
 
   it("names the command that would store what is missing", async () => {
