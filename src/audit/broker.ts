@@ -25,7 +25,7 @@ export interface AuditReceipt<Type extends AuditType = AuditType> {
 export interface AuditBroker extends Closable {
   /**
    * Resolves when the operating system has the record. Refusals past 10 a second for one agent and code resolve at
-   * once and are stored within a second as one record with `count=N` as its reason.
+   * once and are stored within a second as one record with their `count`.
    *
    * Errors: AUDIT_UNAVAILABLE when no sink could store it; nothing may be sent then.
    */
@@ -131,15 +131,19 @@ export const createAuditBroker = ({
 
   const healthy = (): boolean => !closed && sinks.some((sink) => sink.healthy());
 
-  const ignored: Waiting = {
+  /** A count that cannot be stored now is owed: it comes before the next record that can. */
+  const owing = (event: AuditEvent): Waiting => ({
     resolve() {},
-    reject: (error) => log.warn("counted refusals could not be stored", { code: error.code }),
-  };
+    reject(error) {
+      log.warn("counted refusals cannot be stored yet", { code: error.code });
+      for (const sink of sinks) sink.owe(event);
+    },
+  });
 
   const summarise = (): void => {
     summary?.();
     summary = undefined;
-    for (const event of denials.drain()) enqueue(event, ignored);
+    for (const event of denials.drain()) enqueue(event, owing(event));
   };
 
   const start = (sink: AuditSink): void => {

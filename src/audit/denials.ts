@@ -10,6 +10,8 @@ export const DENIALS_PER_SECOND = 10;
 
 const WINDOW_MS = 1000;
 
+const REASON = `refusals past ${DENIALS_PER_SECOND} a second`;
+
 interface Tally {
   readonly first: AuditEvent;
   seen: number;
@@ -32,7 +34,7 @@ export const createDenialLimit = (clock: Clock): DenialLimit => {
       const count = seen - DENIALS_PER_SECOND;
       if (count <= 0) continue;
       const { type, agent, decision, code, status, outcome } = first;
-      owed.push({ type, agent, decision, code, status, outcome, reason: `count=${count}` });
+      owed.push({ type, agent, decision, code, status, outcome, count, reason: REASON });
     }
     tallies = new Map();
   };

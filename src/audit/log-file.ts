@@ -5,9 +5,9 @@
 import type { ChainHead, LineHash } from "./chain.ts";
 import { GENESIS, parseLine } from "./chain.ts";
 import { APPEND_FLAGS, type AuditFs, type FileStat, PRIVATE_MODE, statIfThere } from "./file-access.ts";
-import { rotatedPath, shiftFiles } from "./log-files.ts";
-import { continuesNote, cutNote, repairNote } from "./notes.ts";
-import { findLogEnd, type LogEnd } from "./resume.ts";
+import { filesOfLog, rotatedPath, shiftFiles, surplusFiles } from "./log-files.ts";
+import { continuesNote, cutNote, repairedStartNote, repairNote } from "./notes.ts";
+import { findFirstSeq, findLogEnd, type LogEnd } from "./resume.ts";
 
 /** Where to go on in a file. */
 export interface Continuation {
@@ -45,7 +45,9 @@ export interface LogFile {
   sync(): void;
   /** True while the path still leads to this file and nobody else changed its length. */
   isIntact(): boolean;
-  /** Makes the path free: this file becomes `.1`. */
+  /** The record that the log will begin with once it is rotated; undefined where rotation deletes no file. */
+  firstKept(keep: number): number | undefined;
+  /** Makes the path free: this file becomes `.1`, and what would be older than `.keep` is deleted. */
   rotate(keep: number): void;
   close(): void;
 }
@@ -77,9 +79,10 @@ export const createLogFile = (fs: AuditFs, path: string, lineHash: LineHash): Lo
     const cut = found.seq < known.seq;
     const head = cut ? known : found;
     const notes: string[] = [];
-    if (end.torn > 0) notes.push(repairNote(end.torn));
+    if (end.torn > 0 && !hasRecord && head.seq > 0) notes.push(repairedStartNote(end.torn, head));
+    else if (end.torn > 0) notes.push(repairNote(end.torn));
     if (cut && hasRecord) notes.push(cutNote(known, found));
-    else if (!hasRecord && head.seq > 0) notes.push(continuesNote(head));
+    else if (!hasRecord && head.seq > 0 && end.torn === 0) notes.push(continuesNote(head));
     return { head, lead: end.open ? "\n" : "", notes, cutAt: cut ? found.seq : undefined };
   };
 
@@ -148,6 +151,15 @@ export const createLogFile = (fs: AuditFs, path: string, lineHash: LineHash): Lo
     isIntact() {
       const there = statIfThere(fs, path);
       return there?.ino === identity.ino && there.dev === identity.dev && there.size === size;
+    },
+    firstKept(keep) {
+      const surplus = surplusFiles(path, keep);
+      if (surplus.length === 0) return undefined;
+      for (const kept of filesOfLog(path)) {
+        const first = surplus.includes(kept) ? undefined : findFirstSeq(fs, kept);
+        if (first !== undefined) return first;
+      }
+      return undefined;
     },
     rotate: (keep) => shiftFiles(fs, path, keep),
     close() {

@@ -9,11 +9,16 @@ import { headPathOf } from "./head.ts";
 
 export const rotatedPath = (path: string, age: number): string => `${path}.${age}`;
 
-/** Makes `path` free: `path` becomes `.1`, `.1` becomes `.2`, …, and what was `.keep` is gone. */
+/** Files that `shiftFiles` will delete, oldest first: what would be older than `.keep`. */
+export const surplusFiles = (path: string, keep: number): string[] =>
+  filesOfLog(path).filter((file) => file !== path && Number(file.slice(path.length + 1)) >= keep);
+
+/** Makes `path` free: `path` becomes `.1`, `.1` becomes `.2`, …, and what was `.keep` or older is gone. */
 export const shiftFiles = (fs: AuditFs, path: string, keep: number): void => {
+  // Oldest first: wherever this stops, what is left has no hole.
+  for (const file of surplusFiles(path, keep)) fs.unlinkSync(file);
   let oldest = 1;
   while (oldest < keep && statIfThere(fs, rotatedPath(path, oldest)) !== undefined) oldest += 1;
-  // A rename replaces its target, so a full row loses its last file here.
   for (let age = oldest; age > 1; age--) fs.renameSync(rotatedPath(path, age - 1), rotatedPath(path, age));
   fs.renameSync(path, rotatedPath(path, 1));
 };

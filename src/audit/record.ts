@@ -38,6 +38,8 @@ export interface AuditEvent<Type extends AuditType = AuditType> {
   readonly ms?: AuditDurations | undefined;
   /** How often the credential was found in the answer. */
   readonly reflected?: number | undefined;
+  /** How many refusals this record stands for, beside those in full. */
+  readonly count?: number | undefined;
   readonly outcome?: "ok" | "client_aborted" | "upstream_aborted" | "refused" | undefined;
   readonly reason?: string | undefined;
 }
@@ -101,6 +103,7 @@ export const encodeEvent = (event: AuditEvent, time: string): string => {
   if (isNumber(event.bytesDown)) line += `,"bytes_down":${event.bytesDown}`;
   if (event.ms !== undefined) line += `,"ms":${encodeDurations(event.ms)}`;
   if (isNumber(event.reflected)) line += `,"reflected":${event.reflected}`;
+  if (isNumber(event.count)) line += `,"count":${event.count}`;
   if (event.outcome !== undefined) line += `,"outcome":"${event.outcome}"`;
   if (event.reason !== undefined) line += `,"reason":${quote(event.reason, TEXT_CAPS.reason)}`;
   return line;

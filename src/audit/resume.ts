@@ -33,13 +33,25 @@ export const findLogEnd = (fs: AuditFs, path: string, size: number, lineHash: Li
   }
 };
 
-const readTail = (fs: AuditFs, path: string, size: number, length: number): string => {
+/** Number of the first record of a file; undefined where there is none near its beginning. Checks no hash. */
+export const findFirstSeq = (fs: AuditFs, path: string): number | undefined => {
+  for (const line of readFrom(fs, path, 0, LAST_READ).split("\n")) {
+    const seq = parseLine(line)?.seq;
+    if (seq !== undefined) return seq;
+  }
+  return undefined;
+};
+
+const readTail = (fs: AuditFs, path: string, size: number, length: number): string =>
+  readFrom(fs, path, size - length, length);
+
+const readFrom = (fs: AuditFs, path: string, start: number, length: number): string => {
   const buffer = Buffer.alloc(length);
   const fd = fs.openSync(path, READ_FLAGS);
   try {
     let filled = 0;
     while (filled < length) {
-      const n = fs.readSync(fd, buffer, filled, length - filled, size - length + filled);
+      const n = fs.readSync(fd, buffer, filled, length - filled, start + filled);
       if (n === 0) break;
       filled += n;
     }

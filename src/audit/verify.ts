@@ -8,7 +8,7 @@ import { nodeAuditFs } from "./file-access.ts";
 import { readHead } from "./head.ts";
 import { eachLine, fileChunks, type RawLine } from "./lines.ts";
 import { type AuditLog, filesOfLog } from "./log-files.ts";
-import { continuesFrom, repairedBytes } from "./notes.ts";
+import { continuesFrom, keptFrom, repairedBytes } from "./notes.ts";
 
 export interface IntactLog {
   readonly ok: true;
@@ -44,8 +44,11 @@ export type AuditVerdict = IntactLog | BrokenLog;
 
 export interface VerifyOptions {
   readonly key: Buffer;
-  /** What `audit.head` says; without it a log that was cut at its end can't be told from a shorter one. */
-  readonly head?: ChainHead | undefined;
+  /**
+   * What `audit.head` says; without it a log that was cut at its end can't be told from a shorter one. `unreadable`:
+   * something is there, and it is no head.
+   */
+  readonly head?: ChainHead | "unreadable" | undefined;
 }
 
 export interface VerifyFiles extends VerifyOptions {
@@ -70,7 +73,7 @@ export const verifyAudit = async (options: VerifyFiles | VerifyStream): Promise<
 
 /** Verifies a log with its rotated files and its head. */
 export const verifyLog = (log: AuditLog, key: Buffer): Promise<AuditVerdict> =>
-  verifyAudit({ files: filesOfLog(log.path), key, head: readHead(nodeAuditFs, log.headPath) });
+  verifyAudit({ files: filesOfLog(log.path), key, head: readHead(nodeAuditFs, log.headPath) ?? "unreadable" });
 
 interface Verifier {
   nextFile(): void;
@@ -79,7 +82,8 @@ interface Verifier {
   finish(): AuditVerdict;
 }
 
-const createVerifier = ({ key, head }: VerifyOptions): Verifier => {
+const createVerifier = ({ key, head: given }: VerifyOptions): Verifier => {
+  const head = given === "unreadable" ? undefined : given;
   const lineHash = createLineHash(key);
   let records = 0;
   let first: number | undefined;
@@ -89,6 +93,8 @@ const createVerifier = ({ key, head }: VerifyOptions): Verifier => {
   let torn = 0;
   let tornAtEnd = false;
   let anchored = false;
+  /** What the log itself says it begins with: rotation puts it on record before it deletes a file. */
+  let begins = 1;
 
   const breakAt = (bad: number, cause: BreakCause, detail: string): false => {
     broken ??= { ok: false, bad, cause, detail, records };
@@ -107,8 +113,8 @@ const createVerifier = ({ key, head }: VerifyOptions): Verifier => {
   const checkFirst = (seq: number, prev: string, note: string): boolean => {
     if (seq === 1 && prev === GENESIS_HASH) return true;
     const from = continuesFrom(note);
-    if (torn > 0 || (from?.seq === seq - 1 && from.hash === prev)) return true;
-    return breakAt(1, "sequence", `The log begins with record ${seq}, which is not the first of a file.`);
+    if (from?.seq === seq - 1 && from.hash === prev) return true;
+    return breakAt(begins, "sequence", `The log begins with record ${seq}, which is not the first of a file.`);
   };
 
   const take = ({ text, bytes, ended }: RawLine): boolean => {
@@ -133,6 +139,7 @@ const createVerifier = ({ key, head }: VerifyOptions): Verifier => {
     if (head?.seq === seq && head.hash !== hash)
       return breakAt(seq, "head", `Record ${seq} is not the one that the head names.`);
     if (head?.seq === seq) anchored = true;
+    begins = Math.max(begins, keptFrom(text) ?? 0);
     first ??= seq;
     last = { seq, hash };
     records += 1;
@@ -149,6 +156,10 @@ const createVerifier = ({ key, head }: VerifyOptions): Verifier => {
       const end = last?.seq ?? 0;
       if (torn > 0 && !tornAtEnd)
         breakAt(end + 1, "malformed", `Where record ${end + 1} should stand there is no record.`);
+      else if (first !== undefined && first > begins)
+        breakAt(begins, "sequence", `The records ${begins} to ${first - 1} are missing: no rotation deleted them.`);
+      else if (given === "unreadable")
+        breakAt(end + 1, "head", `Its head cannot be read, so nothing tells whether record ${end + 1} was removed.`);
       else if (head !== undefined && end < head.seq)
         breakAt(end + 1, "truncated", `The log is truncated after ${end}: its head names record ${head.seq}.`);
       return broken ?? { ok: true, first, last, records, anchored, tornBytes: torn };

@@ -10,6 +10,7 @@ const WORDS = [
   "code",
   "status",
   "outcome",
+  "count",
   "reason",
   "request_id",
 ] as const;
@@ -20,6 +21,7 @@ export const formatRecord = (line: string): string => {
   if (record === undefined) return printable(line);
   const word = (name: string): string => {
     const value = record[name];
+    if (name === "count") return typeof value === "number" ? `count=${value}` : "";
     return typeof value === "string" || typeof value === "number" ? String(value) : "";
   };
   const target = word("authority") + word("path");

@@ -120,9 +120,16 @@ describe("an audit log", () => {
   it("on a FIFO writes while someone reads, refuses while nobody does, and resumes", async () => {
     const fifo = join(tempDir(), "fifo");
     execFileSync("mkfifo", [fifo]);
-    await expect(open({ path: fifo })).rejects.toMatchObject(refused);
+    const early = await open({ path: fifo, lock: false });
+    expect(early.broker.healthy()).toBe(false);
+    await expect(record(early.broker, early.time, "lost")).rejects.toMatchObject(refused);
     const read = () => openSync(fifo, constants.O_RDONLY | constants.O_NONBLOCK);
     let reader = read();
+    early.time.advance(500);
+    expect(early.broker.healthy()).toBe(true);
+    await early.broker.close();
+    closeSync(reader);
+    reader = read();
     const { broker, time, state } = await open({ path: fifo, lock: false });
     expect((await record(broker, time, "a")).seq).toBe(2);
     closeSync(reader);

@@ -13,7 +13,7 @@ import type { DiskSync } from "../disk-sync.ts";
 import { type AuditFs, errnoOf, isAbsent } from "../file-access.ts";
 import { readHead, writeHead } from "../head.ts";
 import { createLogFile, ShortWrite } from "../log-file.ts";
-import { resumedNote } from "../notes.ts";
+import { keepsNote, resumedNote } from "../notes.ts";
 import { createTimestamp, encodeEvent } from "../record.ts";
 import type { Schedule } from "../schedule.ts";
 import type { AuditSink } from "../sink.ts";
@@ -21,11 +21,13 @@ import type { AuditSink } from "../sink.ts";
 /** From a failure to the next attempt, in `ms`. */
 export const RETRY_MS = 500;
 
-/** How often the file is looked at where `sync` names no time, and between attempts to rotate, in `ms`. */
+/** How often the head is written where `sync` names no time, and between attempts to rotate, in `ms`. */
 const CHECK_MS = 1000;
 
 /** What stands around an event's text in a line, at most, in `bytes`. */
 const LINE_EXTRA = 140;
+/** Kept free for the record that a full file ends with when older ones are deleted, in `bytes`. */
+const LAST_RECORD = 256;
 
 const fields = z.strictObject({
   kind: z.literal("file"),
@@ -49,6 +51,8 @@ export interface FileSinkDeps {
   /** For the syncs that no record waits for. */
   readonly disk: DiskSync;
 }
+
+const NOTHING: readonly string[] = [];
 
 interface Failure {
   /** Monotonic. */
@@ -140,8 +144,27 @@ const createFileSink = (
     }
   };
 
+  /** What `bodies` say as lines behind the head. */
+  const chain = (bodies: readonly string[], from: ChainHead): { readonly text: string; readonly head: ChainHead } => {
+    let { seq, hash } = from;
+    let text = "";
+    for (const body of bodies) {
+      const line = openLine(++seq, body, hash);
+      hash = lineHash(line);
+      text += closeLine(line, hash);
+    }
+    return { text, head: { seq, hash } };
+  };
+
   const rotate = (): void => {
     try {
+      const first = file.firstKept(keep);
+      if (first !== undefined) {
+        // Before anything is deleted: a crash in between must not leave a gap that nothing answers for.
+        const last = chain([note(keepsNote(first))], head);
+        file.write(last.text, false);
+        head = last.head;
+      }
       if (sync !== "never") file.sync();
       file.rotate(keep);
     } catch (error) {
@@ -158,7 +181,7 @@ const createFileSink = (
   const isFull = (bodies: readonly string[]): boolean => {
     // A torn line is closed in the file it stands in.
     if (!file.isRegular() || file.size() === 0 || lead !== "" || opening.length > 0) return false;
-    let after = file.size();
+    let after = file.size() + LAST_RECORD;
     for (const body of bodies) after += body.length + LINE_EXTRA;
     return after > maxSize && clock.monotonic() >= rotateFrom;
   };
@@ -166,21 +189,17 @@ const createFileSink = (
   const store = (bodies: readonly string[]): number => {
     if (!file.isOpen()) open(head);
     else if (isFull(bodies)) rotate();
-    let text = lead;
-    let { seq, hash } = head;
-    const seal = (body: string): void => {
-      const line = openLine(++seq, body, hash);
-      hash = lineHash(line);
-      text += closeLine(line, hash);
-    };
-    for (const body of opening) seal(body);
-    if (failure !== undefined) seal(note(resumedNote(failure.refused, failure.cause)));
-    for (const body of owed) seal(body);
-    const first = seq + 1;
-    for (const body of bodies) seal(body);
-    if (seq === head.seq) return first;
-    file.write(text, sync === "always");
-    head = { seq, hash };
+    // Records about the log itself come first; on the hot path there are none.
+    const about =
+      opening.length === 0 && owed.length === 0 && failure === undefined
+        ? NOTHING
+        : [...opening, ...(failure === undefined ? [] : [note(resumedNote(failure.refused, failure.cause))]), ...owed];
+    const first = head.seq + about.length + 1;
+    const all = about.length === 0 ? bodies : [...about, ...bodies];
+    if (all.length === 0) return first;
+    const next = chain(all, head);
+    file.write(lead === "" ? next.text : lead + next.text, sync === "always");
+    head = next.head;
     lead = "";
     if (opening.length > 0) opening = [];
     if (owed.length > 0) owed = [];
@@ -221,22 +240,29 @@ const createFileSink = (
     });
   };
 
-  /** Off the hot path: sees whether the file was taken away, syncs what is new, writes the head. */
-  const tick = (): void => {
+  const offPath = (work: () => void) => (): void => {
     if (!file.isOpen() || !file.isRegular()) return;
     try {
-      if (!file.isIntact()) {
-        log.error("the audit file was moved, removed or changed by someone else", { path });
-        file.close();
-        store([]);
-      }
-      if (sync === "never" || syncing || head === anchored) return;
-      if (sync === "always") anchor(head);
-      else syncAside(head);
+      work();
     } catch (error) {
       log.debug("the audit file failed outside a request", { path, error: fail(error, 0).message });
     }
   };
+
+  /** Sees whether the file was taken away: until then records go where nobody finds them. */
+  const look = offPath(() => {
+    if (file.isIntact()) return;
+    log.error("the audit file was moved, removed or changed by someone else", { path });
+    file.close();
+    store([]);
+  });
+
+  /** Syncs what is new and writes the head. */
+  const tick = offPath(() => {
+    if (sync === "never" || syncing || head === anchored) return;
+    if (sync === "always") anchor(head);
+    else syncAside(head);
+  });
 
   try {
     const saved = readHead(fs, headPath);
@@ -245,8 +271,11 @@ const createFileSink = (
     anchored = saved?.hash === head.hash ? head : undefined;
   } catch (error) {
     file.close();
-    throw error instanceof SidekeyError ? error : unavailable(error);
+    // A FIFO that nobody reads yet: its reader may come, and until then nothing is sent.
+    if (errnoOf(error) !== "ENXIO") throw error instanceof SidekeyError ? error : unavailable(error);
+    fail(error, 0);
   }
+  const stopLooking = schedule.every(RETRY_MS, look);
   const stopTicking = schedule.every(typeof sync === "number" ? sync : CHECK_MS, tick);
 
   return {
@@ -260,6 +289,7 @@ const createFileSink = (
     close() {
       if (closed) return;
       closed = true;
+      stopLooking();
       stopTicking();
       stopRetrying?.();
       disk.close();

@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { createAuditBroker } from "../../../src/audit/broker.ts";
 import { GENESIS } from "../../../src/audit/chain.ts";
+import { type AuditFs, nodeAuditFs } from "../../../src/audit/file-access.ts";
 import type { AuditEvent } from "../../../src/audit/record.ts";
 import type { AuditSink } from "../../../src/audit/sink.ts";
 import { SidekeyError } from "../../../src/core/errors.ts";
@@ -158,12 +159,12 @@ describe("a flood of refusals", () => {
     const refusals = records.filter(({ type }) => type === "refusal");
     expect(records.filter(({ type }) => type === "intent")).toHaveLength(500);
     expect(refusals).toHaveLength(32);
-    const counts = refusals.filter(({ reason }) => reason !== undefined);
+    const counts = refusals.filter(({ count }) => count !== undefined);
     expect(
-      counts.map(({ agent, code, decision, status, reason, path: at }) => [agent, code, decision, status, reason, at]),
+      counts.map(({ agent, code, decision, status, count, path: at }) => [agent, code, decision, status, count, at]),
     ).toEqual([
-      ["a", "POLICY_DENIED", "deny", 403, "count=490", undefined],
-      ["b", "POLICY_DENIED", "deny", 403, "count=1", undefined],
+      ["a", "POLICY_DENIED", "deny", 403, 490, undefined],
+      ["b", "POLICY_DENIED", "deny", 403, 1, undefined],
     ]);
   });
 
@@ -193,11 +194,37 @@ describe("a flood of refusals", () => {
     }
     await broker.close();
     const refusals = recordsOf(path).filter(({ type }) => type === "refusal");
-    const counted = refusals.reduce((sum, { reason }) => sum + (Number(String(reason ?? "").slice(6)) || 0), 0);
-    const inFull = refusals.filter(({ reason }) => reason === undefined).length;
+    const counted = refusals.reduce((sum, { count }) => sum + Number(count ?? 0), 0);
+    const inFull = refusals.filter(({ count }) => count === undefined).length;
     expect(counted + inFull).toBe(5 * 30 + 15);
     expect(refusals.length).toBeLessThan(90);
     expect(linesOf(path).at(-1)).toContain('"type":"stop"');
+  });
+
+  it("keeps its count where that cannot be stored, and stores it with the next record that can", async () => {
+    const full = { isFull: false };
+    const fs: AuditFs = {
+      ...nodeAuditFs,
+      writeSync(fd, text, position, encoding) {
+        if (full.isFull) throw Object.assign(new Error("full"), { code: "ENOSPC" });
+        return nodeAuditFs.writeSync(fd, text, position, encoding);
+      },
+    };
+    const { broker, path, time } = openLog({ fs });
+    for (let i = 0; i < 25; i++) {
+      const receipt = broker.record(refusal("a", "POLICY_DENIED", "/"));
+      time.turn();
+      await receipt;
+    }
+    full.isFull = true;
+    time.advance(1000);
+    expect(broker.healthy()).toBe(false);
+    full.isFull = false;
+    time.advance(500);
+    expect(broker.healthy()).toBe(true);
+    await broker.close();
+    const refusals = recordsOf(path).filter(({ type }) => type === "refusal");
+    expect(refusals.map(({ count }) => count)).toEqual([...Array.from({ length: 10 }), 15]);
   });
 
   it("is refused, not counted, while nothing can be stored", async () => {

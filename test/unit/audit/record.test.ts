@@ -7,6 +7,7 @@ const TIME = "2026-01-02T03:04:05.678Z";
 const full: AuditEvent = {
   reason: "why",
   outcome: "ok",
+  count: 3,
   reflected: 2,
   ms: { upstream: 7.12345, source: 0.5, total: 12 },
   bytesDown: 20,
@@ -59,7 +60,7 @@ describe("an encoded event", () => {
     expect(Object.keys(parse(full))).toEqual(
       (
         "time type request_id attempt agent route secret version method scheme authority path decision code status " +
-        "bytes_up bytes_down ms reflected outcome reason"
+        "bytes_up bytes_down ms reflected count outcome reason"
       ).split(" "),
     );
     expect(parse(full)["ms"]).toEqual({ total: 12, source: 0.5, upstream: 7.123 });
