@@ -2,8 +2,6 @@
 
 export const LATER_COMMANDS: readonly string[] = [
   "init",
-  "explain",
-  "test",
   "secret history",
   "secret rotate",
   "secret import",

@@ -106,6 +106,54 @@ describe("check", () => {
   });
 });
 
+describe("explain and test", () => {
+  const FILE = `version: 1
+routes:
+  github: { match: "GET https://api.github.com/repos/**", secret: production/github/token, deny: ["* /repos/*/*/keys/**"] }
+tests:
+  - { request: "GET https://api.github.com/repos/a/b", expect: github }
+  - { request: "POST https://api.github.com/repos/a/b", expect: deny }
+`;
+
+  it("say what becomes of a request, with nothing but the file", async () => {
+    work.write("sidekey.yaml", FILE);
+    expect(await work.sidekey(["explain", "GET", "https://api.github.com/repos/a/b"])).toEqual({
+      code: 0,
+      stdout:
+        "inject    by route github\n" +
+        "pattern   GET https://api.github.com/repos/**\n" +
+        "secret    local:production/github/token\n" +
+        "sends     header:authorization (bearer)\n" +
+        "removes   the agent's own header:authorization, however it is spelt\n" +
+        "because   the most specific pattern that covers this host, method and path\n",
+      stderr: "",
+    });
+    const denied = await work.sidekey(["explain", "GET", "https://api.github.com/repos/a/b/keys/1", "--json"]);
+    expect(JSON.parse(denied.stdout)).toEqual({
+      decision: "deny",
+      route: "github",
+      code: "POLICY_DENIED",
+      reason: "the route's 'deny' covers this method and path",
+    });
+    expect(await work.sidekey(["explain", "GET", "https://x.test/", "--agent", "other"])).toMatchObject({ code: 2 });
+    expect(readdirSync(work.path)).toEqual(["sidekey.yaml"]);
+  });
+
+  it("run the file's tests, and end with 1 when one fails", async () => {
+    work.write("sidekey.yaml", FILE);
+    expect(await work.sidekey(["test"])).toEqual({ code: 0, stdout: "2 passed, 0 failed\n", stderr: "" });
+    work.write("sidekey.yaml", FILE.replace("expect: deny", "expect: github"));
+    const failed = await work.sidekey(["test"]);
+    expect(failed).toMatchObject({ code: 1, stderr: "" });
+    expect(failed.stdout).toContain(
+      "failed: POST https://api.github.com/repos/a/b\n  expected github, got deny (POLICY_NO_ROUTE): the host is routed, but",
+    );
+    expect(failed.stdout).toMatch(/1 passed, 1 failed\n$/);
+    const json = await work.sidekey(["test", "--json"]);
+    expect(JSON.parse(json.stdout)).toMatchObject({ ok: false, tests: [{ ok: true, got: "github" }, { ok: false }] });
+  });
+});
+
 describe("without a file", () => {
   it.each([
     [["check"], 2],

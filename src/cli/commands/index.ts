@@ -5,6 +5,7 @@ import { auditTail } from "./audit-tail.ts";
 import { auditVerify } from "./audit-verify.ts";
 import { caPrint } from "./ca-print.ts";
 import { check } from "./check.ts";
+import { explain } from "./explain.ts";
 import { reload } from "./reload.ts";
 import { run } from "./run.ts";
 import { secretGet } from "./secret-get.ts";
@@ -13,6 +14,7 @@ import { secretRm } from "./secret-rm.ts";
 import { secretSet } from "./secret-set.ts";
 import { start } from "./start.ts";
 import { status } from "./status.ts";
+import { test } from "./test.ts";
 import { tokenInspect } from "./token-inspect.ts";
 import { tokenIssue } from "./token-issue.ts";
 
@@ -20,6 +22,8 @@ export const COMMANDS: readonly CommandSpec[] = [
   run,
   start,
   check,
+  explain,
+  test,
   status,
   reload,
   secretSet,

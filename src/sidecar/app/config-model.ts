@@ -105,4 +105,12 @@ export interface SidecarConfig {
   };
   readonly limits: { readonly connections: number; readonly tunnels: number; readonly streams: number };
   readonly logLevel: LogLevel;
+  /** What `sidekey test` asks. */
+  readonly tests: readonly RequestTest[];
+}
+
+export interface RequestTest {
+  readonly request: { readonly method: string; readonly url: string };
+  /** `deny`, `tunnel`, or the name of the route that must serve it. */
+  readonly expect: string;
 }

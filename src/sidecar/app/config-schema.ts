@@ -126,6 +126,22 @@ export const rootSchema = z.strictObject({
   limits: z
     .strictObject({ connections: COUNT.default(1024), tunnels: COUNT.default(1024), streams: COUNT.default(4096) })
     .prefault({}),
+  tests: z
+    .array(
+      z.strictObject({
+        request: z
+          .string()
+          .regex(/^[^\s]+ [^\s]+$/, 'must be "METHOD URL"')
+          .transform((text) => {
+            const [method = "", url = ""] = text.split(" ");
+            return { method, url };
+          }),
+        agent: agentName.optional(),
+        expect: z.string(),
+      }),
+    )
+    .max(10_000)
+    .default([]),
   log: z.strictObject({ level: z.enum(["error", "warn", "info", "debug"]).default("info") }).prefault({}),
 });
 

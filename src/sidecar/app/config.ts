@@ -8,6 +8,7 @@ import { dirname, join, resolve } from "node:path";
 import { diagnose } from "../../config/diagnose.ts";
 import { MAX_FILE_SIZE, parseConfigDocument } from "../../config/document.ts";
 import { compareProblems, createProblem, type Finding, type KeyPath, type Problem } from "../../config/problem.ts";
+import { nearest } from "../../config/suggest.ts";
 import { parseAuthority } from "../../core/authority.ts";
 import { SidekeyError } from "../../core/errors.ts";
 import { changedFixedKeys } from "./config-fixed.ts";
@@ -177,6 +178,7 @@ const assembleConfig = (fields: RootFields, assembly: Assembly): SidecarConfig =
     },
     limits: fields.limits,
     logLevel: fields.log.level,
+    tests: buildTests(fields, report),
   };
 };
 
@@ -193,6 +195,28 @@ const buildSources = (fields: RootFields, report: Report): SourceConfig[] => {
   }
   if (entries.length === 0) entries.push(["local", sourceSchema.parse({ kind: "local" })]);
   return entries.map(([name, source]) => ({ name, kind: source.kind, fields: source }));
+};
+
+/** An expectation that nothing can meet would fail for ever, and a misspelt one that nobody notices tests nothing. */
+const buildTests = (fields: RootFields, report: Report): SidecarConfig["tests"] =>
+  fields.tests.map(({ request, agent, expect }, index) => {
+    const known = ["deny", "tunnel", ...Object.keys(fields.routes)];
+    if (!known.includes(expect)) {
+      report({
+        path: ["tests", index, "expect"],
+        message: "is neither deny, tunnel nor a route of this file",
+        hint: didYouMean(expect, known),
+      });
+    }
+    if (agent !== undefined && agent !== fields.agent) {
+      report({ path: ["tests", index, "agent"], message: `is not the one agent of this file, '${fields.agent}'` });
+    }
+    return { request, expect };
+  });
+
+const didYouMean = (written: string, known: readonly string[]): string => {
+  const near = nearest(written, known);
+  return near === undefined ? "Write deny, tunnel, or a route's name." : `Did you mean '${near}'?`;
 };
 
 const buildConnect = (fields: RootFields, report: Report): SidecarConfig["upstream"]["connect"] => {

@@ -8,8 +8,7 @@ import type { Log } from "../../core/log.ts";
 import { createBlindTunnel } from "../ingress/blind-tunnel.ts";
 import type { GatewayOrigin, Generation } from "../ingress/generation.ts";
 import { createInjectionRules } from "../injection/apply.ts";
-import type { Injector } from "../injection/injector.ts";
-import { injectionKinds } from "../injection/kinds/index.ts";
+import { createInjector } from "../injection/kinds/index.ts";
 import { createLine } from "../pipeline/line.ts";
 import { createReflectionLimit } from "../pipeline/reflection.ts";
 import { createResponseDrops } from "../pipeline/response-headers.ts";
@@ -150,11 +149,4 @@ const compileRoute = (config: RouteConfig): Route => {
     staleWhileErrorMs: config.staleWhileErrorMs,
     cleartext: config.cleartext,
   };
-};
-
-const createInjector = (fields: RouteConfig["injections"][number]["fields"]): Injector => {
-  for (const kind of injectionKinds) {
-    if (kind.kind === fields.kind) return kind.create(fields as never);
-  }
-  throw new SidekeyError("INTERNAL", { detail: `injection kind ${fields.kind} is not built` });
 };

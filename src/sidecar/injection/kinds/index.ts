@@ -1,6 +1,19 @@
 /** Every injection kind: one file and one line each. */
+import { SidekeyError } from "../../../core/errors.ts";
+import type { Injector } from "../injector.ts";
 import { basic } from "./basic.ts";
 import { bearer } from "./bearer.ts";
 import { header } from "./header.ts";
 
 export const injectionKinds = [bearer, basic, header] as const;
+
+/** What a kind's `create` takes. */
+type InjectionFields = ReturnType<(typeof injectionKinds)[number]["fields"]["parse"]>;
+
+/** The injector that these fields of the file describe. Errors: INTERNAL (no such kind). */
+export const createInjector = (fields: InjectionFields): Injector => {
+  for (const kind of injectionKinds) {
+    if (kind.kind === fields.kind) return kind.create(fields as never);
+  }
+  throw new SidekeyError("INTERNAL", { detail: `injection kind ${fields.kind} is not built` });
+};

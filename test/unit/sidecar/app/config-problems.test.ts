@@ -44,7 +44,6 @@ listen: { proxy: 0.0.0.0:7070 }
 
   it.each([
     ["tls: { ca_days: 1 }", "tls"],
-    ["tests: []", "tests"],
     ["agents: {}", "agents"],
   ])("say that %s is not in this version", (line, key) => {
     expect(problems(`version: 1\n${line}\n`)).toEqual([

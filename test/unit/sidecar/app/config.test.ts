@@ -50,6 +50,7 @@ describe("loadConfig", () => {
       },
       limits: { connections: 1024, tunnels: 1024, streams: 4096 },
       logLevel: "info",
+      tests: [],
     });
   });
 

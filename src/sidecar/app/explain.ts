@@ -1,0 +1,108 @@
+/**
+ * What would become of a request, by the file alone: the same grammar, the same table and the same words as the sidecar
+ * that serves it. It reads no secret, resolves no name and opens nothing, so a route whose secret is missing explains
+ * well all the same.
+ */
+import { isSidekeyError, SidekeyError } from "../../core/errors.ts";
+import { isHeaderName } from "../../core/headers.ts";
+import { parseAbsoluteTarget, type Target } from "../ingress/target.ts";
+import { createInjector } from "../injection/kinds/index.ts";
+import { createEgressGuard } from "../policy/egress.ts";
+import { matchesHost, NEVER_FORWARDED } from "../policy/pattern.ts";
+import { createRouteTable } from "../policy/route-table.ts";
+import type { RouteConfig, SidecarConfig } from "./config-model.ts";
+
+/** JSON of `sidekey explain` (interface.md section 5); what does not apply is left out. */
+export interface Explanation {
+  readonly decision: "inject" | "tunnel" | "deny";
+  readonly route?: string;
+  /** As the file has it. */
+  readonly pattern?: string;
+  readonly source?: string;
+  /** Canonical reference. */
+  readonly secret?: string;
+  readonly inject?: readonly { readonly kind: string; readonly where: string }[];
+  /** What of the agent's own does not leave, in every spelling. */
+  readonly removed?: readonly string[];
+  /** Of the refusal. */
+  readonly code?: string;
+  readonly reason: string;
+}
+
+export type Explainer = (method: string, url: string) => Explanation;
+
+export const createExplainer = (config: SidecarConfig): Explainer => {
+  const { table } = createRouteTable(
+    config.routes.map((route) => ({ name: route.name, patterns: route.patterns, deny: route.deny, route })),
+  );
+  // The file was checked for ties when it was loaded.
+  if (table === undefined) throw new SidekeyError("INTERNAL", { detail: "two routes tie" });
+  const guard = createEgressGuard(config.egress);
+
+  const unmatched = (target: Target, hostNamed: boolean): Explanation => {
+    const { authority } = target;
+    if (hostNamed) return refusal("POLICY_NO_ROUTE", nearest(config.routes, target));
+    if (config.unmatched === "deny") return refusal("POLICY_NO_ROUTE", "no route names this host");
+    if (authority.host.kind !== "name" && !guard.permits(authority.host.name)) {
+      return refusal("POLICY_ADDRESS", "the address is in a closed range, which egress.allow does not open");
+    }
+    return { decision: "tunnel", reason: "no route names this host, and unmatched is 'tunnel': it passes unread" };
+  };
+
+  return (method, url) => {
+    if (!isHeaderName(method)) return refusal("INGRESS_BAD_REQUEST", "the method is not a word of HTTP");
+    if (method === "CONNECT") return refusal("POLICY_DENIED", "CONNECT is not forwarded: explain what is asked inside");
+    if (NEVER_FORWARDED.has(method)) return refusal("INGRESS_METHOD_REFUSED", `${method} is never forwarded`);
+    const target = readTarget(url);
+    if ("decision" in target) return target;
+    const match = table.lookup({ method, ...target });
+    if (match.decision === "none") return unmatched(target, match.hostNamed);
+    if (match.decision === "denied") return { ...refusal("POLICY_DENIED", match.reason), route: match.name };
+    return injected(match.route, match.pattern.text, match.pattern.methods !== undefined);
+  };
+};
+
+const refusal = (code: string, reason: string): Explanation => ({ decision: "deny", code, reason });
+
+const readTarget = (url: string): Target | Explanation => {
+  // A fragment is the client's own and is never sent.
+  const hash = url.indexOf("#");
+  const text = hash === -1 ? url : url.slice(0, hash);
+  if (!/^https?:\/\//i.test(text)) {
+    return refusal("INGRESS_BAD_REQUEST", "the URL must begin with https:// or http://");
+  }
+  try {
+    return parseAbsoluteTarget(text);
+  } catch (error) {
+    if (!isSidekeyError(error)) throw error;
+    return refusal(error.code, error.detail ?? error.publicMessage);
+  }
+};
+
+const injected = (route: RouteConfig, pattern: string, byMethod: boolean): Explanation => {
+  const [first] = route.injections;
+  if (first === undefined) throw new SidekeyError("INTERNAL", { detail: `route ${route.name} injects nothing` });
+  const places = route.injections.map(({ kind, fields }) => ({ kind, owns: createInjector(fields).owns }));
+  return {
+    decision: "inject",
+    route: route.name,
+    // The short form has its pattern from its name.
+    pattern,
+    source: first.ref.source,
+    secret: first.ref.text,
+    inject: places.map(({ kind, owns }) => ({ kind, where: owns.map((name) => `header:${name}`).join(", ") })),
+    removed: [...new Set(places.flatMap(({ owns }) => owns.map((name) => `header:${name}`)))],
+    reason: `the most specific pattern that covers this host${byMethod ? ", method" : ""} and path`,
+  };
+};
+
+/** Why a host that is named does not match: what its patterns cover. */
+const nearest = (routes: readonly RouteConfig[], { scheme, authority }: Target): string => {
+  const texts = routes.flatMap(({ name, patterns }) =>
+    patterns
+      .filter((pattern) => pattern.scheme === scheme && matchesHost(pattern, authority))
+      .map(({ text }) => `${text} (route ${name})`),
+  );
+  if (texts.length === 0) return "a route names this host, with another scheme or port";
+  return `the host is routed, but this method and path are not: its patterns are ${texts.join(", ")}`;
+};
