@@ -1,10 +1,11 @@
 /** The audit's one way in for the rest of Sidekey: opening a log for writing, and reading logs back. */
 import { randomBytes } from "node:crypto";
 import type { Clock } from "../core/clock.ts";
+import { SidekeyError } from "../core/errors.ts";
 import type { Log } from "../core/log.ts";
 import { type AuditBroker, createAuditBroker } from "./broker.ts";
 import { createThreadSync, type DiskSync } from "./disk-sync.ts";
-import { type AuditFs, nodeAuditFs, statIfThere } from "./file-access.ts";
+import { type AuditFs, errnoOf, nodeAuditFs, statIfThere } from "./file-access.ts";
 import { headPathOf } from "./head.ts";
 import { openAuditKey, readAuditKey } from "./key.ts";
 import { AUDIT_SINKS } from "./kinds/index.ts";
@@ -52,8 +53,9 @@ export interface OpenAuditOptions {
 export const openAudit = async (options: OpenAuditOptions): Promise<AuditBroker> => {
   const { path, keyPath, headPath = headPathOf(path), sync, maxSize, keep, clock, log, agent } = options;
   const { schedule = systemSchedule, fs = nodeAuditFs, disk = createThreadSync(fs) } = options;
-  const lock = options.lock && isLockable(path) ? lockAudit(path, randomBytes, fs) : undefined;
+  let lock: AuditLock | undefined;
   try {
+    if (options.lock && isLockable(path)) lock = await lockAudit(path, randomBytes, fs);
     const hasRecords = (statIfThere(fs, path)?.size ?? 0) > 0 || statIfThere(fs, headPath) !== undefined;
     const key = hasRecords ? readAuditKey(fs, keyPath) : openAuditKey(fs, keyPath, randomBytes);
     const [fileSink] = AUDIT_SINKS;
@@ -65,7 +67,12 @@ export const openAudit = async (options: OpenAuditOptions): Promise<AuditBroker>
     return lock === undefined ? broker : releasing(broker, lock);
   } catch (error) {
     lock?.release();
-    throw error;
+    if (error instanceof SidekeyError) throw error;
+    throw new SidekeyError("AUDIT_UNAVAILABLE", {
+      detail: `${path}: ${errnoOf(error)}.`,
+      hint: "It needs a directory that is there and that this user can write.",
+      cause: error,
+    });
   }
 };
 

@@ -1,11 +1,13 @@
 /**
  * One process per audit file (ruling 9). Node has no flock, so a file beside the log names its holder by pid and, where
- * /proc tells it, the time that process started: a pid that was given to another process holds nothing. A lock that
- * nobody holds any more is taken over under a lock of its own, so that of many that try one wins.
+ * /proc tells it, the time that process started: a pid that was given to another process holds nothing. Beside it the
+ * holder keeps a socket open (beacon.ts), for those that see the file and not the process. A lock that nobody holds any
+ * more is taken over under a lock of its own, so that of many that try one wins.
  */
 import { realpathSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { SidekeyError } from "../core/errors.ts";
+import { askBeacon, openBeacon, removeBeacon } from "./beacon.ts";
 import { type AuditFs, createWhole, errnoOf, isAbsent } from "./file-access.ts";
 
 /** What a lock needs to know about processes; passed in so that tests can have dead and recycled ones. */
@@ -21,48 +23,85 @@ export interface AuditLock {
 }
 
 /** Processes as the kernel of Linux tells them; elsewhere by pid alone. */
-export const systemProcesses = (fs: AuditFs): Processes => ({
-  pid: process.pid,
-  startTime(pid) {
+export const systemProcesses = (fs: AuditFs): Processes => {
+  /** proc(5): from field 3 on; the command in field 2 may hold spaces and parentheses, so count behind its last one. */
+  const statOf = (pid: number): readonly string[] => {
     try {
-      // proc(5): field 22; the command in field 2 may hold spaces and parentheses, so count behind its last one.
       const stat = fs.readFileSync(`/proc/${pid}/stat`, "utf8");
-      return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
+      return stat.slice(stat.lastIndexOf(")") + 2).split(" ");
     } catch {
-      return undefined;
+      // No /proc, or no such process: the caller has another way to tell.
+      return [];
     }
-  },
-  isAlive(pid) {
-    try {
-      process.kill(pid, 0);
-      return true;
-    } catch (error) {
-      return errnoOf(error) !== "ESRCH";
-    }
-  },
-});
+  };
+  return {
+    pid: process.pid,
+    startTime: (pid) => statOf(pid)[19],
+    isAlive(pid) {
+      try {
+        process.kill(pid, 0);
+      } catch (error) {
+        if (errnoOf(error) === "ESRCH") return false;
+      }
+      // Dead, but nobody took notice (a container whose first process reaps nothing): it holds no file any more.
+      return !/^[ZX]$/.test(statOf(pid)[0] ?? "");
+    },
+  };
+};
+
+/** What is known of the sockets beside locks, by the nonce of each. */
+export interface Beacons {
+  /** Whether this process keeps one open. */
+  readonly own: boolean;
+  /** Undefined where it was not asked yet. */
+  answers(nonce: string): boolean | undefined;
+  /** What a dead holder left. */
+  remove(nonce: string): void;
+}
+
+const NO_BEACONS: Beacons = { own: false, answers: () => false, remove: () => undefined };
+
+/** Thrown where a lock cannot be judged before its holder's socket was asked. */
+class Unasked extends Error {
+  readonly nonce: string;
+
+  constructor(nonce: string) {
+    super("the holder's socket was not asked yet");
+    this.nonce = nonce;
+  }
+}
 
 interface Holder {
   readonly pid: number;
   readonly startTime: string;
   /** Tells two locks of one process apart. */
   readonly nonce: string;
+  readonly hasBeacon: boolean;
 }
 
-const HOLDER = /^([1-9][0-9]{0,9}) ([0-9]+|-) ([0-9a-f]{16})\n$/;
+const HOLDER = /^([1-9][0-9]{0,9}) ([0-9]+|-) ([0-9a-f]{16})( socket)?\n$/;
 
 /** Our locks appear whole, so a file that is none was left by a power loss and has no holder. */
-const NOBODY: Holder = { pid: 0, startTime: "-", nonce: "broken" };
+const NOBODY: Holder = { pid: 0, startTime: "-", nonce: "broken", hasBeacon: false };
 
 const readHolder = (fs: AuditFs, lockPath: string): Holder | undefined => {
   try {
-    const [, pid, startTime, nonce] = HOLDER.exec(fs.readFileSync(lockPath, "utf8")) ?? [];
+    const [, pid, startTime, nonce, socket] = HOLDER.exec(fs.readFileSync(lockPath, "utf8")) ?? [];
     if (pid === undefined || startTime === undefined || nonce === undefined) return NOBODY;
-    return { pid: Number(pid), startTime, nonce };
+    return { pid: Number(pid), startTime, nonce, hasBeacon: socket !== undefined };
   } catch (error) {
     if (isAbsent(error)) return undefined;
     throw error;
   }
+};
+
+/** Who holds it, in words; undefined when nobody does. */
+const heldBy = (holder: Holder, processes: Processes, beacons: Beacons): string | undefined => {
+  if (isHeld(holder, processes)) return `process ${holder.pid}`;
+  if (!holder.hasBeacon) return undefined;
+  const answer = beacons.answers(holder.nonce);
+  if (answer === undefined) throw new Unasked(holder.nonce);
+  return answer ? `process ${holder.pid} of another container` : undefined;
 };
 
 const isHeld = (holder: Holder, processes: Processes): boolean => {
@@ -77,10 +116,20 @@ const locked = (path: string, who: string): SidekeyError =>
 /** Attempts before giving up on a lock that changes hands all the time. */
 const ATTEMPTS = 100;
 
+interface Parties {
+  readonly fs: AuditFs;
+  readonly processes: Processes;
+  readonly beacons: Beacons;
+  readonly nonce: string;
+  readonly path: string;
+}
+
 /** Under `lockPath`; a lock for taking over a lock that was taken over is the same thing one level deeper. */
-const acquire = (fs: AuditFs, processes: Processes, nonce: string, path: string, lockPath: string): AuditLock => {
+const acquire = (parties: Parties, lockPath: string): AuditLock => {
+  const { fs, processes, beacons, nonce, path } = parties;
   const own = `${lockPath}.${nonce}`;
-  const text = `${processes.pid} ${processes.startTime(processes.pid) ?? "-"} ${nonce}\n`;
+  const socket = beacons.own ? " socket" : "";
+  const text = `${processes.pid} ${processes.startTime(processes.pid) ?? "-"} ${nonce}${socket}\n`;
   const release = (): void => {
     if (readHolder(fs, lockPath)?.nonce === nonce) fs.unlinkSync(lockPath);
   };
@@ -96,10 +145,14 @@ const acquire = (fs: AuditFs, processes: Processes, nonce: string, path: string,
       }
       const holder = readHolder(fs, lockPath);
       if (holder === undefined) continue;
-      if (isHeld(holder, processes)) throw locked(path, `process ${holder.pid}`);
-      const takeover = acquire(fs, processes, nonce, path, `${lockPath}.${holder.nonce}`);
+      const who = heldBy(holder, processes, beacons);
+      if (who !== undefined) throw locked(path, who);
+      const takeover = acquire(parties, `${lockPath}.${holder.nonce}`);
       try {
-        if (readHolder(fs, lockPath)?.nonce === holder.nonce) fs.unlinkSync(lockPath);
+        if (readHolder(fs, lockPath)?.nonce === holder.nonce) {
+          if (holder.hasBeacon) beacons.remove(holder.nonce);
+          fs.unlinkSync(lockPath);
+        }
       } finally {
         takeover.release();
       }
@@ -110,20 +163,59 @@ const acquire = (fs: AuditFs, processes: Processes, nonce: string, path: string,
   }
 };
 
+const lockPathOf = (path: string): string => `${join(realpathSync(dirname(path)), basename(path))}.lock`;
+
+/** `lockAudit` without a socket of its own, and with what is known of those of others. */
+export const takeLock = (
+  path: string,
+  nonce: string,
+  fs: AuditFs,
+  processes: Processes = systemProcesses(fs),
+  beacons: Beacons = NO_BEACONS,
+): AuditLock => acquire({ fs, processes, beacons, nonce, path }, lockPathOf(path));
+
 /**
  * Takes the lock of an audit file, `<path>.lock`, for this process.
  *
  * @param random random bytes
- * Errors: AUDIT_LOCKED, naming the holder's pid.
+ * Errors: AUDIT_LOCKED, naming the holder's pid; system errors as they are.
  */
-export const lockAudit = (
+export const lockAudit = async (
   path: string,
   random: (bytes: number) => Buffer,
   fs: AuditFs,
   processes: Processes = systemProcesses(fs),
-): AuditLock => {
-  const lockPath = `${join(realpathSync(dirname(path)), basename(path))}.lock`;
-  return acquire(fs, processes, random(8).toString("hex"), path, lockPath);
+): Promise<AuditLock> => {
+  const lockPath = lockPathOf(path);
+  const socketOf = (nonce: string): string => `${lockPath}.${nonce}.sock`;
+  const nonce = random(8).toString("hex");
+  // First of all: where the lock names a socket, somebody listens on it for as long as the holder lives.
+  const beacon = await openBeacon(socketOf(nonce));
+  const asked = new Map<string, boolean>();
+  const beacons: Beacons = {
+    own: beacon !== undefined,
+    answers: (other) => asked.get(other),
+    remove: (other) => removeBeacon(socketOf(other)),
+  };
+  try {
+    for (;;) {
+      try {
+        const lock = takeLock(path, nonce, fs, processes, beacons);
+        return {
+          release() {
+            lock.release();
+            beacon?.close();
+          },
+        };
+      } catch (error) {
+        if (!(error instanceof Unasked)) throw error;
+        asked.set(error.nonce, await askBeacon(socketOf(error.nonce)));
+      }
+    }
+  } catch (error) {
+    beacon?.close();
+    throw error;
+  }
 };
 
 /** Devices such as /dev/full are shared by nature and have no place for a lock beside them. */

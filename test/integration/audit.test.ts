@@ -57,7 +57,12 @@ const refused = { code: "AUDIT_UNAVAILABLE" };
 describe("an audit log", () => {
   it("keeps its files to itself and lets go of its lock", async () => {
     const { state, broker, time, path, options } = await open();
-    expect(readdirSync(state).sort()).toEqual(["audit.jsonl", "audit.jsonl.lock", "audit.key"]);
+    expect(readdirSync(state).sort()).toEqual([
+      "audit.jsonl",
+      "audit.jsonl.lock",
+      expect.stringMatching(/^audit\.jsonl\.lock\.[0-9a-f]{16}\.sock$/),
+      "audit.key",
+    ]);
     await expect(openAudit(options)).rejects.toMatchObject({ code: "AUDIT_LOCKED" });
     expect((await record(broker, time, "a")).seq).toBe(2);
     await broker.close();

@@ -1,8 +1,10 @@
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { nodeAuditFs } from "../../../src/audit/file-access.ts";
-import { isLockable, lockAudit, type Processes, systemProcesses } from "../../../src/audit/lock.ts";
+import { isLockable, lockAudit, type Processes, systemProcesses, takeLock } from "../../../src/audit/lock.ts";
 import { tempDir } from "./support.ts";
 
 let counter = 0;
@@ -15,7 +17,7 @@ const among = (pid: number, living: Record<number, string | undefined>): Process
   isAlive: (asked) => asked in living,
 });
 
-const lockAs = (path: string, processes: Processes) => lockAudit(path, nonce, nodeAuditFs, processes);
+const lockAs = (path: string, processes: Processes) => takeLock(path, nonce().toString("hex"), nodeAuditFs, processes);
 
 describe("the audit lock", () => {
   it("is held by one process, is named by its pid, and is free after release", () => {
@@ -100,5 +102,77 @@ describe("the audit lock", () => {
   it("is not asked for on a device", () => {
     expect(isLockable("/dev/full")).toBe(false);
     expect(isLockable("/var/log/audit.jsonl")).toBe(true);
+  });
+
+  it("takes a process that is dead and was not reaped for dead", async () => {
+    // What `sh` becomes waits for no child.
+    const parent = spawn("sh", ["-c", "sleep 0 & echo $!; exec sleep 60"], { stdio: ["ignore", "pipe", "ignore"] });
+    try {
+      const [line] = await once(parent.stdout, "data");
+      const pid = Number(String(line));
+      const stateOf = () => /\) (\S)/.exec(readFileSync(`/proc/${pid}/stat`, "utf8"))?.[1];
+      await expect.poll(stateOf, { timeout: 5_000 }).toBe("Z");
+      expect(systemProcesses(nodeAuditFs).isAlive(pid)).toBe(false);
+    } finally {
+      parent.kill("SIGKILL");
+    }
+  });
+});
+
+describe("the audit lock with a socket beside it", () => {
+  const lockIn = (path: string, processes: Processes) => lockAudit(path, nonce, nodeAuditFs, processes);
+  /** Two that do not see each other's processes. */
+  const here = among(100, { 100: "5" });
+  const there = among(100, { 100: "6" });
+
+  it.each([
+    ["a short path", ""],
+    ["a path too long for a socket's address", "d".repeat(120)],
+  ])("is held across containers by %s, until its holder goes", async (_, name) => {
+    const directory = join(tempDir(), name);
+    mkdirSync(directory, { recursive: true });
+    const path = join(directory, "audit.jsonl");
+    const lock = await lockIn(path, here);
+    await expect(lockIn(path, there)).rejects.toThrow(/AUDIT_LOCKED.*process 100 of another container/);
+    await expect(lockIn(path, here)).rejects.toThrow(/AUDIT_LOCKED.*process 100\./);
+    expect(readdirSync(directory)).toHaveLength(2);
+    lock.release();
+    expect(readdirSync(directory)).toEqual([]);
+    (await lockIn(path, there)).release();
+  });
+
+  it("is taken over from a holder that was killed, and its socket removed", async () => {
+    const directory = tempDir();
+    const path = join(directory, "audit.jsonl");
+    const module = JSON.stringify(new URL("../../../src/audit/lock.ts", import.meta.url).pathname);
+    const access = JSON.stringify(new URL("../../../src/audit/file-access.ts", import.meta.url).pathname);
+    const program = `
+      import { lockAudit } from ${module};
+      import { nodeAuditFs } from ${access};
+      import { randomBytes } from "node:crypto";
+      lockAudit(process.argv[1], randomBytes, nodeAuditFs).then(() => { console.log("held"); setInterval(() => {}, 1e6); });`;
+    const holder = spawn(process.execPath, ["--import", "tsx", "--input-type=module", "-e", program, path]);
+    try {
+      await once(holder.stdout, "data");
+      await expect(lockIn(path, there)).rejects.toThrow(
+        new RegExp(`AUDIT_LOCKED.*process ${holder.pid} of another container`),
+      );
+      expect(readdirSync(directory)).toHaveLength(2);
+      const gone = once(holder, "exit");
+      holder.kill("SIGKILL");
+      await gone;
+      (await lockIn(path, there)).release();
+      expect(readdirSync(directory)).toEqual([]);
+    } finally {
+      holder.kill("SIGKILL");
+    }
+  });
+
+  it("falls back on process ids where another held it without a socket", async () => {
+    const path = join(tempDir(), "audit.jsonl");
+    const lock = lockAs(path, here);
+    await expect(lockIn(path, here)).rejects.toThrow(/AUDIT_LOCKED.*process 100\./);
+    lock.release();
+    (await lockIn(path, here)).release();
   });
 });
