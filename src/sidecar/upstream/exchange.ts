@@ -25,22 +25,25 @@ export class Exchange implements ConnectionUser, Flow {
   readonly #request: UpstreamRequest;
   readonly #sink: ResponseSink;
   readonly #pool: ConnectionPool;
+  readonly #now: () => number;
   #connection: HttpConnection | undefined;
   #giveUpOpening = ignore;
-  #timer: NodeJS.Timeout | undefined;
+  /** Monotonic, `ms`: silence till then is too long. Looked at by the pool's sweep, which costs less than timers. */
+  #deadline = Number.POSITIVE_INFINITY;
   #informational = 0;
   #response: ResponseHead | undefined;
   /** Of the request. */
-  #bodySent: number;
+  #bodySent = 0;
   #requestSent = false;
   #detachBody = ignore;
   #done = false;
 
-  constructor(request: UpstreamRequest, sink: ResponseSink, pool: ConnectionPool) {
+  /** `now`: monotonic, `ms`. */
+  constructor(request: UpstreamRequest, sink: ResponseSink, pool: ConnectionPool, now: () => number) {
     this.#request = request;
     this.#sink = sink;
     this.#pool = pool;
-    this.#bodySent = 0;
+    this.#now = now;
   }
 
   start(): void {
@@ -78,7 +81,7 @@ export class Exchange implements ConnectionUser, Flow {
       this.#fail(error);
       return;
     }
-    this.#timer = setTimeout(() => this.#timedOut(), timeouts.headersMs);
+    this.#deadline = this.#now() + timeouts.headersMs;
   }
 
   #attachBody(connection: HttpConnection): void {
@@ -91,7 +94,7 @@ export class Exchange implements ConnectionUser, Flow {
         this.#fail(new SidekeyError("INTERNAL", { detail: "a body longer than its length" }));
         return;
       }
-      if (this.#response === undefined) this.#timer?.refresh();
+      if (this.#response === undefined) this.#deadline = this.#now() + this.#request.timeouts.headersMs;
       const more = length === undefined ? writeChunk(connection, chunk) : connection.write(chunk);
       if (!more) stream.pause();
     };
@@ -132,17 +135,13 @@ export class Exchange implements ConnectionUser, Flow {
       return;
     }
     this.#response = head;
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
+    this.#deadline = this.#now() + this.#request.timeouts.idleMs;
     this.#sink.head(head.status, head.headers);
-    if (this.#done || head.framing.kind === "none") return;
-    if (head.framing.kind === "length" && head.framing.length === 0) return;
-    this.#timer = setTimeout(() => this.#timedOut(), this.#request.timeouts.idleMs);
   }
 
   data(chunk: Buffer): void {
     if (this.#done) return;
-    this.#timer?.refresh();
+    this.#deadline = this.#now() + this.#request.timeouts.idleMs;
     this.#sink.data(chunk);
   }
 
@@ -201,14 +200,14 @@ export class Exchange implements ConnectionUser, Flow {
 
   #finish(): { readonly connection: HttpConnection | undefined; readonly response: ResponseHead | undefined } {
     this.#done = true;
-    clearTimeout(this.#timer);
     this.#detachBody();
     return { connection: this.#connection, response: this.#response };
   }
 
-  /** Silence for too long; not so where it is the agent that does not read. */
-  #timedOut(): void {
-    if (this.#connection?.isPaused === true) this.#timer?.refresh();
+  tick(now: number): void {
+    if (this.#done || now < this.#deadline) return;
+    // It is the agent that does not read.
+    if (this.#connection?.isPaused === true) this.#deadline = now + this.#request.timeouts.idleMs;
     else this.#fail(new SidekeyError("UPSTREAM_TIMEOUT"));
   }
 

@@ -8,6 +8,8 @@ import { ResponseParser } from "./response-parser.ts";
 
 /** What happens to the connection of an exchange. */
 export interface ConnectionUser extends ResponseReceiver {
+  /** A moment has passed. `now`: monotonic, `ms`. */
+  tick(now: number): void;
   /** May be written to again. */
   drained(): void;
   /** It ended without an error; `endsBody`: which is how the body ends, and it was the upstream's own doing. */
@@ -50,6 +52,10 @@ export class HttpConnection {
   begin(user: ConnectionUser, method: string): void {
     this.#user = user;
     this.#parser.begin(method);
+  }
+
+  tick(now: number): void {
+    this.#user?.tick(now);
   }
 
   /** Nobody's any more. */

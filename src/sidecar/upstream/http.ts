@@ -8,8 +8,10 @@ import { type ConnectionPool, createConnectionPool } from "./pool.ts";
 import type { Upstream, UpstreamRequest } from "./upstream.ts";
 
 const MAX_POOLS = 256;
-/** Between two looks at what was kept for too long. `ms` */
-const SWEEP_MS = 1_000;
+/** Between two looks at what was kept, or has been silent, for too long: timeouts are that much late at most. `ms` */
+const SWEEP_MS = 500;
+
+const now = (): number => performance.now();
 
 export const createHttpUpstream = (connector: Connector): Upstream => {
   const pools = new Map<string, ConnectionPool>();
@@ -24,7 +26,7 @@ export const createHttpUpstream = (connector: Connector): Upstream => {
       connect: (watchEnd, done) =>
         connector({ scheme, authority, cleartext, written, watchEnd, timeoutMs: timeouts.connectMs }, done),
       isSecure: scheme === "https",
-      now: () => performance.now(),
+      now,
     });
     pools.set(key, pool);
     if (retired) pool.retire();
@@ -33,13 +35,13 @@ export const createHttpUpstream = (connector: Connector): Upstream => {
   };
 
   const sweep = setInterval(() => {
-    const now = performance.now();
-    for (const pool of pools.values()) if (pool.kept > 0) pool.sweep(now);
+    const time = now();
+    for (const pool of pools.values()) pool.sweep(time);
   }, SWEEP_MS).unref();
 
   return {
     send(request, sink) {
-      new Exchange(request, sink, poolFor(request)).start();
+      new Exchange(request, sink, poolFor(request), now).start();
     },
     retire() {
       retired = true;

@@ -17,7 +17,7 @@ export interface ConnectionPool {
   watchEnds(): void;
   /** After an exchange that did not end well. */
   discard(connection: HttpConnection): void;
-  /** Closes what was kept for too long. `now`: monotonic, `ms`. */
+  /** Closes what was kept for too long, and lets exchanges see that time passes. `now`: monotonic, `ms`. */
   sweep(now: number): void;
   readonly isIdle: boolean;
   readonly kept: number;
@@ -107,6 +107,7 @@ export const createConnectionPool = ({ connect, isSecure, now }: PoolOptions): C
     discard,
     sweep(time) {
       discardIdle(({ keepUntil }) => keepUntil <= time);
+      for (const connection of all) connection.tick(time);
     },
     get isIdle() {
       return all.size === idle.length && attempts.size === 0;

@@ -45,10 +45,10 @@ describe("an exchange that has ended", () => {
         throw error;
       },
     };
-    new Exchange(request, sink, pool).start();
+    new Exchange(request, sink, pool, () => 0).start();
     socket.emit("data", Buffer.from("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"));
     expect([ended, pool.kept]).toEqual([1, 1]);
-    new Exchange(request, sink, pool).start();
+    new Exchange(request, sink, pool, () => 0).start();
     expect(pool.kept).toBe(0);
     flows[0]?.pause();
     expect(socket.isPaused()).toBe(false);
