@@ -207,8 +207,10 @@ const filesBelow = (directory: string): string[] =>
 
 interface Intent {
   readonly id: string;
+  readonly attempt: number;
   readonly key: string;
   outcome: string | undefined;
+  status: number | undefined;
   bytesUp: number;
 }
 
@@ -245,11 +247,16 @@ const createLedger = (sidecar: TestSidecar, upstreams: Readonly<Record<Name, Str
     problems = [];
     const refused = new Set<unknown>();
     for (const record of all.slice(seenRecords)) {
-      const id = String(record["request_id"]);
+      const request = String(record["request_id"]);
+      const attempt = Number(record["attempt"] ?? 1);
+      const id = `${request} ${attempt}`;
       if (record["type"] === "intent") {
         if (byId.has(id)) problems.push(`two intents for ${id}`);
+        const first = byId.get(`${request} 1`);
+        if (attempt !== 1 && (attempt !== 2 || first === undefined)) problems.push(`attempt ${attempt} of ${request}`);
         const key = `${record["method"]} ${record["scheme"]}://${record["authority"]}${record["path"]}`;
-        const intent: Intent = { id, key, outcome: undefined, bytesUp: 0 };
+        if (attempt === 2 && first?.key !== key) problems.push(`repeated as something else: ${key}`);
+        const intent: Intent = { id: request, attempt, key, outcome: undefined, status: undefined, bytesUp: 0 };
         byId.set(id, intent);
         intents.push(intent);
       } else if (record["type"] === "outcome") {
@@ -257,9 +264,15 @@ const createLedger = (sidecar: TestSidecar, upstreams: Readonly<Record<Name, Str
         if (intent === undefined) problems.push(`an outcome without an intent: ${JSON.stringify(record)}`);
         else {
           intent.outcome = String(record["outcome"]);
+          intent.status = Number(record["status"]);
           intent.bytesUp = Number(record["bytes_up"] ?? 0);
         }
-      } else if (record["type"] === "refusal") refused.add(id);
+      } else if (record["type"] === "refusal") refused.add(request);
+    }
+    for (const { id, attempt } of intents) {
+      const first = byId.get(`${id} 1`);
+      if (attempt === 2 && (first?.outcome !== "ok" || first.status !== 401))
+        problems.push(`repeated without a 401: ${id}`);
     }
     for (const { id, key } of intents) if (refused.has(id)) problems.push(`refused, and yet sent: ${key}`);
   };

@@ -11,6 +11,7 @@ import { createInjectionRules } from "../injection/apply.ts";
 import { createInjector } from "../injection/kinds/index.ts";
 import { createLine } from "../pipeline/line.ts";
 import { createReflectionLimit } from "../pipeline/reflection.ts";
+import type { ReplayBudget } from "../pipeline/replay-buffer.ts";
 import { createResponseDrops } from "../pipeline/response-headers.ts";
 import { createJudge, type Judge, type LiveExchanges } from "../pipeline/revocation.ts";
 import type { Route } from "../pipeline/route.ts";
@@ -18,7 +19,7 @@ import { createDispatch } from "../pipeline/stages/dispatch.ts";
 import { createIdentify } from "../pipeline/stages/identify.ts";
 import { createInject } from "../pipeline/stages/inject.ts";
 import { createRecord } from "../pipeline/stages/record.ts";
-import { createResolve } from "../pipeline/stages/resolve.ts";
+import { createRenew, createResolve } from "../pipeline/stages/resolve.ts";
 import { createRoute } from "../pipeline/stages/route.ts";
 import { createRouteTable, type RouteTable } from "../policy/route-table.ts";
 import { createRedactionCache } from "../scrub/redaction.ts";
@@ -36,6 +37,7 @@ export interface GenerationParts {
   readonly clock: Clock;
   readonly log: Log;
   readonly live: LiveExchanges;
+  readonly replay: ReplayBudget;
 }
 
 export interface ServingGeneration extends Generation {
@@ -53,7 +55,7 @@ interface CompiledRoute {
 }
 
 export const createGeneration = (parts: GenerationParts, before: ServingGeneration | undefined): ServingGeneration => {
-  const { number, config, mounted, wayOut, broker, clock, log, live } = parts;
+  const { number, config, mounted, wayOut, broker, clock, log, live, replay } = parts;
   const { agent, unmatched, limits } = config;
   const { connector, upstream } = wayOut;
   const routes = compileRoutes(config.routes, before?.routes);
@@ -61,7 +63,8 @@ export const createGeneration = (parts: GenerationParts, before: ServingGenerati
   const { namesAuthority, namesHost } = table;
   const resolver = resolverOf(mounted);
   const route = createRoute(table, unmatched);
-  const resolve = createResolve(sourcesOf(mounted), resolver, clock);
+  const sources = sourcesOf(mounted);
+  const resolve = createResolve(sources, resolver, clock);
   const line = createLine(
     {
       identify: createIdentify(agent),
@@ -70,8 +73,9 @@ export const createGeneration = (parts: GenerationParts, before: ServingGenerati
       inject: createInject(clock),
       record: createRecord(broker),
       dispatch: createDispatch(upstream),
+      renew: createRenew(sources, resolver, clock),
     },
-    { broker, clock, log, live },
+    { broker, clock, log, live, replay },
   );
   const passesUnread = (authority: Authority): boolean => unmatched === "tunnel" && !namesHost(authority.host);
   const lookUp: Parameters<typeof createJudge>[0]["lookUp"] = (ref, by, policy) => {

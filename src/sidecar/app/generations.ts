@@ -7,6 +7,7 @@ import type { Clock } from "../../core/clock.ts";
 import type { Closable } from "../../core/closer.ts";
 import { SidekeyError, toSidekeyError } from "../../core/errors.ts";
 import type { Log } from "../../core/log.ts";
+import { createReplayBudget } from "../pipeline/replay-buffer.ts";
 import { createLiveExchanges } from "../pipeline/revocation.ts";
 import type { Upstream } from "../upstream/upstream.ts";
 import type { SidecarConfig } from "./config-model.ts";
@@ -40,6 +41,7 @@ export const createGenerations = async (options: GenerationsOptions): Promise<Ge
   const upstreams = new Set<Upstream>();
   const leaving = new Map<MountedSource, NodeJS.Timeout>();
   let closed = false;
+  const replay = createReplayBudget();
   const live = createLiveExchanges({ judge: () => current.judge() });
 
   const leave = async (source: MountedSource): Promise<void> => {
@@ -63,6 +65,7 @@ export const createGenerations = async (options: GenerationsOptions): Promise<Ge
       clock,
       log,
       live,
+      replay,
     },
     undefined,
   );
@@ -81,7 +84,7 @@ export const createGenerations = async (options: GenerationsOptions): Promise<Ge
       const wayOut = openWayOut(plan, before.wayOut, options);
       const number = before.number + 1;
       const { mounted, gone } = change;
-      const next = createGeneration({ number, config, mounted, wayOut, broker, clock, log, live }, before);
+      const next = createGeneration({ number, config, mounted, wayOut, broker, clock, log, live, replay }, before);
       // One run without a wait: no request sees one of these without the other.
       change.commit();
       current = next;

@@ -7,6 +7,7 @@ import type { Clock } from "../../core/clock.ts";
 import { type SidekeyError, toSidekeyError } from "../../core/errors.ts";
 import type { Log } from "../../core/log.ts";
 import type { ResponseSink } from "../upstream/upstream.ts";
+import { FirstAttempt, type SecondAttempt } from "./first-attempt.ts";
 import type {
   ClientResponse,
   Identified,
@@ -14,12 +15,14 @@ import type {
   Injected,
   Outcome,
   Recorded,
+  RequestBody,
   RequestContext,
   Resolved,
   Routed,
   Stage,
   WaitingStage,
 } from "./messages.ts";
+import { keepBody, type ReplayBudget, type ReplayBuffer } from "./replay-buffer.ts";
 import type { LiveExchanges } from "./revocation.ts";
 import { Relay } from "./stages/relay.ts";
 
@@ -28,8 +31,11 @@ export interface LineStages {
   readonly route: Stage<Identified, Routed>;
   readonly resolve: WaitingStage<Routed, Resolved>;
   readonly inject: Stage<Resolved, Injected>;
-  readonly record: WaitingStage<Injected, Recorded>;
-  readonly dispatch: (recorded: Recorded, sink: ResponseSink) => void;
+  readonly record: (injected: Injected, ctx: RequestContext, attempt?: 1 | 2) => Promise<Recorded>;
+  /** `body`: default the agent's. */
+  readonly dispatch: (recorded: Recorded, sink: ResponseSink, body?: RequestBody) => void;
+  /** Undefined: there is no other secret than the one it was sent with. */
+  readonly renew: WaitingStage<Resolved, Resolved | undefined>;
 }
 
 /** Answers one request; rejects with a `SidekeyError` that is already on record when nothing was sent to the agent. */
@@ -41,15 +47,18 @@ export interface LineParts {
   readonly log: Log;
   /** Where an exchange is listed while it is in flight, so that a revocation can end it. */
   readonly live: LiveExchanges;
+  /** For bodies that may have to be sent once more. */
+  readonly replay: ReplayBudget;
 }
 
-export const createLine = (stages: LineStages, { broker, clock, log, live }: LineParts): Line => {
+export const createLine = (stages: LineStages, { broker, clock, log, live, replay }: LineParts): Line => {
   const recordOutcome = (
     recorded: Recorded,
     ctx: RequestContext,
     outcome: Outcome | undefined,
     error?: SidekeyError,
     reflected = outcome?.reflected ?? 0,
+    reason?: string,
   ) => {
     const { resolved } = recorded.injected;
     const { route, identified } = resolved.routed;
@@ -57,6 +66,7 @@ export const createLine = (stages: LineStages, { broker, clock, log, live }: Lin
       .record({
         type: "outcome",
         requestId: ctx.id,
+        attempt: recorded.attempt === 2 ? 2 : undefined,
         agent: identified.agent,
         route: route?.name,
         code: error?.code ?? outcome?.code,
@@ -70,6 +80,7 @@ export const createLine = (stages: LineStages, { broker, clock, log, live }: Lin
         },
         reflected: reflected === 0 ? undefined : reflected,
         outcome: outcome?.outcome ?? "upstream_aborted",
+        reason,
       })
       .then(
         () => undefined,
@@ -102,6 +113,45 @@ export const createLine = (stages: LineStages, { broker, clock, log, live }: Lin
       );
   };
 
+  /** The same request with a newer secret, judged and recorded like any other; undefined: it stays with the first. */
+  const prepareSecond = async (first: Recorded, ctx: RequestContext, relay: Relay): Promise<Recorded | undefined> => {
+    try {
+      const resolved = await stages.renew(first.injected.resolved, ctx);
+      if (resolved === undefined) return undefined;
+      const revoked = await live.judge().exchange(resolved.routed);
+      if (revoked !== undefined || relay.over) return undefined;
+      return await stages.record(stages.inject(resolved, ctx), ctx, 2);
+    } catch (thrown) {
+      // The 401 is an answer too; what keeps the secret from use refuses the next request by its own name.
+      log.warn("not repeated after a 401", { requestId: ctx.id, code: toSidekeyError(thrown).code });
+      return undefined;
+    }
+  };
+
+  /** `adopt`: told which of the two the agent's answer is of. */
+  const createSecond = (
+    first: Recorded,
+    ctx: RequestContext,
+    relay: Relay,
+    { bytes: bytesUp }: ReplayBuffer,
+    adopt: (second: Recorded) => void,
+  ): SecondAttempt => {
+    const upstreamMs = clock.monotonic() - ctx.startedAt - first.injected.resolved.sourceMs;
+    return {
+      prepare: () => prepareSecond(first, ctx, relay),
+      begin(second, bytesDown) {
+        adopt(second);
+        const dropped: Outcome = { outcome: "ok", status: 401, bytesUp, bytesDown, upstreamMs, reflected: 0 };
+        void recordOutcome(first, ctx, dropped, undefined, 0, "repeated with a newer secret");
+      },
+      abandon(second) {
+        const unsent = { bytesUp: 0, bytesDown: 0, upstreamMs: 0, reflected: 0, status: undefined };
+        void recordOutcome(second, ctx, { outcome: "client_aborted", ...unsent });
+      },
+      send: (second, body, sink) => stages.dispatch(second, sink, body),
+    };
+  };
+
   return async function line(request, client, ctx) {
     const reached: Reached = { request, agent: undefined, routed: undefined };
     let recorded: Recorded;
@@ -122,21 +172,35 @@ export const createLine = (stages: LineStages, { broker, clock, log, live }: Lin
       await recordRefusal(reached, ctx, error);
       throw error;
     }
+    const { route, identified } = recorded.injected.resolved.routed;
+    let buffer: ReplayBuffer | undefined;
     let reflected = 0;
     let relay: Relay | undefined;
     try {
       client.continue();
       const outcome = await new Promise<Outcome>((resolve, reject) => {
-        relay = new Relay(recorded, client, clock, {
+        const answer = new Relay(recorded, client, clock, {
           resolve,
           reject: (error, count) => {
             reflected = count;
             reject(error);
           },
         });
-        if (relay.over) return;
-        live.add(relay);
-        stages.dispatch(recorded, relay);
+        relay = answer;
+        if (answer.over) return;
+        live.add(answer);
+        // A pinned version stays what it is: there is nothing to try again with.
+        if (route === undefined || route.ref.version !== undefined) {
+          stages.dispatch(recorded, answer);
+          return;
+        }
+        const kept = keepBody(identified.request.body, replay);
+        buffer = kept;
+        const second = (): SecondAttempt =>
+          createSecond(recorded, ctx, answer, kept, (next) => {
+            recorded = next;
+          });
+        stages.dispatch(recorded, new FirstAttempt(answer, kept, second));
       });
       await recordOutcome(recorded, ctx, outcome);
     } catch (thrown) {
@@ -145,6 +209,7 @@ export const createLine = (stages: LineStages, { broker, clock, log, live }: Lin
       throw error;
     } finally {
       if (relay !== undefined) live.delete(relay);
+      buffer?.release();
     }
   };
 };

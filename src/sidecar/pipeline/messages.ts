@@ -87,6 +87,8 @@ export interface Recorded {
   readonly [stage]: "recorded";
   readonly injected: Injected;
   readonly receipt: AuditReceipt<"intent">;
+  /** 2: sent before with an older secret, which the upstream refused (ruling 6). */
+  readonly attempt: 1 | 2;
 }
 
 /** How an exchange ended. */

@@ -14,10 +14,10 @@ const cleartextOf = (route: Route | undefined): Cleartext => {
 
 export const createDispatch =
   (upstream: Upstream) =>
-  (recorded: Recorded, sink: ResponseSink): void => {
+  (recorded: Recorded, sink: ResponseSink, body = recorded.injected.resolved.routed.identified.request.body): void => {
     const { injected } = recorded;
     const { route, identified } = injected.resolved.routed;
-    const { method, scheme, authority, body } = identified.request;
+    const { method, scheme, authority } = identified.request;
     upstream.send(
       {
         method,

@@ -1,16 +1,17 @@
 /** The intent on record, before the first upstream byte. Without a receipt nothing can be sent. */
 import type { AuditBroker } from "../../../audit/broker.ts";
-import type { Injected, Recorded, WaitingStage } from "../messages.ts";
+import type { Injected, Recorded, RequestContext } from "../messages.ts";
 
 export const createRecord =
-  (broker: AuditBroker): WaitingStage<Injected, Recorded> =>
-  async (injected, ctx) => {
+  (broker: AuditBroker) =>
+  async (injected: Injected, ctx: RequestContext, attempt: 1 | 2 = 1): Promise<Recorded> => {
     const { routed, material } = injected.resolved;
     const { request, agent } = routed.identified;
     const { route } = routed;
     const receipt = await broker.record({
       type: "intent",
       requestId: ctx.id,
+      attempt: attempt === 1 ? undefined : attempt,
       agent,
       route: route?.name,
       secret: route?.ref.text,
@@ -21,5 +22,5 @@ export const createRecord =
       path: request.path,
       decision: route === undefined ? "tunnel" : "inject",
     });
-    return { injected, receipt } as Recorded;
+    return { injected, receipt, attempt } as Recorded;
   };

@@ -37,7 +37,7 @@ export interface Settle {
 }
 
 export class Relay implements ResponseSink, Revocable {
-  readonly #recorded: Recorded;
+  #recorded: Recorded;
   readonly #client: ClientResponse;
   readonly #clock: Clock;
   readonly #settle: Settle;
@@ -76,6 +76,11 @@ export class Relay implements ResponseSink, Revocable {
   /** Nothing is left to send: the agent had gone before the exchange began. */
   get over(): boolean {
     return this.#settled;
+  }
+
+  /** From here on it is the answer to this one: the same request, sent once more with a newer secret. */
+  repeat(recorded: Recorded): void {
+    this.#recorded = recorded;
   }
 
   begin(flow: Flow): void {

@@ -4,6 +4,7 @@ import { systemClock } from "../../../../src/core/clock.ts";
 import { SidekeyError } from "../../../../src/core/errors.ts";
 import { silentLog } from "../../../../src/core/log.ts";
 import { createLine, type LineStages } from "../../../../src/sidecar/pipeline/line.ts";
+import { createReplayBudget } from "../../../../src/sidecar/pipeline/replay-buffer.ts";
 import {
   createJudge,
   createLiveExchanges,
@@ -152,7 +153,7 @@ describe("a request that waited for its secret", () => {
     } as unknown as LineStages;
     const live = { add() {}, delete() {}, judge: () => ({ exchange: () => verdict }) as unknown as Judge };
     const broker = { record: async () => undefined } as never;
-    const line = createLine(stages, { broker, clock: systemClock, log: silentLog, live });
+    const line = createLine(stages, { broker, clock: systemClock, log: silentLog, live, replay: createReplayBudget() });
     const request = { authority: { key: "x:443" } } as never;
     const code = await line(request, {} as never, { id: "1", startedAt: 0 }).catch((error: SidekeyError) => error.code);
     return [code, dispatched.length];

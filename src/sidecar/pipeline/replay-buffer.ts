@@ -1,0 +1,88 @@
+/**
+ * A request's body as it flows past, kept so that it can be sent once more. Holds what the agent sent and copies nothing
+ * that it need not; what does not fit is not kept at all, and such a request is never repeated (ruling 6).
+ */
+import { Readable } from "node:stream";
+import type { RequestBody } from "./messages.ts";
+
+/** `bytes` */
+export const REPLAY_REQUEST_BYTES = 256 * 1024;
+/** `bytes` */
+export const REPLAY_PROCESS_BYTES = 32 * 1024 * 1024;
+
+/** What all requests of the process may hold together. */
+export interface ReplayBudget {
+  /** False: there is no room for so many bytes. */
+  take(bytes: number): boolean;
+  giveBack(bytes: number): void;
+}
+
+export const createReplayBudget = (limit = REPLAY_PROCESS_BYTES): ReplayBudget => {
+  let held = 0;
+  return {
+    take(bytes) {
+      if (held + bytes > limit) return false;
+      held += bytes;
+      return true;
+    },
+    giveBack(bytes) {
+      held -= bytes;
+    },
+  };
+};
+
+export interface ReplayBuffer {
+  /** Everything that the agent sent is here. */
+  readonly isWhole: boolean;
+  /** Held. */
+  readonly bytes: number;
+  /** The body once more, framed as it came; undefined where there was none. Only when it is whole. */
+  body(): RequestBody | undefined;
+  /** Keeps nothing from here on. */
+  release(): void;
+}
+
+const NOTHING_SENT: ReplayBuffer = { isWhole: true, bytes: 0, body: () => undefined, release: () => undefined };
+const NOTHING_KEPT: ReplayBuffer = { ...NOTHING_SENT, isWhole: false };
+
+/** From here on; `body` must not be flowing yet. */
+export const keepBody = (body: RequestBody | undefined, budget: ReplayBudget): ReplayBuffer => {
+  if (body === undefined) return NOTHING_SENT;
+  const { stream, length } = body;
+  if (length !== undefined && length > REPLAY_REQUEST_BYTES) return NOTHING_KEPT;
+  let chunks: Buffer[] | undefined = [];
+  let bytes = 0;
+  let ended = false;
+
+  const release = (): void => {
+    if (chunks === undefined) return;
+    stream.off("data", onData);
+    budget.giveBack(bytes);
+    chunks = undefined;
+    bytes = 0;
+  };
+  const onData = (chunk: Buffer): void => {
+    if (chunks === undefined) return;
+    if (bytes + chunk.length > REPLAY_REQUEST_BYTES || !budget.take(chunk.length)) {
+      release();
+      return;
+    }
+    bytes += chunk.length;
+    // A piece of a larger buffer would keep all of that in memory: little pieces add up to more than any budget.
+    chunks.push(chunk.length * 2 < chunk.buffer.byteLength ? Buffer.from(chunk) : chunk);
+  };
+  stream.on("data", onData);
+  stream.once("end", () => {
+    ended = true;
+  });
+  return {
+    get isWhole() {
+      return chunks !== undefined && (ended || bytes === length);
+    },
+    get bytes() {
+      return bytes;
+    },
+    body: () => ({ length, stream: Readable.from(chunks ?? [], { objectMode: false }) }),
+    release,
+  };
+};
