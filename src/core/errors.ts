@@ -49,8 +49,8 @@ export const ERROR_TABLE = {
     "The sidecar's token does not cover the secret of this route.",
     "Issue a token whose scope covers the secret: sidekey token issue --scope 'secrets:use:PATH'.",
   ),
-  IDENTITY_TOKEN_EXPIRED: entry(403, "The sidecar's token has expired.", "Issue a new token and restart the sidecar."),
-  IDENTITY_TOKEN_REVOKED: entry(403, "The sidecar's token was revoked.", "Issue a new token and restart the sidecar."),
+  IDENTITY_TOKEN_EXPIRED: entry(403, "The sidecar's token has expired.", "Issue a new token, then: sidekey reload."),
+  IDENTITY_TOKEN_REVOKED: entry(403, "The sidecar's token was revoked.", "Issue a new token, then: sidekey reload."),
   POLICY_NO_ROUTE: entry(
     403,
     "No route of this sidecar matches the request.",

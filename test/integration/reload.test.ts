@@ -4,7 +4,11 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
+import { systemClock } from "../../src/core/clock.ts";
 import { silentLog } from "../../src/core/log.ts";
+import { SecretValue } from "../../src/core/secret-value.ts";
+import { parseScope } from "../../src/identity/scope.ts";
+import { openVault, type Vault } from "../../src/vault/index.ts";
 import { openConnection, type RawResponse } from "../support/raw-client.ts";
 import { startTestSidecar, type TestSidecar } from "../support/sidecar.ts";
 import { startUpstream, type TestUpstream, type UpstreamHandler } from "../support/upstream.ts";
@@ -344,6 +348,108 @@ describe("a reload", () => {
     await expect
       .poll(async () => (await get(stage.sidecar.port, "http://10.0.0.1/")).headers.get("x-sidekey-error"))
       .toEqual(["POLICY_ADDRESS"]);
+  });
+});
+
+describe("the embedded vault's source, at a reload,", () => {
+  const withVault = async <T>(directory: string, use: (vault: Vault) => Promise<T>): Promise<T> => {
+    const vault = await openVault({
+      directory: join(directory, ".sidekey/vault"),
+      keys: { file: join(directory, ".sidekey/vault.key") },
+      clock: systemClock,
+    });
+    try {
+      return await use(vault);
+    } finally {
+      await vault.close();
+    }
+  };
+
+  const openLocal = async (token?: (vault: Vault) => Promise<string>) => {
+    const upstream = await startUpstream();
+    closers.push(() => upstream.close());
+    const file = (path: string): string =>
+      `${fileOf(upstream, "x").replace("API_KEY", path)}`.replace(
+        "sources: { env: { kind: env } }",
+        token === undefined ? "" : "sources: { local: { kind: local, token: { file: ./token } } }",
+      );
+    const sidecar = await startTestSidecar({
+      file: file("a/one"),
+      prepare: (directory) =>
+        withVault(directory, async (vault) => {
+          for (const name of ["one", "two"])
+            await vault.secrets.set(`a/${name}`, SecretValue.fromText(`value-${name}`), {});
+          if (token !== undefined) writeFileSync(join(directory, "token"), await token(vault), { mode: 0o600 });
+        }),
+    });
+    closers.push(() => sidecar.close());
+    const { directory } = sidecar;
+    return {
+      directory,
+      ask: async () => {
+        const seen = upstream.requests.length;
+        const { headers } = await get(sidecar.port, `http://127.0.0.1:${upstream.port}/`);
+        return headers.get("x-sidekey-error")?.[0] ?? upstream.requests[seen]?.header("x-api-key")[0];
+      },
+      async reload(path: string) {
+        writeFileSync(join(directory, "sidekey.yaml"), file(path));
+        return sidecar.sidecar.reload("signal");
+      },
+      states: () =>
+        withVault(directory, async (vault) =>
+          (await vault.tokens.list()).map(({ scope, revokedAt }) => [scope, revokedAt === undefined]),
+        ),
+    };
+  };
+
+  const issue = (ttlMs: number) => async (vault: Vault) =>
+    (await vault.tokens.issue({ scopes: [parseScope("secrets:use:a/*")], ttlMs, agent: "t" })).token;
+
+  it("has a token of its own for exactly the new paths, and the old one is revoked", async () => {
+    const stage = await openLocal();
+    expect(await stage.ask()).toBe("x value-one");
+    expect(await stage.reload("a/two")).toEqual({ generation: 2 });
+    expect(await stage.ask()).toBe("x value-two");
+    await expect.poll(stage.states).toEqual([
+      ["secrets:use:a/one", false],
+      ["secrets:use:a/two", true],
+    ]);
+  });
+
+  it("keeps its token where the paths stay, and where the file is wrong gives back what it asked for", async () => {
+    const stage = await openLocal();
+    expect(await stage.reload("a/one")).toEqual({ generation: 2 });
+    expect(await stage.states()).toEqual([["secrets:use:a/one", true]]);
+    // The second source fails once the first has its new token.
+    const bad = await stage.reload(
+      "a/two\n  more: { match: https://m.test, secret: 'v:a/b' }\nsources: { local: { kind: local }, v: { kind: local, path: ./other, token: { file: ./none } } }\n#",
+    );
+    expect(bad).toHaveProperty("problems");
+    expect(await stage.ask()).toBe("x value-one");
+    await expect.poll(stage.states).toContainEqual(["secrets:use:a/one", true]);
+    expect((await stage.states()).filter(([, active]) => active)).toEqual([["secrets:use:a/one", true]]);
+  });
+
+  it("issues nothing again that an operator revoked", async () => {
+    const stage = await openLocal();
+    await withVault(stage.directory, async (vault) => {
+      for (const { id } of await vault.tokens.list()) await vault.tokens.revoke(id);
+    });
+    expect(await stage.reload("a/two")).toEqual({ generation: 2 });
+    expect(await stage.ask()).toMatch(/^IDENTITY_/);
+    expect(await stage.reload("a/one")).toEqual({ generation: 3 });
+    expect(await stage.ask()).toBe("IDENTITY_TOKEN_REVOKED");
+  });
+
+  it("takes a token that was renewed in its place, the file untouched", async () => {
+    const stage = await openLocal(issue(1_000));
+    await expect.poll(stage.ask, { timeout: 5_000 }).toBe("IDENTITY_TOKEN_EXPIRED");
+    const next = await withVault(stage.directory, issue(60_000));
+    writeFileSync(join(stage.directory, "token"), next.slice(0, 20));
+    expect(await stage.reload("a/one")).toHaveProperty("problems");
+    writeFileSync(join(stage.directory, "token"), next);
+    expect(await stage.reload("a/one")).toHaveProperty("generation");
+    expect(await stage.ask()).toBe("x value-one");
   });
 });
 

@@ -10,7 +10,10 @@ import { parseScope, type Scope, scopesCover } from "../../identity/scope.ts";
 import type { TokenClaims } from "../../identity/token.ts";
 import type { Scoped, SecretRef } from "./source.ts";
 
-export interface Permit extends Closable, Scoped {}
+export interface Permit extends Closable, Scoped {
+  /** An operator took a token of it back. */
+  isRevoked(): boolean;
+}
 
 /** The part of a vault that issues and knows tokens. */
 export interface TokenStore {
@@ -65,6 +68,7 @@ export const createTokenPermit = (claims: TokenClaims, store: TokenStore, clock:
       if (!grant.isActive()) throw new SidekeyError("IDENTITY_TOKEN_REVOKED");
       if (!scopesCover(claims.scopes, "use", ref.path)) throw scopeDenied(ref);
     },
+    isRevoked: () => !grant.isActive(),
     close() {},
   };
 };
@@ -148,6 +152,7 @@ export const createMintedPermit = async (options: MintOptions): Promise<Permit> 
       }
       if (!grant.isActive()) throw new SidekeyError("IDENTITY_TOKEN_REVOKED");
     },
+    isRevoked: () => stopped || grants.some(({ claims }) => store.state(claims.id) === "revoked"),
     async close() {
       stopped = true;
       clearInterval(timer);

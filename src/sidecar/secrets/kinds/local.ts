@@ -135,6 +135,8 @@ const createLocalSource = async (
       const text = readToken();
       // A token that the file names covers what it covers, whatever the routes are.
       if (text === undefined ? isSame(paths, wanted) : text === token) return undefined;
+      // What an operator revoked is not issued again because a route came or went.
+      if (text === undefined && permit.isRevoked()) return undefined;
       const next = await createPermit(vault, text, { ...deps, paths: wanted });
       return {
         commit() {
