@@ -397,7 +397,9 @@ describe("the embedded vault's source, at a reload,", () => {
       },
       states: () =>
         withVault(directory, async (vault) =>
-          (await vault.tokens.list()).map(({ scope, revokedAt }) => [scope, revokedAt === undefined]),
+          (await vault.tokens.list())
+            .map(({ scope, revokedAt }) => [scope, revokedAt === undefined] as const)
+            .sort(([a], [b]) => a.localeCompare(b)),
         ),
     };
   };
