@@ -58,7 +58,7 @@ const open = async (
   const place = options.place ?? ((directory, content) => writeFileSync(join(directory, "sidekey.yaml"), content));
   const sidecar = await startTestSidecar({
     file: text,
-    environment: { API_KEY: "the-key" },
+    environment: { API_KEY: "the-key", OTHER_KEY: "the-other-key" },
     prepare: async (directory) => place(directory, text),
     start: {
       watch: options.watch ?? true,
@@ -315,6 +315,23 @@ describe("a reload", () => {
     expect(await stage.ask()).toBe("four value-in-b");
   });
 
+  it("leaves in the search of answers what the route sent before it", async () => {
+    const sent: string[] = [];
+    const stage = await open({
+      watch: false,
+      handler: (_request, response, received) => {
+        sent.push(...received.header("x-api-key"));
+        response.end(`so far: ${sent.join(", ")}`);
+      },
+    });
+    await stage.ask();
+    writeFileSync(stage.path, fileOf(stage.upstream, "two").replace("API_KEY", "OTHER_KEY"));
+    await stage.sidecar.sidecar.reload("signal");
+    const { body } = await get(stage.sidecar.port, `http://127.0.0.1:${stage.upstream.port}/`);
+    expect(sent).toEqual(["one the-key", "two the-other-key"]);
+    expect(body.toString()).toBe("so far: one [redact, two [redacted]***");
+  });
+
   it("is on record with its number or its refusal, and does for all who ask before it begins", async () => {
     const stage = await open({ watch: false });
     const { sidecar } = stage.sidecar;
@@ -365,7 +382,7 @@ describe("the embedded vault's source, at a reload,", () => {
     }
   };
 
-  const openLocal = async (token?: (vault: Vault) => Promise<string>) => {
+  const openLocal = async (token?: (vault: Vault) => Promise<string>, watch = false) => {
     const upstream = await startUpstream();
     closers.push(() => upstream.close());
     const file = (path: string): string =>
@@ -375,6 +392,8 @@ describe("the embedded vault's source, at a reload,", () => {
       );
     const sidecar = await startTestSidecar({
       file: file("a/one"),
+      files: { "sidekey.yaml": file("a/one") },
+      start: { watch },
       prepare: (directory) =>
         withVault(directory, async (vault) => {
           for (const name of ["one", "two"])
@@ -452,6 +471,13 @@ describe("the embedded vault's source, at a reload,", () => {
     writeFileSync(join(stage.directory, "token"), next);
     expect(await stage.reload("a/one")).toHaveProperty("generation");
     expect(await stage.ask()).toBe("x value-one");
+  });
+
+  it("finds such a token by itself", async () => {
+    const stage = await openLocal(issue(1_000), true);
+    await expect.poll(stage.ask, { timeout: 5_000 }).toBe("IDENTITY_TOKEN_EXPIRED");
+    writeFileSync(join(stage.directory, "token"), await withVault(stage.directory, issue(60_000)));
+    await expect.poll(stage.ask, { timeout: 5_000 }).toBe("x value-one");
   });
 });
 

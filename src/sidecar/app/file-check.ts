@@ -22,6 +22,15 @@ export const refuseExposedFiles = (config: SidecarConfig): void => {
 export const exposures = (config: SidecarConfig): readonly Exposure[] =>
   [...filesOf(config), config.state].flatMap((path) => findExposure(path) ?? []);
 
+/** What a reload reads besides the file: a change of these is one of the file. Absolute. */
+export const readAtReload = ({ baseDir, upstream, sources }: SidecarConfig): readonly string[] => {
+  const credentials = [...credentialFiles(upstream.proxy), ...sources.flatMap(({ fields }) => [...tokenFiles(fields)])];
+  return [...(upstream.ca === undefined ? [] : [upstream.ca]), ...credentials.map((path) => resolve(baseDir, path))];
+};
+
+/** A source keeps its key for as long as it is open. */
+const tokenFiles = (fields: object): readonly string[] => ("token" in fields ? [...credentialFiles(fields.token)] : []);
+
 const refusal = (path: string, { path: place, reason, remedy }: Exposure): SidekeyError => {
   const what = place === path ? path : `${path}: on the way to it, ${place}`;
   return new SidekeyError("CONFIG_INVALID", {

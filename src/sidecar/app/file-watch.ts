@@ -11,6 +11,8 @@ import type { Log } from "../../core/log.ts";
 
 export interface FileWatchOptions {
   readonly path: string;
+  /** Looked at like it, but without events where they are elsewhere; asked for at each look. */
+  readonly others?: () => readonly string[];
   /** After the first look too. Never called again before it is done. */
   readonly changed: () => Promise<void>;
   readonly log: Log;
@@ -25,7 +27,7 @@ export interface FileWatchOptions {
 const ABSENT = "absent";
 
 export const watchFile = (options: FileWatchOptions): Closable => {
-  const { path, changed, log, everyMs = 500, eventMs = 50, settleMs = 100 } = options;
+  const { path, others = () => [], changed, log, everyMs = 500, eventMs = 50, settleMs = 100 } = options;
   let seen: string | undefined;
   let looking = false;
   let again = false;
@@ -51,12 +53,19 @@ export const watchFile = (options: FileWatchOptions): Closable => {
     }
   };
 
+  const identify = async (): Promise<string> => {
+    const own = await identityOf(path);
+    // While it is away, what belongs to it tells nothing.
+    if (own === ABSENT) return ABSENT;
+    return [own, ...(await Promise.all(others().map(identityOf)))].join();
+  };
+
   /** The same in two looks, unless it is what was seen before. */
   const settled = async (): Promise<string> => {
-    for (let state = await identify(path); ; ) {
+    for (let state = await identify(); ; ) {
       if (state === seen || closed) return state;
       await new Promise((resolve) => setTimeout(resolve, settleMs).unref());
-      const later = await identify(path);
+      const later = await identify();
       if (later === state) return state;
       state = later;
     }
@@ -83,7 +92,7 @@ export const watchFile = (options: FileWatchOptions): Closable => {
 };
 
 /** Which file it is, and when it last changed, links followed. */
-const identify = async (path: string): Promise<string> => {
+const identityOf = async (path: string): Promise<string> => {
   try {
     const { dev, ino, size, mtimeNs, ctimeNs } = await stat(path, { bigint: true });
     return [dev, ino, size, mtimeNs, ctimeNs].join(" ");

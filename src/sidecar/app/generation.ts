@@ -22,8 +22,9 @@ import { createRecord } from "../pipeline/stages/record.ts";
 import { createRenew, createResolve } from "../pipeline/stages/resolve.ts";
 import { createRoute } from "../pipeline/stages/route.ts";
 import { createRouteTable, type RouteTable } from "../policy/route-table.ts";
-import { createRedactionCache } from "../scrub/redaction.ts";
+import { createRedactionCache, type RedactionCache, type RedactionTerms } from "../scrub/redaction.ts";
 import { isWeak } from "../scrub/strength.ts";
+import { REPLACED_MS } from "../secrets/source.ts";
 import type { RouteConfig, SidecarConfig } from "./config-model.ts";
 import { type Mounted, resolverOf, sourcesOf } from "./sources.ts";
 import type { WayOut } from "./way-out.ts";
@@ -58,7 +59,7 @@ export const createGeneration = (parts: GenerationParts, before: ServingGenerati
   const { number, config, mounted, wayOut, broker, clock, log, live, replay } = parts;
   const { agent, unmatched, limits } = config;
   const { connector, upstream } = wayOut;
-  const routes = compileRoutes(config.routes, before?.routes);
+  const routes = compileRoutes(config.routes, before?.routes, clock);
   const table = buildTable(routes);
   const { namesAuthority, namesHost } = table;
   const resolver = resolverOf(mounted);
@@ -109,14 +110,19 @@ const gatewayOrigins = (routes: readonly RouteConfig[]): ReadonlyMap<string, Gat
 const compileRoutes = (
   routes: readonly RouteConfig[],
   before: ReadonlyMap<string, CompiledRoute> | undefined,
+  clock: Clock,
 ): ReadonlyMap<string, CompiledRoute> =>
   new Map(
     routes.map((config) => {
       const known = before?.get(config.name);
       const isKnown = known !== undefined && isDeepStrictEqual(known.config, config);
-      return [config.name, isKnown ? known : { config, route: compileRoute(config) }];
+      if (isKnown) return [config.name, known];
+      const redactions = known?.route.redactions.successor() ?? createRedactionCache(redactionTerms(clock));
+      return [config.name, { config, route: compileRoute(config, redactions) }];
     }),
   );
+
+const redactionTerms = (clock: Clock): RedactionTerms => ({ now: () => clock.monotonic(), keepMs: REPLACED_MS });
 
 const buildTable = (routes: ReadonlyMap<string, CompiledRoute>): RouteTable<Route> => {
   const { table } = createRouteTable(
@@ -132,7 +138,7 @@ const buildTable = (routes: ReadonlyMap<string, CompiledRoute>): RouteTable<Rout
   return table;
 };
 
-const compileRoute = (config: RouteConfig): Route => {
+const compileRoute = (config: RouteConfig, redactions: RedactionCache): Route => {
   const [injection] = config.injections;
   if (injection === undefined) throw new SidekeyError("INTERNAL", { detail: `route ${config.name} injects nothing` });
   const injector = createInjector(injection.fields);
@@ -141,7 +147,7 @@ const compileRoute = (config: RouteConfig): Route => {
     ref: injection.ref,
     injector,
     rules: createInjectionRules(injector.owns, config.allowRange),
-    redactions: createRedactionCache(),
+    redactions,
     responseDrops: createResponseDrops({ allowRange: config.allowRange, passCookies: config.cookies === "pass" }),
     reflection: {
       written: config.onReflection,

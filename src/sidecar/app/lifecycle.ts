@@ -200,7 +200,7 @@ export const startSidecar = async (options: StartOptions): Promise<Sidecar> => {
       mode === "start" &&
       statSync(config.file, { throwIfNoEntry: false })?.isFile() !== false
     ) {
-      closer.add(watchFile({ path: config.file, changed: reloader.reloadIfChanged, log }));
+      closer.add(watchFile({ path: config.file, others: reloader.related, changed: reloader.reloadIfChanged, log }));
     }
 
     return {

@@ -2,14 +2,15 @@
  * The file read again: checked whole, by the rules of `check` and of the start, and only then applied. A file that is
  * wrong changes nothing and is told once. One reload at a time; every one is on record.
  */
-import { statSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { readFileSync, statSync } from "node:fs";
 import type { AuditBroker } from "../../audit/broker.ts";
 import { createProblem, formatProblem, type Problem } from "../../config/problem.ts";
 import { SidekeyError, toSidekeyError } from "../../core/errors.ts";
 import type { Log } from "../../core/log.ts";
 import { readConfig } from "./config.ts";
 import type { SidecarConfig } from "./config-model.ts";
-import { refuseExposedFile, refuseExposedFiles } from "./file-check.ts";
+import { readAtReload, refuseExposedFile, refuseExposedFiles } from "./file-check.ts";
 
 export type ReloadTrigger = "signal" | "file" | "admin";
 
@@ -32,13 +33,16 @@ export interface ReloaderOptions {
 export interface Reloader {
   /** Reads the file and all that it names again, changed or not. */
   reload(trigger: ReloadTrigger): Promise<ReloadResult>;
-  /** For a watch: nothing when the text is the one that serves. */
+  /** For a watch: nothing when the file and what it names are what serves. */
   reloadIfChanged(): Promise<void>;
+  /** To be watched like the file: what is read with it. Absolute. */
+  related(): readonly string[];
 }
 
 export const createReloader = ({ running, apply, broker, log }: ReloaderOptions): Reloader => {
   const { file, agent } = running;
-  let serving = running.digest;
+  let serving = running;
+  let readWith = digestOf(readAtReload(serving));
   /** What was wrong the last time, so that it is told once. */
   let told = "";
   let last: Promise<unknown> = Promise.resolve();
@@ -51,14 +55,17 @@ export const createReloader = ({ running, apply, broker, log }: ReloaderOptions)
       refuseExposedFile(file);
       refuseNoFile(file);
       const read = readConfig(file, running);
-      if (trigger === "file" && read.digest === serving) {
+      if (trigger === "file" && read.digest === serving.digest && digestOf(readAtReload(serving)) === readWith) {
         told = "";
         return undefined;
       }
       if ("problems" in read) return { problems: read.problems };
       refuseExposedFiles(read.config);
+      // Before they are read: a change that comes between is one more reload, and none is missed.
+      const digest = digestOf(readAtReload(read.config));
       const generation = await apply(read.config);
-      serving = read.digest;
+      serving = read.config;
+      readWith = digest;
       for (const warning of read.warnings) log.warn(`the file: ${formatProblem(warning)}`);
       return { generation };
     } catch (thrown) {
@@ -113,6 +120,7 @@ export const createReloader = ({ running, apply, broker, log }: ReloaderOptions)
     async reloadIfChanged() {
       await inTurn(() => settle("file"));
     },
+    related: () => readAtReload(serving),
   };
 };
 
@@ -127,6 +135,21 @@ const refuseNoFile = (file: string): void => {
     detail: "it is no regular file, so it cannot be read again",
     hint: "Start the sidecar with a file, or restart it to change this one.",
   });
+};
+
+/** Of their contents; one that can't be read counts as another one. */
+const digestOf = (paths: readonly string[]): string => {
+  const hash = createHash("sha256");
+  for (const path of paths) {
+    hash.update(`\0${path}\0`);
+    try {
+      // A pipe can be read but once, and not by us.
+      if (statSync(path).isFile()) hash.update(readFileSync(path));
+    } catch {
+      hash.update("absent");
+    }
+  }
+  return hash.digest("hex");
 };
 
 const problemOf = (file: string, error: SidekeyError): Problem =>

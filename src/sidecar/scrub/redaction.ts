@@ -15,18 +15,53 @@ export const createRedaction = (values: readonly Buffer[]): Matcher => {
 export interface RedactionCache {
   /** The matcher of `material`, made from `values()` the first time. */
   get(material: object, values: () => readonly Buffer[]): Matcher;
+  /**
+   * For what takes the place of this cache's route: it looks for the same a while longer, since all of it went over the
+   * wire and may still come back.
+   */
+  successor(): RedactionCache;
 }
 
+/** Time, and how long a cache's values are looked for by its successors. `ms` */
+export interface RedactionTerms {
+  readonly now: () => number;
+  readonly keepMs: number;
+}
+
+interface Former {
+  readonly bytes: Buffer;
+  /** By `now`. */
+  readonly until: number;
+}
+
+/** Each costs at every compilation; the newest are kept. */
+const MAX_FORMER = 8;
+
+const FOR_EVER: RedactionTerms = { now: () => 0, keepMs: 1 };
+
 /** Keeps a matcher exactly as long as the secret material it was made for. */
-export const createRedactionCache = (): RedactionCache => {
+export const createRedactionCache = (
+  terms: RedactionTerms = FOR_EVER,
+  former: readonly Former[] = [],
+): RedactionCache => {
   const matchers = new WeakMap<object, Matcher>();
+  /** What the last matcher was made for. */
+  let own: readonly Buffer[] = [];
+  const lasting = (): readonly Former[] => former.filter(({ until }) => until > terms.now());
   return {
     get(material, values) {
       const known = matchers.get(material);
       if (known !== undefined) return known;
-      const matcher = createRedaction(values());
+      own = values();
+      const matcher = createRedaction([...own, ...lasting().map(({ bytes }) => bytes)]);
       matchers.set(material, matcher);
       return matcher;
+    },
+    successor() {
+      const until = terms.now() + terms.keepMs;
+      const all = [...own.map((bytes) => ({ bytes, until })), ...lasting()];
+      const distinct = new Map(all.reverse().map((one) => [one.bytes.toString("latin1"), one]));
+      return createRedactionCache(terms, [...distinct.values()].reverse().slice(0, MAX_FORMER));
     },
   };
 };
