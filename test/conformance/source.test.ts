@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm, unlink, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rename, rm, unlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach } from "vitest";
@@ -34,7 +34,7 @@ const depsIn = (directory: string, more: Partial<SourceDeps> = {}): SourceDeps =
   ...more,
 });
 
-const [local, file, env] = sourceKinds;
+const [local, file, env, exec] = sourceKinds;
 
 describeSource("local", { bytes: true, version: "1" }, async () => {
   const directory = await temporaryDirectory();
@@ -76,6 +76,40 @@ describeSource("file", { bytes: true }, async () => {
       return true;
     },
     remove: (at) => unlink(join(root, at)),
+    async breakDown() {
+      await rename(root, `${root}-gone`);
+      return () => rename(`${root}-gone`, root);
+    },
+  };
+});
+
+describeSource("exec", { bytes: true }, async () => {
+  const directory = await temporaryDirectory();
+  await mkdir(join(directory, "root"));
+  const script = `#!/bin/sh
+[ -e down ] && exit 1
+[ -e silent ] && exec /bin/sleep 60
+[ -e forbidden ] && exit 77
+[ -f "root/$1" ] || exit 66
+exec /bin/cat "root/$1"
+`;
+  await writeFile(join(directory, "program"), script, { mode: 0o700 });
+  const flag = (name: string) => async () => {
+    await writeFile(join(directory, name), "");
+    return () => unlink(join(directory, name));
+  };
+  const fields = { kind: "exec", command: ["./program", "{path}"], timeout: 2_000, env: [] } as const;
+  return {
+    source: exec.create({ ...fields, command: [...fields.command], env: [] }, depsIn(directory)),
+    path: (n) => `key-${n}`,
+    async store(at, bytes) {
+      await writeFile(join(directory, "root", at), bytes);
+      return true;
+    },
+    remove: (at) => unlink(join(directory, "root", at)),
+    breakDown: flag("down"),
+    silence: flag("silent"),
+    forbid: flag("forbidden"),
   };
 });
 

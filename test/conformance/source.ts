@@ -5,6 +5,7 @@
 import { inspect } from "node:util";
 import { describe, expect, it } from "vitest";
 import { isSidekeyError, type SidekeyError } from "../../src/core/errors.ts";
+import { createSecretResolver } from "../../src/sidecar/secrets/resolver.ts";
 import { isScoped, isVersioned, type SecretRef, type SecretSource } from "../../src/sidecar/secrets/source.ts";
 
 export interface SourceSubject {
@@ -18,6 +19,12 @@ export interface SourceSubject {
    */
   store(path: string, bytes: Buffer): Promise<boolean>;
   remove(path: string): Promise<void>;
+  /** Where it can be done: from here on the store cannot be reached. What it returns undoes that, as for the others. */
+  breakDown?(): Promise<() => Promise<void>>;
+  /** Where it can be done: it is reached and never answers. */
+  silence?(): Promise<() => Promise<void>>;
+  /** Where it can be done: it refuses this sidecar. */
+  forbid?(): Promise<() => Promise<void>>;
 }
 
 interface ValueCase {
@@ -104,6 +111,29 @@ export interface SourceTraits {
   readonly version?: string;
 }
 
+const POLICY = { maxAgeMs: 60_000, staleWhileErrorMs: 0 };
+
+/** The cache over a source, on a clock that moves when told. */
+const resolverOver = (source: SecretSource) => {
+  let now = 0;
+  let fetches = 0;
+  const counted: SecretSource = {
+    ...source,
+    fetch(ref, ctx) {
+      fetches += 1;
+      return source.fetch(ref, ctx);
+    },
+  };
+  const clock = { now: () => Date.now(), monotonic: () => now };
+  return {
+    resolver: createSecretResolver(new Map([["subject", counted]]), clock),
+    fetches: () => fetches,
+    advance: (ms: number) => {
+      now += ms;
+    },
+  };
+};
+
 /** `create` is called once for each test. */
 export const describeSource = (kind: string, traits: SourceTraits, create: () => Promise<SourceSubject>): void => {
   describe(`secret source ${kind}`, () => {
@@ -157,6 +187,46 @@ export const describeSource = (kind: string, traits: SourceTraits, create: () =>
         await store(path(0), Buffer.from(value));
         expect((await source.fetch(refTo(path(0)), CONTEXT)).value.lend(String)).toBe(value);
       }
+    });
+
+    it("gives the same to all who ask at once", async () => {
+      const { source, path, store } = await create();
+      await store(path(0), Buffer.from(MARK));
+      const found = await Promise.all(Array.from({ length: 20 }, () => source.fetch(refTo(path(0)), CONTEXT)));
+      expect(new Set(found.map(({ value }) => value.lend(String)))).toEqual(new Set([MARK]));
+    });
+
+    it("is asked once by a thousand requests that come at once, and again after a change", async () => {
+      const { source, path, store } = await create();
+      await store(path(0), Buffer.from("old"));
+      const t = resolverOver(source);
+      const ask = async () => (await t.resolver.resolve(refTo(path(0)), "research", POLICY)).value.lend(String);
+      expect(new Set(await Promise.all(Array.from({ length: 1000 }, ask)))).toEqual(new Set(["old"]));
+      expect(t.fetches()).toBe(1);
+      await store(path(0), Buffer.from("new"));
+      if (!isVersioned(source)) t.advance(POLICY.maxAgeMs);
+      expect(new Set(await Promise.all(Array.from({ length: 1000 }, ask)))).toEqual(new Set(["new"]));
+      expect(t.fetches()).toBe(2);
+      const { replaced = [] } = await t.resolver.resolve(refTo(path(0)), "research", POLICY);
+      expect(replaced.map(({ value }) => value.lend(String))).toEqual(["old"]);
+    });
+
+    it("fails with a code when it is down, forbids or is silent, and says nothing of the value", async () => {
+      const { source, path, store, ...faults } = await create();
+      await store(path(0), Buffer.from(MARK));
+      for (const [fault, code] of [
+        [faults.breakDown, "SOURCE_UNAVAILABLE"],
+        [faults.silence, "SOURCE_UNAVAILABLE"],
+        [faults.forbid, "SOURCE_FORBIDDEN"],
+      ] as const) {
+        const undo = await fault?.();
+        if (undo === undefined) continue;
+        const error = await failureOf(source, refTo(path(0)));
+        expect(error.code).toBe(code);
+        expect(everythingOf(error)).not.toContain(MARK);
+        await undo();
+      }
+      expect((await source.fetch(refTo(path(0)), CONTEXT)).value.lend(String)).toBe(MARK);
     });
 
     it("hands on a document whole, line breaks and all, when a field of it is asked for", async () => {

@@ -13,7 +13,7 @@ export const check: CommandSpec = {
     const { options, terminal } = invocation;
     const file = requireConfigFile(invocation);
     const { readConfig } = await import("../../sidecar/app/config.ts");
-    const result = readConfig(file);
+    const result = readConfig(file, undefined, invocation.environment);
     const problems = "problems" in result ? result.problems : [];
     const warnings = "problems" in result ? [] : result.warnings;
     const ok = problems.length === 0;

@@ -9,7 +9,7 @@ const LATER_KEYS: readonly string[] = ["agents", "routes.*.preset", "tls"];
 
 const LATER_KINDS: Readonly<Record<string, ReadonlySet<unknown>>> = {
   inject: new Set(["query", "path", "cookie", "placeholder"]),
-  source: new Set(["exec", "sidekey", "vault", "aws-secrets-manager", "agent-secret-store"]),
+  source: new Set(["sidekey", "vault", "aws-secrets-manager", "agent-secret-store"]),
 };
 
 export const laterFinding = (path: KeyPath, value: unknown): Finding | undefined => {

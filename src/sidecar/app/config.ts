@@ -15,6 +15,7 @@ import { changedFixedKeys } from "./config-fixed.ts";
 import { laterFinding } from "./config-later.ts";
 import { buildListeners } from "./config-listeners.ts";
 import type { RouteConfig, SidecarConfig, SourceConfig } from "./config-model.ts";
+import { missingPrograms } from "./config-programs.ts";
 import { buildRoutes } from "./config-routes.ts";
 import { isMap, salvageFields } from "./config-salvage.ts";
 import { type RootFields, rootSchema, sourceSchema } from "./config-schema.ts";
@@ -36,6 +37,8 @@ export interface LoadOptions {
   readonly baseDir?: string;
   /** What serves now, at a reload: what cannot change while it does is then a problem too. */
   readonly running?: SidecarConfig | undefined;
+  /** Given: the programs of sources are looked for too, in its PATH. */
+  readonly environment?: Readonly<Record<string, string | undefined>> | undefined;
   /** SHA-256 of the bytes that `text` was read from, hex; default of `text`. */
   readonly digest?: string;
 }
@@ -43,8 +46,12 @@ export interface LoadOptions {
 /** With the digest of what was read, whatever became of it. */
 export type ReadResult = LoadResult & { readonly digest: string };
 
-/** `running`: as in `LoadOptions`. Errors: CONFIG_UNREADABLE. */
-export const readConfig = (path: string, running?: SidecarConfig): ReadResult => {
+/** `running`, `environment`: as in `LoadOptions`. Errors: CONFIG_UNREADABLE. */
+export const readConfig = (
+  path: string,
+  running?: SidecarConfig,
+  environment?: LoadOptions["environment"],
+): ReadResult => {
   const bytes = readLimited(path);
   const digest = digestOf(bytes);
   let text: string;
@@ -55,7 +62,7 @@ export const readConfig = (path: string, running?: SidecarConfig): ReadResult =>
     const problem = createProblem(path, { line: 1, column: 1 }, { path: [], message: "the file is not UTF-8" });
     return { problems: [problem], digest };
   }
-  return { ...loadConfig({ file: path, text, running, digest }), digest };
+  return { ...loadConfig({ file: path, text, running, environment, digest }), digest };
 };
 
 const digestOf = (content: string | Buffer): string => createHash("sha256").update(content).digest("hex");
@@ -82,7 +89,7 @@ const readLimited = (path: string): Buffer => {
 };
 
 export const loadConfig = (options: LoadOptions): LoadResult => {
-  const { file, text, baseDir = dirname(resolve(file)), running, digest = digestOf(text) } = options;
+  const { file, text, baseDir = dirname(resolve(file)), running, environment, digest = digestOf(text) } = options;
   const document = parseConfigDocument(text);
   const problems: Problem[] = document.flaws.map((flaw) => createProblem(file, flaw.position, flaw));
   if (document.isBroken) return { problems };
@@ -108,6 +115,7 @@ export const loadConfig = (options: LoadOptions): LoadResult => {
     warn: (finding) => warnings.push(place(finding)),
   });
 
+  if (environment !== undefined) findings.push(...missingPrograms(config, environment));
   if (running !== undefined) findings.push(...changedFixedKeys(running, config));
 
   // A key that was refused as YAML says nothing further about itself.

@@ -6,6 +6,7 @@ import { resolve } from "node:path";
 import { SidekeyError } from "../../core/errors.ts";
 import { type Exposure, findExposure } from "../../core/file-ownership.ts";
 import type { SidecarConfig } from "./config-model.ts";
+import { programsOf } from "./config-programs.ts";
 
 /** Errors: CONFIG_INVALID. */
 export const refuseExposedFile = (path: string): void => {
@@ -39,12 +40,13 @@ const refusal = (path: string, { path: place, reason, remedy }: Exposure): Sidek
   });
 };
 
-/** The file itself, the CA it adds, and the credentials of its sources. Absolute. */
-const filesOf = ({ file, baseDir, upstream, sources, audit }: SidecarConfig): readonly string[] => {
+/** The file itself, the CA it adds, and the credentials and programs of its sources. Absolute. */
+const filesOf = (config: SidecarConfig): readonly string[] => {
+  const { file, baseDir, upstream, sources, audit } = config;
   const credentials = sources
     .flatMap(({ fields }) => [...credentialFiles(fields)])
     .map((path) => resolve(baseDir, path));
-  return [file, ...(upstream.ca === undefined ? [] : [upstream.ca]), ...credentials, audit.key];
+  return [file, ...(upstream.ca === undefined ? [] : [upstream.ca]), ...credentials, ...programsOf(config), audit.key];
 };
 
 /** Whatever a kind's fields are, a credential in them is an object of `file` alone. */

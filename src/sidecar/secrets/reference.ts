@@ -78,6 +78,9 @@ const checkPath = (path: string, kind: string | undefined): ReferenceProblem | u
     case "file":
       if (segments.every((one) => one !== "" && !isDots(one))) return undefined;
       return { problem: "the path must be below the source's root, without '..'" };
+    case "exec":
+      if (!path.startsWith("-")) return undefined;
+      return { problem: "the path must not begin with '-': the program would take it for an option" };
     case "env":
       if (VARIABLE.test(path)) return undefined;
       return { problem: "the path must be a variable's name", hint: NOT_A_VALUE };

@@ -33,6 +33,16 @@ routes:
     expect([...credentialNames(config)].sort()).toEqual(["MY_FERNET", "MY_TOKEN", "ONE_KEY"]);
   });
 
+  it("lists what the program of an exec source gets, but for what every program gets", () => {
+    const config = load(`
+version: 1
+sources:
+  pass: { kind: exec, command: [/bin/cat, "{path}"], env: [HOME, PATH, LC_ALL, XDG_RUNTIME_DIR, OP_TOKEN, HOMER] }
+routes: { api.one.test: "pass:x" }
+`);
+    expect([...credentialNames(config)].sort()).toEqual(["HOMER", "OP_TOKEN"]);
+  });
+
   it("is empty where the file names no variable", () => {
     expect(credentialNames(load("version: 1\nroutes:\n  api.one.test: production/one/key\n"))).toEqual([]);
   });

@@ -70,7 +70,7 @@ listen: { proxy: 0.0.0.0:7070 }
         expect.stringContaining(`routes.r.inject.kind inject kind '${kind}' is not in this version`),
       ]);
     }
-    for (const kind of ["exec", "sidekey", "vault", "aws-secrets-manager", "agent-secret-store"]) {
+    for (const kind of ["sidekey", "vault", "aws-secrets-manager", "agent-secret-store"]) {
       expect(problems(`version: 1\nsources: { s: { kind: ${kind}, address: x } }\nroutes: { a.example: s:x }`)).toEqual(
         [
           expect.stringContaining(`sources.s.kind source kind '${kind}' is not in this version`),
