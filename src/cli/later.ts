@@ -18,8 +18,6 @@ export const LATER_COMMANDS: readonly string[] = [
   "approval list",
   "approval approve",
   "approval deny",
-  "ca export",
-  "ca rotate",
   "env",
   "identity",
   "doctor",

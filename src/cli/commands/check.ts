@@ -1,15 +1,9 @@
 /** `check`: every problem of the file in one run, for people on standard error, for programs as JSON. */
-import { formatProblem, type Problem } from "../../config/problem.ts";
-import type { LoadResult } from "../../sidecar/app/config.ts";
-import { CONFIG_OPTION, type CommandSpec, type Invocation, JSON_OPTION } from "../command.ts";
+import { formatProblem } from "../../config/problem.ts";
+import { systemClock } from "../../core/clock.ts";
+import { CONFIG_OPTION, type CommandSpec, JSON_OPTION } from "../command.ts";
 import { requireConfigFile } from "../context.ts";
 import { EXIT_OK, EXIT_USAGE } from "../exit.ts";
-import { findWeakLocalSecrets } from "../weak-secrets.ts";
-
-type Accepted = Extract<LoadResult, { readonly config: unknown }>;
-
-const weakSecrets = async ({ config, place }: Accepted, invocation: Invocation): Promise<readonly Problem[]> =>
-  (await findWeakLocalSecrets(config, invocation)).map(place);
 
 export const check: CommandSpec = {
   name: "check",
@@ -22,7 +16,8 @@ export const check: CommandSpec = {
     const { readConfig } = await import("../../sidecar/app/config.ts");
     const result = readConfig(file, undefined, invocation.environment);
     const problems = "problems" in result ? result.problems : [];
-    const warnings = "problems" in result ? [] : [...result.warnings, ...(await weakSecrets(result, invocation))];
+    const { caWarnings } = await import("../../sidecar/app/ca-life.ts");
+    const warnings = "problems" in result ? [] : [...result.warnings, ...caWarnings(result.config, systemClock.now())];
     const ok = problems.length === 0;
     if (options.flag("json")) {
       terminal.printJson({ ok, problems, ...(warnings.length > 0 && { warnings }) });

@@ -3,7 +3,9 @@ import type { CommandSpec } from "../command.ts";
 import { auditSearch } from "./audit-search.ts";
 import { auditTail } from "./audit-tail.ts";
 import { auditVerify } from "./audit-verify.ts";
+import { caExport } from "./ca-export.ts";
 import { caPrint } from "./ca-print.ts";
+import { caRotate } from "./ca-rotate.ts";
 import { check } from "./check.ts";
 import { explain } from "./explain.ts";
 import { reload } from "./reload.ts";
@@ -36,6 +38,8 @@ export const COMMANDS: readonly CommandSpec[] = [
   auditSearch,
   auditVerify,
   caPrint,
+  caExport,
+  caRotate,
 ];
 
 export const GROUPS: Readonly<Record<string, string>> = {

@@ -3,8 +3,8 @@ import { isDeepStrictEqual } from "node:util";
 import type { Finding } from "../../config/problem.ts";
 import type { SidecarConfig } from "./config-model.ts";
 
-/** Open ports, files that are locked, the name in every record. */
-const FIXED_KEYS = ["agent", "state", "listen", "audit"] as const satisfies readonly (keyof SidecarConfig)[];
+/** Open ports, files that are locked, the CA, the name in every record. */
+const FIXED_KEYS = ["agent", "state", "listen", "tls", "audit"] as const satisfies readonly (keyof SidecarConfig)[];
 
 /** One finding for each of these keys (or the part of `listen` and `audit`) that `next` has otherwise. */
 export const changedFixedKeys = (running: SidecarConfig, next: SidecarConfig): readonly Finding[] => {

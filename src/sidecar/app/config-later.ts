@@ -5,7 +5,7 @@
 import type { Finding, KeyPath } from "../../config/problem.ts";
 
 /** `*` is any one part. A key that the schema takes in one form (`listen.health: off`) is here for its others. */
-const LATER_KEYS: readonly string[] = ["agents", "routes.*.preset", "tls"];
+const LATER_KEYS: readonly string[] = ["agents", "routes.*.preset"];
 
 const LATER_KINDS: Readonly<Record<string, ReadonlySet<unknown>>> = {
   inject: new Set(["query", "path", "cookie", "placeholder"]),

@@ -92,6 +92,14 @@ export interface SidecarConfig {
     readonly connect: ReadonlyMap<string, { readonly address: string; readonly port: number }>;
     readonly proxy?: UpstreamProxyConfig;
   };
+  readonly tls: {
+    /** Directory that `start` and `ca rotate` write the files to trust to. */
+    readonly export: string | undefined;
+    /** Life of a new CA in days. */
+    readonly caDays: number;
+    /** A new CA signs for the hosts of the routes alone. */
+    readonly constrain: boolean;
+  };
   readonly audit: {
     readonly path: string;
     /** `ms` between syncs, or a word. */

@@ -114,6 +114,13 @@ export const rootSchema = z.strictObject({
       proxy: upstreamProxySchema.optional(),
     })
     .prefault({}),
+  tls: z
+    .strictObject({
+      export: filePath.optional(),
+      ca_days: z.int().min(1).max(3650).default(365),
+      constrain: z.boolean().default(false),
+    })
+    .prefault({}),
   audit: z
     .strictObject({
       path: filePath.optional(),

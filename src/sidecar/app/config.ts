@@ -23,12 +23,7 @@ import { type RootFields, rootSchema, sourceSchema } from "./config-schema.ts";
 export type * from "./config-model.ts";
 
 export type LoadResult =
-  | {
-      readonly config: SidecarConfig;
-      readonly warnings: readonly Problem[];
-      /** Where something that was found later stands in the file. */
-      place(finding: Finding): Problem;
-    }
+  | { readonly config: SidecarConfig; readonly warnings: readonly Problem[] }
   | {
       /** In the order of the file; never empty. */
       readonly problems: readonly Problem[];
@@ -128,7 +123,7 @@ export const loadConfig = (options: LoadOptions): LoadResult => {
   const fresh = findings.filter(({ path }) => !said.some((flaw) => startsWith(path, flaw.path)));
   problems.push(...fresh.map(place));
   problems.sort(compareProblems);
-  return problems.length > 0 ? { problems } : { config, warnings: warnings.sort(compareProblems), place };
+  return problems.length > 0 ? { problems } : { config, warnings: warnings.sort(compareProblems) };
 };
 
 const startsWith = (path: KeyPath, start: KeyPath): boolean => start.every((part, index) => path[index] === part);
@@ -181,6 +176,11 @@ const assembleConfig = (fields: RootFields, assembly: Assembly): SidecarConfig =
       connect,
       ...(ca !== undefined && { ca: resolve(baseDir, ca) }),
       ...(proxy !== undefined && { proxy }),
+    },
+    tls: {
+      export: fields.tls.export === undefined ? undefined : resolve(baseDir, fields.tls.export),
+      caDays: fields.tls.ca_days,
+      constrain: fields.tls.constrain,
     },
     audit: {
       path: fields.audit.path === undefined ? join(state, "audit.jsonl") : resolve(baseDir, fields.audit.path),

@@ -8,7 +8,7 @@ import { mkdir, rm } from "node:fs/promises";
 import type { Server } from "node:http";
 import { join } from "node:path";
 import { openAudit } from "../../audit/index.ts";
-import { systemClock } from "../../core/clock.ts";
+import { type Clock, systemClock } from "../../core/clock.ts";
 import { createCloser } from "../../core/closer.ts";
 import { SidekeyError } from "../../core/errors.ts";
 import type { Log } from "../../core/log.ts";
@@ -18,7 +18,7 @@ import type { Readiness } from "../admin/report.ts";
 import { createAdminServer, createProbeServer } from "../admin/server.ts";
 import type { Resolver } from "../net/connector.ts";
 import { assemble, listenerTraits } from "./assemble.ts";
-import { mintFirst, openCa, writeCaFiles } from "./ca.ts";
+import { mintFirst, openCa } from "./ca.ts";
 import type { SidecarConfig } from "./config.ts";
 import { watchFile } from "./file-watch.ts";
 import { createGenerations } from "./generations.ts";
@@ -44,6 +44,8 @@ export interface StartOptions {
   readonly publicDirectory?: string;
   /** PEM texts that the bundle carries too. */
   readonly extraBundles?: readonly string[];
+  /** Default the system's. */
+  readonly clock?: Clock;
   /** Names to addresses; default the system's. */
   readonly resolve?: Resolver;
   /** Read the file again by itself when it changes. Never in `run`, whose program could be who changes it (F6). */
@@ -83,7 +85,7 @@ export const startSidecar = async (options: StartOptions): Promise<Sidecar> => {
   const { environment, log, mode } = options;
   const processLimits = readProcessLimits();
   const config = withinLimits(mode === "run" ? privateListener(options.config) : options.config, processLimits);
-  const clock = systemClock;
+  const clock = options.clock ?? systemClock;
   const runId = mode === "run" ? randomBytes(6).toString("hex") : "start";
   const closer = createCloser();
   let draining = false;
@@ -113,12 +115,12 @@ export const startSidecar = async (options: StartOptions): Promise<Sidecar> => {
         lock: mode === "start",
       }),
     );
-    const { certificatePem, contexts } = await openCa({ mode, state: config.state, clock });
+    const { contexts, publish } = await openCa({ mode, config, directory: filesDirectory, clock, log });
     const bundled = (extraCa: string | undefined): readonly string[] => [
       ...(extraCa === undefined ? [] : [extraCa]),
       ...(options.extraBundles ?? []),
     ];
-    const files = await writeCaFiles(filesDirectory, certificatePem, bundled(plan.extraCa));
+    const files = await publish(bundled(plan.extraCa));
 
     const own = createOwnListeners();
     const generations = closer.add(
@@ -144,7 +146,7 @@ export const startSidecar = async (options: StartOptions): Promise<Sidecar> => {
         const before = current().wayOut.plan.extraCa;
         const { number, wayOut } = await generations.replace(withinLimits(wanted, processLimits));
         const { extraCa } = wayOut.plan;
-        if (extraCa !== before) await writeCaFiles(filesDirectory, certificatePem, bundled(extraCa));
+        if (extraCa !== before) await publish(bundled(extraCa));
         options.onReload?.(wanted);
         return number;
       },

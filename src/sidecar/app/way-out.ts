@@ -56,7 +56,8 @@ export const openWayOut = (plan: WayOutPlan, before: WayOut | undefined, parts: 
   return { plan, connector, upstream: createHttpUpstream(connector) };
 };
 
-const readPem = async (path: string): Promise<string> => {
+/** A PEM file that holds a certificate. Errors: CONFIG_UNREADABLE, CONFIG_INVALID. */
+export const readPem = async (path: string): Promise<string> => {
   const text = await readFile(path, "utf8").catch((cause: unknown) => {
     throw new SidekeyError("CONFIG_UNREADABLE", { detail: `upstream.ca: ${path}`, cause });
   });

@@ -16,7 +16,7 @@ export const SYSTEM_BUNDLES: readonly string[] = [
 ];
 
 export interface BundleOptions {
-  /** Sidekey's CA: comes first. */
+  /** Sidekey's own: the CA that signs, the next one, those in overlap. They come first. */
   readonly certificatePem: string;
   /** Files to try; the first with a certificate wins. Default `SYSTEM_BUNDLES`; without any, Node's own list. */
   readonly systemBundles?: readonly string[];
@@ -45,6 +45,6 @@ const systemCertificates = async (paths: readonly string[]): Promise<readonly st
   return rootCertificates;
 };
 
-/** Line ends made equal, so that the same certificate from two systems is found to be one. */
-const certificatesIn = (text: string): readonly string[] =>
+/** The certificates of a PEM text. Line ends are made equal, so that the same one from two systems is found to be one. */
+export const certificatesIn = (text: string): readonly string[] =>
   (text.match(CERTIFICATE) ?? []).map((pem) => pem.replace(/\r\n?/g, "\n"));

@@ -8,12 +8,20 @@ import type * as X509 from "@peculiar/x509";
 import type { Host } from "../../core/authority.ts";
 import type { Clock, EpochMs } from "../../core/clock.ts";
 import { SidekeyError } from "../../core/errors.ts";
+import {
+  decodeNameConstraints,
+  encodeNameConstraints,
+  NAME_CONSTRAINTS_OID,
+  type PermittedHost,
+  permits,
+} from "./name-constraints.ts";
 
 export interface LeafCertificate {
   /** The leaf alone: its issuer is the root that the client trusts. */
   readonly certPem: string;
   /** PKCS#8; the same key for every leaf of this process. */
   readonly keyPem: string;
+  readonly notBefore: EpochMs;
   readonly notAfter: EpochMs;
 }
 
@@ -22,7 +30,7 @@ export interface CertificateAuthority {
   /** SHA-256 of the certificate, upper-case hex with colons, as `openssl x509 -fingerprint -sha256` prints it. */
   readonly fingerprint: string;
   readonly notAfter: EpochMs;
-  /** A fresh leaf for one host. Errors: TLS_CA_UNUSABLE once the CA itself has expired. */
+  /** A fresh leaf for one host. Errors: TLS_CA_UNUSABLE outside the CA's own life or name constraints. */
   issue(host: Host): Promise<LeafCertificate>;
 }
 
@@ -36,17 +44,19 @@ export interface AuthorityOptions {
   readonly clock: Clock;
   /** Life of a new CA in days. */
   readonly days?: number;
+  /** A new CA may sign for these hosts and what is below them, and for nothing else. Default: for any host. */
+  readonly permitted?: readonly PermittedHost[] | undefined;
 }
 
-const MINUTE = 60_000;
-const HOUR = 60 * MINUTE;
+const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
-const DEFAULT_DAYS = 365;
+export const DEFAULT_CA_DAYS = 365;
+/** From its beginning to its end. */
 const LEAF_LIFE = DAY;
-/** Clients whose clock is behind must not see a certificate from the future. */
-const LEAF_BACKDATE = 5 * MINUTE;
+/** Clients whose clock is behind, by a wrong time zone too, must not see a certificate from the future. */
+const LEAF_BACKDATE = HOUR;
 /** Longer than a leaf's, so that no leaf begins before its CA. */
-const CA_BACKDATE = HOUR;
+const CA_BACKDATE = 2 * HOUR;
 const ECDSA = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" } as const;
 
 /** A CA whose key exists in memory only, for one run. */
@@ -55,7 +65,7 @@ export const createCertificateAuthority = async (options: AuthorityOptions): Pro
 
 /** A new self-signed root: P-256, path length 0, no other use than signing certificates and CRLs. */
 export const generateAuthorityKeys = async (options: AuthorityOptions): Promise<AuthorityKeys> => {
-  const { clock, days = DEFAULT_DAYS } = options;
+  const { clock, days = DEFAULT_CA_DAYS, permitted } = options;
   const x509 = await loadX509();
   const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
   const spki = publicKey.export({ type: "spki", format: "der" });
@@ -75,6 +85,9 @@ export const generateAuthorityKeys = async (options: AuthorityOptions): Promise<
       new x509.BasicConstraintsExtension(true, 0, true),
       new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true),
       new x509.SubjectKeyIdentifierExtension(keyIdentifier(publicKey)),
+      ...(permitted === undefined
+        ? []
+        : [new x509.Extension(NAME_CONSTRAINTS_OID, true, encodeNameConstraints(permitted))]),
     ],
   });
   return { certificate: new X509Certificate(Buffer.from(certificate.rawData)), privateKey };
@@ -83,6 +96,7 @@ export const generateAuthorityKeys = async (options: AuthorityOptions): Promise<
 /** The CA made of checked parts. No certificate library is loaded before the first `issue`. */
 export const createAuthorityFrom = (keys: AuthorityKeys, clock: Clock): CertificateAuthority => {
   const { certificate, privateKey } = keys;
+  const notBefore = Date.parse(certificate.validFrom);
   const notAfter = Date.parse(certificate.validTo);
   let minter: Promise<Minter> | undefined;
 
@@ -92,9 +106,21 @@ export const createAuthorityFrom = (keys: AuthorityKeys, clock: Clock): Certific
     notAfter,
     async issue(host) {
       const now = clock.now();
-      if (now >= notAfter) throw new SidekeyError("TLS_CA_UNUSABLE", { detail: `It expired ${certificate.validTo}.` });
+      if (now >= notAfter) {
+        throw new SidekeyError("TLS_CA_UNUSABLE", {
+          detail: `It expired ${certificate.validTo}.`,
+          hint: "Make a new one: sidekey ca rotate.",
+        });
+      }
+      if (now < notBefore) {
+        throw new SidekeyError("TLS_CA_UNUSABLE", {
+          detail: `It is valid from ${certificate.validFrom} only.`,
+          hint: "Check the clock of this machine.",
+        });
+      }
       minter ??= createMinter(certificate, privateKey);
-      return (await minter)(host, now - LEAF_BACKDATE, Math.min(now + LEAF_LIFE, notAfter));
+      const begin = now - LEAF_BACKDATE;
+      return (await minter)(host, begin, Math.min(begin + LEAF_LIFE, notAfter));
     },
   };
 };
@@ -106,6 +132,7 @@ const createMinter = async (certificate: X509Certificate, caKey: KeyObject): Pro
   const x509 = await loadX509();
   const signingKey = await importSigningKey(caKey);
   const ca = new x509.X509Certificate(certificate.raw);
+  const permitted = constraintsIn(ca);
   // OpenSSL takes a leaf whose key identifier differs from its issuer's for somebody else's.
   const caKeyId = ca.getExtension(x509.SubjectKeyIdentifierExtension)?.keyId ?? keyIdentifier(certificate.publicKey);
   const leaf = generateKeyPairSync("ec", { namedCurve: "P-256" });
@@ -120,21 +147,44 @@ const createMinter = async (certificate: X509Certificate, caKey: KeyObject): Pro
   ];
 
   return async (host, notBefore, notAfter) => {
+    if (Array.isArray(permitted) && !permits(permitted, host)) {
+      // A client would refuse it; this way somebody learns why.
+      throw new SidekeyError("TLS_CA_UNUSABLE", {
+        detail: `It is constrained to other hosts than ${host.name} ('tls.constrain').`,
+        hint: "Make one for the hosts of the file, and hand it to the agents: sidekey ca rotate.",
+      });
+    }
     const name = { type: host.kind === "name" ? "dns" : "ip", value: host.name } as const;
+    // A common name holds 64 characters at most; and where names are constrained, OpenSSL takes an address in it for one.
+    const hasSubject = host.name.length <= 64 && (permitted === undefined || host.kind === "name");
     const certificate = await x509.X509CertificateGenerator.create({
       serialNumber: randomSerial(),
-      // RFC 5280 section 4.1.2.6: without a subject the SAN must be critical. A common name holds 64 characters at most.
-      ...(host.name.length <= 64 ? { subject: [{ CN: [host.name] }] } : {}),
+      // RFC 5280 section 4.1.2.6: without a subject the SAN must be critical.
+      ...(hasSubject ? { subject: [{ CN: [host.name] }] } : {}),
       issuer: ca.subjectName,
       notBefore: new Date(notBefore),
       notAfter: new Date(notAfter),
       publicKey,
       signingKey,
       signingAlgorithm: ECDSA,
-      extensions: [...shared, new x509.SubjectAlternativeNameExtension([name], host.name.length > 64)],
+      extensions: [...shared, new x509.SubjectAlternativeNameExtension([name], !hasSubject)],
     });
-    return { certPem: `${certificate.toString("pem")}\n`, keyPem, notAfter };
+    return { certPem: `${certificate.toString("pem")}\n`, keyPem, notBefore, notAfter };
   };
+};
+
+/** Undefined: it has no constraints. `unknown`: some that Sidekey did not write. */
+export type Constraints = readonly PermittedHost[] | "unknown" | undefined;
+
+export const constraintsOf = async (certificate: X509Certificate): Promise<Constraints> => {
+  const x509 = await loadX509();
+  return constraintsIn(new x509.X509Certificate(certificate.raw));
+};
+
+const constraintsIn = (certificate: X509.X509Certificate): Constraints => {
+  const extension = certificate.getExtension(NAME_CONSTRAINTS_OID);
+  if (extension === null) return undefined;
+  return decodeNameConstraints(Buffer.from(extension.value)) ?? "unknown";
 };
 
 /** The library needs the metadata polyfill to be there before it. */

@@ -7,7 +7,7 @@ import { createSecureContext, type SecureContext } from "node:tls";
 import type { Host } from "../../core/authority.ts";
 import type { Clock, EpochMs } from "../../core/clock.ts";
 import { SidekeyError } from "../../core/errors.ts";
-import type { CertificateAuthority } from "./certificate-authority.ts";
+import type { AuthoritySource } from "./authority-source.ts";
 
 export interface ContextCache {
   /** At once when it is cached. Errors: OVERLOADED past the minting rate, TLS_CA_UNUSABLE. */
@@ -15,7 +15,7 @@ export interface ContextCache {
 }
 
 export interface ContextCacheOptions {
-  readonly authority: CertificateAuthority;
+  readonly authority: AuthoritySource;
   readonly clock: Clock;
   /** Contexts kept, the least recently used go first. Default 1000. */
   readonly max?: number;
@@ -25,7 +25,11 @@ export interface ContextCacheOptions {
 
 interface Entry {
   readonly context: SecureContext;
+  /** Fingerprint of the CA that signed. */
+  readonly issuer: string;
+  readonly notBefore: EpochMs;
   readonly renewAt: EpochMs;
+  readonly notAfter: EpochMs;
 }
 
 export const createContextCache = (options: ContextCacheOptions): ContextCache => {
@@ -36,11 +40,13 @@ export const createContextCache = (options: ContextCacheOptions): ContextCache =
   const admit = createRate(mintsPerSecond, 1000);
 
   const mint = async (host: Host): Promise<SecureContext> => {
+    const signing = await authority.latest();
     const now = clock.now();
-    const { certPem, keyPem, notAfter } = await authority.issue(host);
+    const { certPem, keyPem, notBefore, notAfter } = await signing.issue(host);
     const context = createSecureContext({ cert: certPem, key: keyPem, minVersion: "TLSv1.2" });
     entries.delete(host.name);
-    entries.set(host.name, { context, renewAt: now + ((notAfter - now) * 2) / 3 });
+    const renewAt = now + ((notAfter - now) * 2) / 3;
+    entries.set(host.name, { context, issuer: signing.fingerprint, notBefore, renewAt, notAfter });
     if (entries.size > max) {
       const [oldest] = entries.keys();
       if (oldest !== undefined) entries.delete(oldest);
@@ -48,10 +54,19 @@ export const createContextCache = (options: ContextCacheOptions): ContextCache =
     return context;
   };
 
+  /** In force, whatever else speaks for another. Before `notBefore`: the clock was put back since. */
+  const isValid = ({ notBefore, notAfter }: Entry, now: EpochMs): boolean => now >= notBefore && now < notAfter;
+
   return {
     get({ kind, name }) {
       const entry = entries.get(name);
-      if (entry !== undefined && clock.now() < entry.renewAt) {
+      const now = clock.now();
+      if (
+        entry !== undefined &&
+        now < entry.renewAt &&
+        now >= entry.notBefore &&
+        entry.issuer === authority.current().fingerprint
+      ) {
         entries.delete(name);
         entries.set(name, entry);
         return entry.context;
@@ -59,6 +74,8 @@ export const createContextCache = (options: ContextCacheOptions): ContextCache =
       const inFlight = pending.get(name);
       if (inFlight !== undefined) return inFlight;
       if (!admit(clock.monotonic())) {
+        // A renewal can wait as long as the leaf lasts; others must not be able to crowd it out.
+        if (entry !== undefined && isValid(entry, now)) return entry.context;
         return Promise.reject(new SidekeyError("OVERLOADED", { detail: "Too many certificates are asked for." }));
       }
       const minting = mint({ kind, name }).finally(() => pending.delete(name));

@@ -41,6 +41,7 @@ describe("loadConfig", () => {
       unmatched: "deny",
       egress: { allow: [] },
       upstream: { connect: new Map() },
+      tls: { export: undefined, caDays: 365, constrain: false },
       audit: {
         path: "/srv/agent/.sidekey/audit.jsonl",
         sync: 1_000,
@@ -231,6 +232,10 @@ describe("the examples in config/", () => {
       "egress",
       "allow",
       "upstream",
+      "tls",
+      "export",
+      "ca_days",
+      "constrain",
       "ca",
       "connect",
       "audit",

@@ -99,20 +99,28 @@ describe("the CA", () => {
     now += DAY + 1000;
     await expect(old.issue(host("a.test"))).rejects.toMatchObject({ code: "TLS_CA_UNUSABLE" });
   });
+
+  test("refuses to sign while the clock stands before its own beginning", async () => {
+    let now = 1_700_000_000_000;
+    const young = await createCertificateAuthority({ clock: { now: () => now, monotonic: () => 0 }, days: 1 });
+    now -= DAY;
+    const refusal = { code: "TLS_CA_UNUSABLE", hint: "Check the clock of this machine." };
+    await expect(young.issue(host("a.test"))).rejects.toMatchObject(refusal);
+  });
 });
 
 describe("a leaf", () => {
-  test("names exactly its host, for server use, for at most 24 hours, begun five minutes ago", async () => {
+  test("names exactly its host, for server use, for 24 hours, begun an hour ago for clocks that are behind", async () => {
     const now = 1_800_000_000_000;
     const fixed = await createCertificateAuthority({ clock: { now: () => now, monotonic: () => 0 } });
-    const { certPem, notAfter } = await fixed.issue(host("api.example.test"));
+    const { certPem, notBefore, notAfter } = await fixed.issue(host("api.example.test"));
     const leaf = new X509Certificate(certPem);
     expect(leaf.subjectAltName).toBe("DNS:api.example.test");
     expect(leaf.ca).toBe(false);
     expect(leaf.keyUsage).toEqual(["1.3.6.1.5.5.7.3.1"]);
-    expect(Date.parse(leaf.validFrom)).toBe(now - 300_000);
-    expect(Date.parse(leaf.validTo)).toBe(now + DAY);
-    expect(notAfter).toBe(now + DAY);
+    expect(Date.parse(leaf.validFrom)).toBe(now - 3_600_000);
+    expect(Date.parse(leaf.validTo)).toBe(now - 3_600_000 + DAY);
+    expect([notBefore, notAfter]).toEqual([now - 3_600_000, now - 3_600_000 + DAY]);
     expect(leaf.verify(new X509Certificate(fixed.certificatePem).publicKey)).toBe(true);
     expect(leaf.checkIssued(new X509Certificate(fixed.certificatePem))).toBe(true);
   });

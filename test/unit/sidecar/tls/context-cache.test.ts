@@ -3,6 +3,7 @@ import type { SecureContext, TLSSocket } from "node:tls";
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { Host } from "../../../../src/core/authority.ts";
 import { systemClock } from "../../../../src/core/clock.ts";
+import { fixedAuthority } from "../../../../src/sidecar/tls/authority-source.ts";
 import {
   type CertificateAuthority,
   createCertificateAuthority,
@@ -37,7 +38,7 @@ beforeEach(() => {
       return { ...(await real.issue(host)), notAfter: now + 24 * HOUR };
     },
   };
-  cache = createContextCache({ authority: counted, clock });
+  cache = createContextCache({ authority: fixedAuthority(counted), clock });
 });
 afterEach(async () => {
   await server?.close();
@@ -62,7 +63,7 @@ describe("the context cache", () => {
   });
 
   test("forgets the least recently used host first", async () => {
-    cache = createContextCache({ authority: counted, clock, max: 2 });
+    cache = createContextCache({ authority: fixedAuthority(counted), clock, max: 2 });
     await cache.get(named("a.test"));
     await cache.get(named("b.test"));
     await cache.get(named("a.test"));
@@ -92,10 +93,40 @@ describe("the context cache", () => {
     await cache.get(named("y.test"));
   });
 
+  test("serves a leaf that is due for renewal while others use up the rate, and never past its end", async () => {
+    const first = await cache.get(named("a.test"));
+    now += 16 * HOUR;
+    monotonic = 5000;
+    await Promise.all(Array.from({ length: 50 }, (_, i) => cache.get(named(`h${i}.test`))));
+    expect(await cache.get(named("a.test"))).toBe(first);
+    now += 8 * HOUR;
+    await expect(cache.get(named("a.test"))).rejects.toMatchObject({ code: "OVERLOADED" });
+  });
+
+  test("mints anew when the clock was put back to before a leaf begins", async () => {
+    const first = await cache.get(named("a.test"));
+    now -= 2 * HOUR;
+    expect(await cache.get(named("a.test"))).not.toBe(first);
+  });
+
+  test("mints anew once another CA signs", async () => {
+    const other = await createCertificateAuthority({ clock: systemClock });
+    let signing = real;
+    const authority = { current: () => signing, latest: () => Promise.resolve(signing) };
+    cache = createContextCache({ authority, clock: systemClock });
+    const first = await cache.get(named("a.test"));
+    expect(await cache.get(named("a.test"))).toBe(first);
+    signing = other;
+    expect(await cache.get(named("a.test"))).not.toBe(first);
+  });
+
   test("does not remember a failure", async () => {
     let failing = true;
     cache = createContextCache({
-      authority: { ...real, issue: (host) => (failing ? Promise.reject(new Error("no")) : real.issue(host)) },
+      authority: fixedAuthority({
+        ...real,
+        issue: (host) => (failing ? Promise.reject(new Error("no")) : real.issue(host)),
+      }),
       clock,
     });
     await expect(cache.get(named("a.test"))).rejects.toThrow("no");
