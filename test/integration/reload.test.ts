@@ -193,6 +193,7 @@ describe("a file that is wrong", () => {
     ["agent: someone\n", "agent"],
     ["state: ./other\n", "state"],
     ["audit: { keep: 3 }\n", "audit.keep"],
+    ["tls: { ca_days: 3 }\n", "tls.ca_days"],
     ["listen: { proxy: 'unix:p.sock' }\n", "listen.proxy"],
     ["listen: { proxy: '127.0.0.1:0', gateway: '127.0.0.1:0' }\n", "listen.gateway"],
     ["listen: { proxy: '127.0.0.1:0', names: [a.test] }\n", "listen.names"],

@@ -6,7 +6,7 @@ import type { SidecarConfig } from "./config-model.ts";
 /** Open ports, files that are locked, the CA, the name in every record. */
 const FIXED_KEYS = ["agent", "state", "listen", "tls", "audit"] as const satisfies readonly (keyof SidecarConfig)[];
 
-/** One finding for each of these keys (or the part of `listen` and `audit`) that `next` has otherwise. */
+/** One finding for each of these keys (or the part of `listen`, `tls` and `audit`) that `next` has otherwise. */
 export const changedFixedKeys = (running: SidecarConfig, next: SidecarConfig): readonly Finding[] => {
   const findings: Finding[] = [];
   const compare = (path: readonly string[], before: unknown, after: unknown): void => {
@@ -18,8 +18,14 @@ export const changedFixedKeys = (running: SidecarConfig, next: SidecarConfig): r
     // What follows from `state` by default is not a second change.
     if (typeof after === "string") compare([key], before, after);
     else if (running.state === next.state) {
-      for (const [part, value] of Object.entries(after)) compare([key, part], Reflect.get(Object(before), part), value);
+      // Of both: a key that is written no more is a change too.
+      for (const part of new Set([...Object.keys(before), ...Object.keys(after)])) {
+        compare([key, asWritten(part)], Reflect.get(Object(before), part), Reflect.get(after, part));
+      }
     }
   }
   return findings;
 };
+
+/** `caDays` is `ca_days` in the file. */
+const asWritten = (part: string): string => part.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);

@@ -55,6 +55,16 @@ describe("loadConfig", () => {
     });
   });
 
+  it("goes without an admin socket where the state directory lies too deep for one, and says so", () => {
+    const result = loadConfig({ file: FILE, text: `version: 1\nstate: /srv/${"x".repeat(100)}\n` });
+    expect(result).toMatchObject({
+      config: { listen: { admin: undefined } },
+      warnings: [{ path: "listen", message: expect.stringContaining("the admin socket is off") }],
+    });
+    const written = loadConfig({ file: FILE, text: `version: 1\nlisten: { admin: "unix:/srv/${"x".repeat(100)}" }\n` });
+    expect(written).toMatchObject({ problems: [{ path: "listen.admin" }] });
+  });
+
   it("takes HOST: REF as any path of the host over https, with bearer", () => {
     const { routes } = load("version: 1\nroutes:\n  api.example.com: a/b\n  '*.example.com:8443': a/c\n");
     expect(routes).toMatchObject([
