@@ -165,5 +165,5 @@ it("holds for mutated and cut requests, within its time", { timeout: 3 * BUDGET 
   await fc.assert(property, { numRuns: 10_000, interruptAfterTimeLimit: BUDGET, endOnFailure: true });
   // It has not just refused everything.
   expect((await stage.sidecar.audit()).length - (await started)).toBeGreaterThan(100);
-  expect(stage.api.requests.length).toBeGreaterThan(50);
+  expect(stage.api.requests.length).toBeGreaterThan(10);
 });

@@ -118,7 +118,10 @@ export class Exchange implements ConnectionUser, Flow {
       if (!stream.readableEnded) stream.pause();
     };
     stream.on("data", onData).on("end", onEnd).on("error", onBreak).on("close", onBreak);
-    stream.resume();
+    // While the connection was opened it may have ended already, when nothing was in it, or broken off.
+    if (stream.readableEnded) onEnd();
+    else if (stream.destroyed) onBreak();
+    else stream.resume();
   }
 
   #brokeOff(): void {

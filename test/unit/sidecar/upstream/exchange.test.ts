@@ -1,5 +1,5 @@
 /** What an exchange does to its connection after its own end: nothing. */
-import { Duplex } from "node:stream";
+import { Duplex, Readable } from "node:stream";
 import { describe, expect, it } from "vitest";
 import { parseAuthority } from "../../../../src/core/authority.ts";
 import type { Connection } from "../../../../src/sidecar/net/connection.ts";
@@ -58,5 +58,46 @@ describe("an exchange that has ended", () => {
     expect(socket.isPaused()).toBe(true);
     flows[1]?.abort();
     expect(socket.destroyed).toBe(true);
+  });
+});
+
+describe("a request whose body ended while its connection was opened", () => {
+  it("is sent whole all the same", async () => {
+    const written: Buffer[] = [];
+    const socket = new Duplex({
+      read: () => undefined,
+      write: (chunk: Buffer, _encoding, done) => {
+        written.push(chunk);
+        done();
+      },
+    });
+    let connected: (() => void) | undefined;
+    const pool = createConnectionPool({
+      connect: (_watchEnd, done) => {
+        connected = () => done(null, { socket, endedInOrder: () => false } as unknown as Connection);
+        return () => undefined;
+      },
+      isSecure: false,
+      now: () => 0,
+    });
+    const stream = Readable.from([]);
+    const ended = new Promise((resolve) => stream.once("end", resolve));
+    stream.resume();
+    const sink: ResponseSink = {
+      begin: () => undefined,
+      head: () => undefined,
+      data: () => undefined,
+      end: () => undefined,
+      fail: (error) => {
+        throw error;
+      },
+    };
+    const body = { stream, length: undefined };
+    new Exchange({ ...request, method: "POST", body }, sink, pool, () => 0).start();
+    await ended;
+    connected?.();
+    await new Promise(setImmediate);
+    expect(Buffer.concat(written).toString("latin1")).toMatch(/^POST \/ HTTP\/1\.1\r\n.*chunked\r\n\r\n0\r\n\r\n$/s);
+    pool.close();
   });
 });
