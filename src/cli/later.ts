@@ -2,8 +2,6 @@
 
 export const LATER_COMMANDS: readonly string[] = [
   "init",
-  "secret history",
-  "secret rotate",
   "secret import",
   "vault init",
   "vault serve",
@@ -13,8 +11,6 @@ export const LATER_COMMANDS: readonly string[] = [
   "agent create",
   "agent list",
   "agent revoke",
-  "token list",
-  "token revoke",
   "approval list",
   "approval approve",
   "approval deny",

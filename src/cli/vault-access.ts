@@ -5,7 +5,7 @@ import { systemClock } from "../core/clock.ts";
 import { SidekeyError } from "../core/errors.ts";
 import { prepareStateDirectory } from "../core/state-directory.ts";
 import type { SidecarConfig } from "../sidecar/app/config.ts";
-import type { Vault } from "../vault/index.ts";
+import type { Vault, VaultKeySource } from "../vault/index.ts";
 import type { Invocation, OptionSpec } from "./command.ts";
 import { loadConfigOrDefaults } from "./context.ts";
 
@@ -17,7 +17,29 @@ type LocalFields = Extract<SidecarConfig["sources"][number]["fields"], { readonl
 export interface VaultUse {
   readonly vault: Vault;
   readonly config: SidecarConfig;
+  /** Name of the source the store belongs to. */
+  readonly source: string;
 }
+
+export interface VaultPlace {
+  readonly config: SidecarConfig;
+  readonly source: string;
+  /** Absolute directory of the store. */
+  readonly directory: string;
+  readonly keys: VaultKeySource;
+}
+
+/** Where the store that a command names is, and its keys. Errors: those of the file; VAULT_KEY_UNREADABLE. */
+export const locateVault = async (invocation: Invocation): Promise<VaultPlace> => {
+  const config = await loadConfigOrDefaults(invocation);
+  const { name, fields } = localSource(config, invocation.options.text("source"));
+  const { path, key } = fields;
+  const directory = path === undefined ? join(config.state, "vault") : resolve(config.baseDir, path);
+  const { vaultKeySource } = await import("../vault/index.ts");
+  const { environment } = invocation;
+  const keys = vaultKeySource({ credential: key, baseDir: config.baseDir, stateDir: config.state, environment });
+  return { config, source: name, directory, keys };
+};
 
 /**
  * Opens the store, hands it to `use`, closes it. `absent` answers where there is no store yet; without it, one is made.
@@ -28,27 +50,26 @@ export const withVault = async <T>(
   use: (opened: VaultUse) => Promise<T>,
   absent?: (directory: string) => T,
 ): Promise<T> => {
-  const config = await loadConfigOrDefaults(invocation);
-  const { path, key } = localSource(config, invocation.options.text("source"));
-  const directory = path === undefined ? join(config.state, "vault") : resolve(config.baseDir, path);
+  const { config, source, directory, keys } = await locateVault(invocation);
   if (absent !== undefined && !existsSync(directory)) return absent(directory);
   prepareStateDirectory(config.state);
-  const { openVault, vaultKeySource } = await import("../vault/index.ts");
-  const { environment } = invocation;
-  const keys = vaultKeySource({ credential: key, baseDir: config.baseDir, stateDir: config.state, environment });
+  const { openVault } = await import("../vault/index.ts");
   const vault = await openVault({ directory, keys, clock: systemClock });
   try {
-    return await use({ vault, config });
+    return await use({ vault, config, source });
   } finally {
     await vault.close();
   }
 };
 
 /** The named source, or the first local one. Errors: CONFIG_USAGE. */
-const localSource = ({ sources }: SidecarConfig, name: string | undefined): LocalFields => {
+const localSource = (
+  { sources }: SidecarConfig,
+  name: string | undefined,
+): { readonly name: string; readonly fields: LocalFields } => {
   for (const source of sources) {
     if (name !== undefined && source.name !== name) continue;
-    if (source.fields.kind === "local") return source.fields;
+    if (source.fields.kind === "local") return { name: source.name, fields: source.fields };
     if (name === undefined) continue;
     throw new SidekeyError("CONFIG_USAGE", {
       detail: `The source '${name}' is of kind '${source.fields.kind}'; only a local source is a vault of this machine.`,

@@ -37,10 +37,11 @@ const check = (directory: string, found: Stats): void => {
     });
   }
   const uid = process.getuid?.();
-  if (uid !== undefined && uid !== 0 && found.uid !== uid) {
+  // Root is trusted everywhere, but must not trust: what another user owns, that user can change under root's hands.
+  if (uid !== undefined && found.uid !== uid && found.uid !== 0) {
     throw new SidekeyError("CONFIG_INVALID", {
       detail: `The state directory ${directory} belongs to another user (uid ${found.uid}).`,
-      hint: "Choose a directory you own with 'state:' in sidekey.yaml.",
+      hint: "Run this as that user, or choose a directory you own with 'state:' in sidekey.yaml.",
     });
   }
   if ((found.mode & WRITABLE_BY_OTHERS) !== 0) {

@@ -13,7 +13,15 @@ import { createVaultTokens, type VaultTokens } from "./tokens.ts";
 
 export { KEY_VARIABLE, type VaultKeyContext, type VaultKeySource, vaultKeySource } from "./key.ts";
 export { isSecretPath } from "./path.ts";
-export type { SecretInfo, SecretVersion, SetOptions, StoredSecret, VaultSecrets } from "./secrets.ts";
+export type {
+  ImportEntry,
+  Imported,
+  SecretInfo,
+  SecretVersion,
+  SetOptions,
+  StoredSecret,
+  VaultSecrets,
+} from "./secrets.ts";
 export {
   DEFAULT_TOKEN_TTL_MS,
   type IssuedToken,

@@ -11,14 +11,18 @@ import { explain } from "./explain.ts";
 import { reload } from "./reload.ts";
 import { run } from "./run.ts";
 import { secretGet } from "./secret-get.ts";
+import { secretHistory } from "./secret-history.ts";
 import { secretList } from "./secret-list.ts";
 import { secretRm } from "./secret-rm.ts";
+import { secretRotate } from "./secret-rotate.ts";
 import { secretSet } from "./secret-set.ts";
 import { start } from "./start.ts";
 import { status } from "./status.ts";
 import { test } from "./test.ts";
 import { tokenInspect } from "./token-inspect.ts";
 import { tokenIssue } from "./token-issue.ts";
+import { tokenList } from "./token-list.ts";
+import { tokenRevoke } from "./token-revoke.ts";
 
 export const COMMANDS: readonly CommandSpec[] = [
   run,
@@ -32,8 +36,12 @@ export const COMMANDS: readonly CommandSpec[] = [
   secretGet,
   secretList,
   secretRm,
+  secretHistory,
+  secretRotate,
   tokenIssue,
   tokenInspect,
+  tokenList,
+  tokenRevoke,
   auditTail,
   auditSearch,
   auditVerify,

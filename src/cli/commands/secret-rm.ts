@@ -3,6 +3,7 @@ import { SidekeyError } from "../../core/errors.ts";
 import { CONFIG_OPTION, type CommandSpec, JSON_OPTION } from "../command.ts";
 import { EXIT_OK } from "../exit.ts";
 import { refuseInsideRun } from "../inside-run.ts";
+import { onRecord, secretEvent } from "../operator-audit.ts";
 import { SOURCE_OPTION, VAULT_OPTION, withVault } from "../vault-access.ts";
 
 export const secretRm: CommandSpec = {
@@ -19,7 +20,12 @@ export const secretRm: CommandSpec = {
     checkSecretPath(path);
     await withVault(
       invocation,
-      ({ vault }) => vault.secrets.remove(path),
+      ({ vault, config, source }) =>
+        onRecord(config, {
+          events: [secretEvent("rm", source, path)],
+          change: () => vault.secrets.remove(path),
+          done: () => [secretEvent("rm", source, path)],
+        }),
       () => {
         throw new SidekeyError("VAULT_SECRET_MISSING", { detail: path });
       },

@@ -4,6 +4,7 @@ import { SecretValue } from "../../core/secret-value.ts";
 import { CONFIG_OPTION, type CommandSpec, JSON_OPTION } from "../command.ts";
 import { EXIT_OK } from "../exit.ts";
 import { refuseInsideRun } from "../inside-run.ts";
+import { onRecord, operatorName, secretEvent } from "../operator-audit.ts";
 import { SOURCE_OPTION, VAULT_OPTION, withVault } from "../vault-access.ts";
 
 export const secretSet: CommandSpec = {
@@ -35,11 +36,17 @@ export const secretSet: CommandSpec = {
     const hosts = options.list("host");
     const type = options.text("type");
     const tier = options.text("tier");
-    const stored = await withVault(invocation, ({ vault }) =>
-      vault.secrets.set(path, value, {
-        ...(hosts.length > 0 && { hosts }),
-        ...(type !== undefined && { type }),
-        ...(tier !== undefined && { tier }),
+    const stored = await withVault(invocation, ({ vault, config, source }) =>
+      onRecord(config, {
+        events: [secretEvent("set", source, path)],
+        change: () =>
+          vault.secrets.set(path, value, {
+            by: operatorName(),
+            ...(hosts.length > 0 && { hosts }),
+            ...(type !== undefined && { type }),
+            ...(tier !== undefined && { tier }),
+          }),
+        done: ({ version }) => [secretEvent("set", source, path, version)],
       }),
     );
     if (options.flag("json")) {

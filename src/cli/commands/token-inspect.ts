@@ -6,6 +6,7 @@ import { CONFIG_OPTION, type CommandSpec, type Invocation, JSON_OPTION } from ".
 import { EXIT_FAILED, EXIT_OK } from "../exit.ts";
 import { refuseInsideRun } from "../inside-run.ts";
 import { describeClaims } from "../token-claims.ts";
+import { readTokenFromInput } from "../token-input.ts";
 import { SOURCE_OPTION, VAULT_OPTION, withVault } from "../vault-access.ts";
 
 export const tokenInspect: CommandSpec = {
@@ -39,15 +40,10 @@ export const tokenInspect: CommandSpec = {
   },
 };
 
-const readToken = async ({ parameters, terminal }: Invocation): Promise<string> => {
-  const [argument] = parameters;
+const readToken = async (invocation: Invocation): Promise<string> => {
+  const [argument] = invocation.parameters;
   if (argument !== undefined && argument !== "-") return argument;
-  const text = (await terminal.readSecret("Token (not shown)")).toString("utf8").trim();
-  if (text !== "") return text;
-  throw new SidekeyError("CONFIG_USAGE", {
-    detail: "No token came on standard input.",
-    hint: "sidekey token inspect < FILE",
-  });
+  return readTokenFromInput(invocation, "token inspect");
 };
 
 /** Claims are shown only of a token that this vault signed; the others throw. */

@@ -3,6 +3,7 @@ import { SidekeyError } from "../../core/errors.ts";
 import { CONFIG_OPTION, type CommandSpec, JSON_OPTION, type Options } from "../command.ts";
 import { EXIT_OK } from "../exit.ts";
 import { refuseInsideRun } from "../inside-run.ts";
+import { onRecord, tokenEvent } from "../operator-audit.ts";
 import { describeClaims } from "../token-claims.ts";
 import { SOURCE_OPTION, VAULT_OPTION, withVault } from "../vault-access.ts";
 
@@ -38,9 +39,14 @@ export const tokenIssue: CommandSpec = {
     const agent = options.text("agent");
     if (agent !== undefined && !AGENT.test(agent))
       throw usage("--agent takes 1 to 64 letters, digits, '.', '_' or '-'.");
-    const { token, claims } = await withVault(invocation, ({ vault, config }) =>
-      vault.tokens.issue({ scopes, agent: agent ?? config.agent, ...limits }),
-    );
+    const { token, claims } = await withVault(invocation, ({ vault, config }) => {
+      const holder = agent ?? config.agent;
+      return onRecord(config, {
+        events: [tokenEvent("issue", holder)],
+        change: () => vault.tokens.issue({ scopes, agent: holder, ...limits }),
+        done: (issued) => [tokenEvent("issue", holder, issued.claims.id)],
+      });
+    });
     if (options.flag("json")) terminal.printJson({ token, ...describeClaims(claims) });
     else terminal.print(token);
     return EXIT_OK;

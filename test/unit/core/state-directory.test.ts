@@ -1,4 +1,4 @@
-import { chmodSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -61,6 +61,15 @@ describe("prepareStateDirectory", () => {
       expect(() => statSync(join(directory, ".gitignore"))).toThrow("ENOENT");
     },
   );
+
+  it.runIf(process.getuid?.() === 0)("refuses a directory of another user, for root too", () => {
+    const directory = join(root, ".sidekey");
+    mkdirSync(directory, { mode: 0o700 });
+    chownSync(directory, 65534, 65534);
+    const error = refusal(directory);
+    expect(error.code).toBe("CONFIG_INVALID");
+    expect(error.detail).toContain("belongs to another user (uid 65534)");
+  });
 
   it("refuses a file in its place, and a path below a file", () => {
     const file = join(root, "file");

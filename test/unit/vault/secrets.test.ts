@@ -5,6 +5,7 @@ import { describe, expect, it } from "vitest";
 import { MAX_SECRET_BYTES } from "../../../src/core/secret-bytes.ts";
 import { SecretValue } from "../../../src/core/secret-value.ts";
 import { isSecretPath, MAX_PATH_LENGTH } from "../../../src/vault/path.ts";
+import { openLmdb } from "../../../src/vault/storage/lmdb.ts";
 import { codeOf, failureOf, openTestVault, START } from "./support.ts";
 
 const text = (value: SecretValue): string => value.lend((bytes) => bytes.toString("utf8"));
@@ -66,6 +67,73 @@ describe("vault.secrets", () => {
     expect(await codeOf(() => vault.secrets.remove("a/b"))).toBe("VAULT_SECRET_MISSING");
     expect(text((await vault.secrets.get("a/b.c")).value)).toBe("other");
     expect(await vault.secrets.set("a/b", secret("new"))).toMatchObject({ version: 1, hosts: [] });
+  });
+
+  it("closes older versions when it rotates: at once, or after the grace, and their values leave the store", async () => {
+    const { vault, clock, state } = await openTestVault();
+    await vault.secrets.set("a/b", secret("one"), { by: "ann", hosts: ["x.test"] });
+    await vault.secrets.rotate("a/b", secret("two"), { graceMs: 1000, by: "bob" });
+    expect(text((await vault.secrets.get("a/b")).value)).toBe("two");
+    expect(text((await vault.secrets.get("a/b", 1)).value)).toBe("one");
+    clock.advance(999);
+    expect(text((await vault.secrets.get("a/b", 1)).value)).toBe("one");
+    clock.advance(1);
+    expect(await codeOf(() => vault.secrets.get("a/b", 1))).toBe("VAULT_SECRET_MISSING");
+    expect(await vault.secrets.history("a/b")).toEqual([
+      { version: 2, createdAt: START, by: "bob" },
+      { version: 1, createdAt: START, by: "ann", readableUntil: START + 1000 },
+    ]);
+    expect(await vault.secrets.rotate("a/b", secret("three"))).toMatchObject({ version: 3, hosts: ["x.test"] });
+    expect(await codeOf(() => vault.secrets.get("a/b", 2))).toBe("VAULT_SECRET_MISSING");
+    await vault.close();
+    const storage = await openLmdb(join(state, "vault"));
+    expect((await storage.read((tx) => tx.range("value:"))).map(({ key }) => key)).toEqual(["value:a/b@3"]);
+    await storage.close();
+  });
+
+  it("never opens again with a second rotation what the first one closed", async () => {
+    const { vault, clock } = await openTestVault();
+    await vault.secrets.set("a/b", secret("one"));
+    await vault.secrets.rotate("a/b", secret("two"), { graceMs: 1000 });
+    await vault.secrets.rotate("a/b", secret("three"), { graceMs: 60_000 });
+    clock.advance(1000);
+    expect(await codeOf(() => vault.secrets.get("a/b", 1))).toBe("VAULT_SECRET_MISSING");
+    expect(text((await vault.secrets.get("a/b", 2)).value)).toBe("two");
+  });
+
+  it("rotates nothing that is not there, and takes no wrong grace or name", async () => {
+    const { vault } = await openTestVault();
+    expect(await codeOf(() => vault.secrets.rotate("a/b", secret("v")))).toBe("VAULT_SECRET_MISSING");
+    await vault.secrets.set("a/b", secret("v"));
+    for (const graceMs of [-1, 0.5, Number.NaN]) {
+      expect(await codeOf(() => vault.secrets.rotate("a/b", secret("w"), { graceMs }))).toBe("VAULT_BAD_METADATA");
+    }
+    expect(await codeOf(() => vault.secrets.set("a/b", secret("w"), { by: "a\nb" }))).toBe("VAULT_BAD_METADATA");
+    expect(await vault.secrets.history("a/b")).toHaveLength(1);
+  });
+
+  it("imports all or none, tells new, changed and same, and changes nothing in a dry run", async () => {
+    const { vault } = await openTestVault();
+    await vault.secrets.set("p/same", secret("1"));
+    await vault.secrets.set("p/changed", secret("1"));
+    const entries = ["same", "changed", "new"].map((name) => ({
+      path: `p/${name}`,
+      value: secret(name === "same" ? "1" : "2"),
+    }));
+    const expected = [
+      { path: "p/same", version: 1, change: "same" },
+      { path: "p/changed", version: 2, change: "changed" },
+      { path: "p/new", version: 1, change: "new" },
+    ];
+    const generation = vault.generation();
+    expect(await vault.secrets.importAll(entries, { dryRun: true })).toEqual(expected);
+    expect(vault.generation()).toBe(generation);
+    expect(await vault.secrets.list()).toHaveLength(2);
+    const broken = [...entries, { path: "p/bad", value: secret("a\nb") }];
+    expect(await codeOf(() => vault.secrets.importAll(broken))).toBe("VAULT_BAD_VALUE");
+    expect(await vault.secrets.list()).toHaveLength(2);
+    expect(await vault.secrets.importAll(entries)).toEqual(expected);
+    expect(text((await vault.secrets.get("p/new")).value)).toBe("2");
   });
 
   it("lists by prefix, in order, without values", async () => {
