@@ -116,7 +116,7 @@ export const ERROR_TABLE = {
   TLS_CA_UNUSABLE: entry(
     503,
     "The sidecar's CA cannot be used.",
-    "See the sidecar's log; sidekey doctor checks the files.",
+    "See the sidecar's log, and the mode and owner of ca.pem and ca.key.",
   ),
   AUDIT_UNAVAILABLE: entry(
     503,
@@ -135,7 +135,11 @@ export const ERROR_TABLE = {
   CONFIG_USAGE: entry(500, "The command is not used as it should be.", "Run it with --help."),
   VAULT_KEY_UNREADABLE: entry(500, "The vault's key cannot be read.", "Check the key file or FERNET_SECRET_KEY."),
   VAULT_KEY_WRONG: entry(500, "The vault's key does not open its records.", "Use the key the vault was made with."),
-  VAULT_STORE_DAMAGED: entry(500, "The vault's store is damaged.", "Restore it: sidekey vault restore."),
+  VAULT_STORE_DAMAGED: entry(
+    500,
+    "The vault's store is damaged.",
+    "Stop what uses it, then put back a copy of its directory and key; keep the damaged one aside.",
+  ),
   VAULT_STORE_BUSY: entry(500, "The vault's store cannot be opened.", "Check the directory, its owner and its mode."),
   VAULT_SECRET_MISSING: entry(500, "There is no such secret.", "List what there is: sidekey secret list."),
   VAULT_BAD_PATH: entry(
