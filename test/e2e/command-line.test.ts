@@ -99,6 +99,40 @@ describe("check", () => {
     expect(json.stdout).not.toContain(CANARY);
   });
 
+  it("warns of secrets that could be guessed, wherever it can read them, and never says one", async () => {
+    work.write(
+      "sidekey.yaml",
+      `version: 1
+sources: { local: { kind: local }, env: { kind: env }, files: { kind: file, root: . } }
+routes:
+  a.x.test: production/x/key
+  b.x.test: env:PIN
+  c.x.test: { secret: files:login.json, inject: { kind: basic } }
+  d.x.test: env:STRONG
+  e.x.test: env:NOT_THERE
+  f.x.test: { secret: files:some.json#deep.pin }
+`,
+    );
+    work.write("login.json", "a-long-user-name@example.test:hunter2");
+    work.write("some.json", JSON.stringify({ deep: { pin: "48151623" }, more: CANARY }));
+    const environment = { PIN: "47110815", STRONG: "5f0c9e7a1b3d8462a1f0" };
+    await work.sidekey(["secret", "set", "production/x/key"], { input: "correcthorse" });
+    const before = readdirSync(work.path, { recursive: true }).sort();
+    const { code, stdout, stderr } = await work.sidekey(["check"], { environment });
+    expect({ code, stdout }).toEqual({ code: 0, stdout: `${work.at("sidekey.yaml")}: fine\n` });
+    const warned = [...stderr.matchAll(/warning: \S*:(\d+):3 routes\S* the secret (\S+) could be guessed/g)];
+    expect(warned.map(([, line, secret]) => [line, secret])).toEqual([
+      ["4", "local:production/x/key"],
+      ["5", "env:PIN"],
+      ["6", "files:login.json"],
+      ["9", "files:some.json#deep.pin"],
+    ]);
+    for (const value of ["47110815", "hunter2", "48151623", "correcthorse"]) expect(stderr).not.toContain(value);
+    const json = await work.sidekey(["check", "--json"], { environment });
+    expect(JSON.parse(json.stdout).warnings).toHaveLength(4);
+    expect(readdirSync(work.path, { recursive: true }).sort()).toEqual(before);
+  });
+
   it("changes nothing on the disk", async () => {
     work.write("sidekey.yaml", "version: 1\nroutes:\n  api.x.test: production/x/key\n");
     await work.sidekey(["check"]);

@@ -1,9 +1,23 @@
 /** `check`: every problem of the file in one run, for people on standard error, for programs as JSON. */
-import { formatProblem } from "../../config/problem.ts";
+import { formatProblem, type Problem } from "../../config/problem.ts";
 import { systemClock } from "../../core/clock.ts";
-import { CONFIG_OPTION, type CommandSpec, JSON_OPTION } from "../command.ts";
+import type { LoadResult } from "../../sidecar/app/config.ts";
+import { CONFIG_OPTION, type CommandSpec, type Invocation, JSON_OPTION } from "../command.ts";
 import { requireConfigFile } from "../context.ts";
 import { EXIT_OK, EXIT_USAGE } from "../exit.ts";
+import { findWeakLocalSecrets } from "../weak-secrets.ts";
+
+type Accepted = Extract<LoadResult, { readonly config: unknown }>;
+
+/** Those of the text, of the secrets it names, and of the CA that stands beside it. */
+const warningsOf = async (
+  { config, warnings, place }: Accepted,
+  invocation: Invocation,
+): Promise<readonly Problem[]> => {
+  const { caWarnings } = await import("../../sidecar/app/ca-life.ts");
+  const weak = (await findWeakLocalSecrets(config, invocation)).map(place);
+  return [...warnings, ...weak, ...caWarnings(config, systemClock.now())];
+};
 
 export const check: CommandSpec = {
   name: "check",
@@ -16,8 +30,7 @@ export const check: CommandSpec = {
     const { readConfig } = await import("../../sidecar/app/config.ts");
     const result = readConfig(file, undefined, invocation.environment);
     const problems = "problems" in result ? result.problems : [];
-    const { caWarnings } = await import("../../sidecar/app/ca-life.ts");
-    const warnings = "problems" in result ? [] : [...result.warnings, ...caWarnings(result.config, systemClock.now())];
+    const warnings = "problems" in result ? [] : await warningsOf(result, invocation);
     const ok = problems.length === 0;
     if (options.flag("json")) {
       terminal.printJson({ ok, problems, ...(warnings.length > 0 && { warnings }) });

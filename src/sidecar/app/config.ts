@@ -23,7 +23,12 @@ import { type RootFields, rootSchema, sourceSchema } from "./config-schema.ts";
 export type * from "./config-model.ts";
 
 export type LoadResult =
-  | { readonly config: SidecarConfig; readonly warnings: readonly Problem[] }
+  | {
+      readonly config: SidecarConfig;
+      readonly warnings: readonly Problem[];
+      /** Where something that was found later stands in the file. */
+      place(finding: Finding): Problem;
+    }
   | {
       /** In the order of the file; never empty. */
       readonly problems: readonly Problem[];
@@ -123,7 +128,7 @@ export const loadConfig = (options: LoadOptions): LoadResult => {
   const fresh = findings.filter(({ path }) => !said.some((flaw) => startsWith(path, flaw.path)));
   problems.push(...fresh.map(place));
   problems.sort(compareProblems);
-  return problems.length > 0 ? { problems } : { config, warnings: warnings.sort(compareProblems) };
+  return problems.length > 0 ? { problems } : { config, warnings: warnings.sort(compareProblems), place };
 };
 
 const startsWith = (path: KeyPath, start: KeyPath): boolean => start.every((part, index) => path[index] === part);

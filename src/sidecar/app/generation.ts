@@ -71,7 +71,7 @@ export const createGeneration = (parts: GenerationParts, before: ServingGenerati
       identify: createIdentify(agent),
       route,
       resolve,
-      inject: createInject(clock),
+      inject: createInject(clock, log),
       record: createRecord(broker),
       dispatch: createDispatch(upstream),
       renew: createRenew(sources, resolver, clock),

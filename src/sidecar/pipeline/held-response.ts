@@ -4,11 +4,15 @@
  */
 import type { ClientResponse } from "./messages.ts";
 
+const MAX_PIECES = 256;
+
 export class HeldResponse {
   readonly #client: ClientResponse;
   readonly #limit: number;
   #head: (() => void) | undefined;
   #body: Buffer[] = [];
+  /** The last of the body, in pieces that were not joined yet. */
+  #pieces: Buffer[] = [];
   #bytes = 0;
 
   /** `limit`: bytes of the body that are held; with 0 the first of them releases the head. */
@@ -26,7 +30,8 @@ export class HeldResponse {
     if (this.#head !== undefined) {
       this.#bytes += chunk.length;
       if (this.#bytes <= this.#limit) {
-        this.#body.push(chunk);
+        this.#pieces.push(chunk);
+        if (this.#pieces.length === MAX_PIECES) this.#join();
         return true;
       }
       this.release();
@@ -39,9 +44,16 @@ export class HeldResponse {
     const head = this.#head;
     if (head === undefined) return;
     this.#head = undefined;
+    this.#join();
     const body = this.#body;
     this.#body = [];
     head();
     for (const chunk of body) this.#client.write(chunk);
+  }
+
+  /** A piece costs more than its bytes: a million of one byte each would be a hundred times what is held. */
+  #join(): void {
+    if (this.#pieces.length > 0) this.#body.push(Buffer.concat(this.#pieces));
+    this.#pieces = [];
   }
 }
