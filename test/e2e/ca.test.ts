@@ -13,20 +13,10 @@ import {
 import { promisify } from "node:util";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { API_URL, type Api, CANARY, createApi } from "../support/api.ts";
+import { noCurl } from "../support/curl.ts";
 import { cleanEnvironment, type Running, startSidekey } from "../support/program.ts";
 
 const run = promisify(execFile);
-
-const hasCurl = (): boolean => {
-  try {
-    execFileSync("curl", ["--version"], { stdio: "ignore" });
-    return true;
-  } catch {
-    return false;
-  }
-};
-/** With SIDEKEY_TEST_ALL=1 a client that is missing is a failure. */
-const noCurl = process.env["SIDEKEY_TEST_ALL"] !== "1" && !hasCurl();
 
 let api: Api;
 let running: Running | undefined;

@@ -1,22 +1,12 @@
 /** A real client with a base URL, against the built program. */
-import { execFile, execFileSync } from "node:child_process";
+import { execFile } from "node:child_process";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Api, CANARY, CANARY_FORMS, createApi } from "../support/api.ts";
+import { noCurl } from "../support/curl.ts";
 import { type Running, startSidekey } from "../support/program.ts";
 
 const run = promisify(execFile);
-
-const hasCurl = (): boolean => {
-  try {
-    execFileSync("curl", ["--version"], { stdio: "ignore" });
-    return true;
-  } catch {
-    return false;
-  }
-};
-/** With SIDEKEY_TEST_ALL=1 a client that is missing is a failure. */
-const noCurl = process.env["SIDEKEY_TEST_ALL"] !== "1" && !hasCurl();
 
 let api: Api;
 let program: Running;

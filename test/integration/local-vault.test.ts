@@ -2,11 +2,11 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeAll, describe, expect, it } from "vitest";
-import { systemClock } from "../../src/core/clock.ts";
 import { SecretValue } from "../../src/core/secret-value.ts";
 import { parseScope } from "../../src/identity/scope.ts";
-import { openVault, type Vault } from "../../src/vault/index.ts";
+import type { Vault } from "../../src/vault/index.ts";
 import { createTestAuthority, type TestAuthority } from "../support/certificates.ts";
+import { withVault } from "../support/open-vault.ts";
 import { openTlsTunnel } from "../support/raw-client.ts";
 import { startTestSidecar, type TestSidecar, type TestSidecarOptions } from "../support/sidecar.ts";
 import { startUpstream, type TestUpstream } from "../support/upstream.ts";
@@ -26,19 +26,6 @@ afterEach(async () => {
   sidecar = undefined;
   upstream = undefined;
 });
-
-const withVault = async <T>(directory: string, use: (vault: Vault) => Promise<T>): Promise<T> => {
-  const vault = await openVault({
-    directory: join(directory, ".sidekey/vault"),
-    keys: { file: join(directory, ".sidekey/vault.key") },
-    clock: systemClock,
-  });
-  try {
-    return await use(vault);
-  } finally {
-    await vault.close();
-  }
-};
 
 const start = async (
   extra: string,

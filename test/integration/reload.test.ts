@@ -4,11 +4,11 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
-import { systemClock } from "../../src/core/clock.ts";
 import { silentLog } from "../../src/core/log.ts";
 import { SecretValue } from "../../src/core/secret-value.ts";
 import { parseScope } from "../../src/identity/scope.ts";
-import { openVault, type Vault } from "../../src/vault/index.ts";
+import type { Vault } from "../../src/vault/index.ts";
+import { withVault } from "../support/open-vault.ts";
 import { openConnection, type RawResponse } from "../support/raw-client.ts";
 import { startTestSidecar, type TestSidecar } from "../support/sidecar.ts";
 import { startUpstream, type TestUpstream, type UpstreamHandler } from "../support/upstream.ts";
@@ -370,19 +370,6 @@ describe("a reload", () => {
 });
 
 describe("the embedded vault's source, at a reload,", () => {
-  const withVault = async <T>(directory: string, use: (vault: Vault) => Promise<T>): Promise<T> => {
-    const vault = await openVault({
-      directory: join(directory, ".sidekey/vault"),
-      keys: { file: join(directory, ".sidekey/vault.key") },
-      clock: systemClock,
-    });
-    try {
-      return await use(vault);
-    } finally {
-      await vault.close();
-    }
-  };
-
   const openLocal = async (token?: (vault: Vault) => Promise<string>, watch = false) => {
     const upstream = await startUpstream();
     closers.push(() => upstream.close());

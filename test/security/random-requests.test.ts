@@ -155,15 +155,18 @@ const carryOut = async ({
   });
 };
 
-it("holds for mutated and cut requests, within its time", { timeout: 3 * BUDGET }, async () => {
+it("holds for mutated and cut requests, within its time", { timeout: 8 * BUDGET }, async () => {
   const batch = fc.array(attackOn, { minLength: 8, maxLength: 8 });
   const property = fc.asyncProperty(batch, async (attacks) => {
     await Promise.all(attacks.map(carryOut));
     await stage.check();
   });
   const started = stage.sidecar.audit().then((records) => records.length);
-  await fc.assert(property, { numRuns: 10_000, interruptAfterTimeLimit: BUDGET, endOnFailure: true });
+  // On a busy machine one budget may not reach what the last lines ask for: then it gets another.
+  for (let budget = 0; budget < 6 && stage.api.requests.length <= 50; budget++) {
+    await fc.assert(property, { numRuns: 10_000, interruptAfterTimeLimit: BUDGET, endOnFailure: true });
+  }
   // It has not just refused everything.
   expect((await stage.sidecar.audit()).length - (await started)).toBeGreaterThan(100);
-  expect(stage.api.requests.length).toBeGreaterThan(10);
+  expect(stage.api.requests.length).toBeGreaterThan(50);
 });

@@ -20,7 +20,6 @@ export interface ConnectionPool {
   /** Closes what was kept for too long, and lets exchanges see that time passes. `now`: monotonic, `ms`. */
   sweep(now: number): void;
   readonly isIdle: boolean;
-  readonly kept: number;
   /** Closes what is kept, and keeps nothing from now on. */
   retire(): void;
   close(): void;
@@ -111,9 +110,6 @@ export const createConnectionPool = ({ connect, isSecure, now }: PoolOptions): C
     },
     get isIdle() {
       return all.size === idle.length && attempts.size === 0;
-    },
-    get kept() {
-      return idle.length;
     },
     retire() {
       retired = true;

@@ -197,8 +197,8 @@ export class ResponseParser {
   #judgeHead(head: ParsedHead, chunk: Buffer, at: number): number {
     const framing = bodyFraming(head, this.#method);
     if (framing === undefined) return bad("ambiguous framing");
-    const { status } = head;
-    this.#receiver.head({ ...head, framing });
+    const { status, minor, headers } = head;
+    this.#receiver.head({ status, minor, headers, framing });
     if (status < 200) return at;
     switch (framing.kind) {
       case "none":

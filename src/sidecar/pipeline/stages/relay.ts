@@ -58,7 +58,6 @@ export class Relay implements ResponseSink, Revocable {
   #bodyTimer: NodeJS.Timeout | undefined;
   #paused = false;
   #settled = false;
-  /** Why we ended it ourselves. */
 
   constructor(recorded: Recorded, client: ClientResponse, clock: Clock, settle: Settle) {
     this.#recorded = recorded;

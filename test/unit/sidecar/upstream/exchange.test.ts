@@ -47,9 +47,9 @@ describe("an exchange that has ended", () => {
     };
     new Exchange(request, sink, pool, () => 0).start();
     socket.emit("data", Buffer.from("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"));
-    expect([ended, pool.kept]).toEqual([1, 1]);
+    expect([ended, pool.isIdle, socket.destroyed]).toEqual([1, true, false]);
     new Exchange(request, sink, pool, () => 0).start();
-    expect(pool.kept).toBe(0);
+    expect(pool.isIdle).toBe(false);
     flows[0]?.pause();
     expect(socket.isPaused()).toBe(false);
     flows[0]?.abort();
