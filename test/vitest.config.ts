@@ -1,7 +1,17 @@
 import { defineConfig } from "vitest/config";
 
+// What only has to come true at last gets time on a busy machine; a test that promises a time gives its own.
+const expectation = { poll: { timeout: 10_000 } };
+
 const project = (name: string, testTimeout: number, globalSetup: string[] = []) => ({
-  test: { name, include: [`test/${name}/**/*.test.ts`], testTimeout, hookTimeout: 60_000, globalSetup },
+  test: {
+    name,
+    include: [`test/${name}/**/*.test.ts`],
+    testTimeout,
+    hookTimeout: 60_000,
+    globalSetup,
+    expect: expectation,
+  },
 });
 
 export default defineConfig({
