@@ -21,7 +21,9 @@ const LISTEN_FORM = "must be HOST:PORT, unix:PATH or off";
 const PORT = /^(?:0|[1-9][0-9]{0,4})$/;
 
 /** Undefined for `off`; a unix path as written. Whether the address may be listened on is decided elsewhere. */
-export const listenAddress = z.string().transform((text, context): ListenAddress | undefined => {
+const listenText = z.string().meta({ pattern: "^(off|unix:.+|.+:[0-9]+)$" });
+
+export const listenAddress = listenText.transform((text, context): ListenAddress | undefined => {
   if (text === "off") return undefined;
   if (text.startsWith("unix:")) {
     const path = text.slice("unix:".length);
@@ -58,7 +60,9 @@ export const isLocalListener = (address: ListenAddress): boolean =>
 /** Node binds a longer path cut off, silently (ruling 19). `bytes` */
 export const MAX_SOCKET_PATH = 103;
 
-export const cidr = z.string().transform((text, context): Cidr => {
+const cidrText = z.string().meta({ pattern: "^[0-9A-Fa-f:.]+/[0-9]{1,3}$", examples: ["10.0.0.0/8"] });
+
+export const cidr = cidrText.transform((text, context): Cidr => {
   const range = parseCidr(text);
   if (range !== undefined) return range;
   return refuse(
@@ -69,7 +73,9 @@ export const cidr = z.string().transform((text, context): Cidr => {
 });
 
 /** `host:port`, both needed. */
-export const authority = z.string().transform((text, context): Authority => {
+const authorityText = z.string().meta({ pattern: ":[0-9]+$", examples: ["127.0.0.1:9443"] });
+
+export const authority = authorityText.transform((text, context): Authority => {
   const parsed = parseAuthority(text);
   return parsed ?? refuse(context, "must be HOST:PORT", "For example 127.0.0.1:9443.");
 });
@@ -82,7 +88,9 @@ export interface Origin {
 
 const ORIGIN_FORM = "must be an origin: https:// or http://, a host, and a port where it is not the usual one";
 
-export const origin = z.string().transform((text, context): Origin => {
+const originText = z.string().meta({ pattern: "^https?://[^/?#]+$", examples: ["https://api.example.com"] });
+
+export const origin = originText.transform((text, context): Origin => {
   const [, scheme, rest = ""] = /^(https?):\/\/([^/?#]+)$/.exec(text) ?? [];
   const parsed = parseAuthority(rest, scheme === "http" ? 80 : 443);
   if (parsed === undefined) return refuse(context, ORIGIN_FORM, "For example https://api.example.com, without a path.");

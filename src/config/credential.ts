@@ -7,13 +7,20 @@ import { z } from "zod";
 import { SidekeyError } from "../core/errors.ts";
 import { cutTrailingNewline } from "../core/secret-bytes.ts";
 
-const FILE = z.strictObject({ file: z.string().min(1) });
-const ENVIRONMENT = z.strictObject({ env: z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, "must be a variable's name") });
+const FILE = z.strictObject({ file: z.string().min(1).describe("File that holds it.") });
+const ENVIRONMENT = z.strictObject({
+  env: z
+    .string()
+    .regex(/^[A-Za-z_][A-Za-z0-9_]*$/, "must be a variable's name")
+    .describe("Variable that holds it."),
+});
 
 /** `{ file: PATH }` or `{ env: NAME }`. */
-export const credentialSchema = z.union([FILE, ENVIRONMENT], {
-  error: "must be { file: PATH } or { env: NAME }; a value is never written here",
-});
+export const credentialSchema = z
+  .union([FILE, ENVIRONMENT], {
+    error: "must be { file: PATH } or { env: NAME }; a value is never written here",
+  })
+  .meta({ id: "credential" });
 
 export type Credential = z.output<typeof credentialSchema>;
 

@@ -34,21 +34,27 @@ const SIZE_FORM = "must be a size: a whole number with KiB, MiB or GiB, like 100
 
 /** Text to milliseconds; bounds in `ms`, zero and MAX_TIMER_MS unless given. */
 export const duration = ({ min = 0, max = MAX_TIMER_MS }: Bounds = {}) =>
-  z.string({ error: DURATION_FORM }).transform((text, context) => {
-    const value = parseDuration(text);
-    if (value === undefined) return refuse(context, DURATION_FORM);
-    if (value < min) return refuse(context, min === 1 ? "must be more than zero" : `must be ${min}ms or more`);
-    return value > max ? refuse(context, `must be ${Math.floor(max / 86_400_000)}d or less`) : value;
-  });
+  z
+    .string({ error: DURATION_FORM })
+    .meta({ pattern: DURATION.source, examples: ["30s", "5m"] })
+    .transform((text, context) => {
+      const value = parseDuration(text);
+      if (value === undefined) return refuse(context, DURATION_FORM);
+      if (value < min) return refuse(context, min === 1 ? "must be more than zero" : `must be ${min}ms or more`);
+      return value > max ? refuse(context, `must be ${Math.floor(max / 86_400_000)}d or less`) : value;
+    });
 
 /** Text to bytes; bounds in bytes. */
 export const size = ({ min = 0, max = Number.MAX_SAFE_INTEGER }: Bounds = {}) =>
-  z.string({ error: SIZE_FORM }).transform((text, context) => {
-    const value = parseSize(text);
-    if (value === undefined) return refuse(context, SIZE_FORM);
-    if (value < min) return refuse(context, `must be ${Math.ceil(min / 1024)}KiB or more`);
-    return value > max ? refuse(context, `must be ${Math.floor(max / 1024)}KiB or less`) : value;
-  });
+  z
+    .string({ error: SIZE_FORM })
+    .meta({ pattern: SIZE.source, examples: ["100MiB"] })
+    .transform((text, context) => {
+      const value = parseSize(text);
+      if (value === undefined) return refuse(context, SIZE_FORM);
+      if (value < min) return refuse(context, `must be ${Math.ceil(min / 1024)}KiB or more`);
+      return value > max ? refuse(context, `must be ${Math.floor(max / 1024)}KiB or less`) : value;
+    });
 
 /** Adds a finding and ends the transform. */
 export const refuse = (context: z.RefinementCtx, message: string, hint?: string): never => {

@@ -1,4 +1,7 @@
-/** The shape of the file: zod types composed from the kind lists. Says nothing about how its parts fit together. */
+/**
+ * The shape of the file: zod types composed from the kind lists. Says nothing about how its parts fit together. Its
+ * descriptions are what editors show: config/schema.json is made from it.
+ */
 import { z } from "zod";
 import { authority, cidr, hostName, listenAddress, origin, unixAddress } from "../../config/addresses.ts";
 import {
@@ -19,51 +22,83 @@ import { upstreamProxySchema } from "./upstream-proxy.ts";
 
 const COUNT = z.int().min(1).max(1_000_000);
 
-const compiled = <T extends object>(parse: (text: string) => T | PatternProblem) =>
-  z.string().transform((text, context): T => {
-    const parsed = parse(text);
-    if (!isPatternProblem(parsed)) return parsed;
-    return refuse(context, `${parsed.problem} (character ${parsed.at + 1})`, parsed.hint);
-  });
+/** `form` is for editors: a coarse check, where `parse` decides. */
+const compiled = <T extends object>(form: RegExp, parse: (text: string) => T | PatternProblem) =>
+  z
+    .string()
+    .meta({ pattern: form.source })
+    .transform((text, context): T => {
+      const parsed = parse(text);
+      if (!isPatternProblem(parsed)) return parsed;
+      return refuse(context, `${parsed.problem} (character ${parsed.at + 1})`, parsed.hint);
+    });
 
-const pattern = compiled(parsePattern);
-const denyPattern = compiled(parseDeny);
+const pattern = compiled(/^([^ ]+ )?https?:\/\/[^ ]+$/, parsePattern);
+const denyPattern = compiled(/^([^ ]+ )?(\/[^ ]*|\*\*)$/, parseDeny);
 
-type Fields<Kinds extends readonly { readonly fields: z.ZodType }[]> = {
+type Described = { readonly fields: z.ZodType; readonly summary: string };
+
+type Fields<Kinds extends readonly Described[]> = {
   [Index in keyof Kinds]: Kinds[Index]["fields"];
 };
 
-/** The `fields` of each kind in a list, in its order. */
-const fieldsOf = <const Kinds extends readonly { readonly fields: z.ZodType }[]>(kinds: Kinds): Fields<Kinds> =>
-  kinds.map(({ fields }) => fields) as Fields<Kinds>;
+/** The `fields` of each kind in a list, in its order, each with what it says of itself. */
+const fieldsOf = <const Kinds extends readonly Described[]>(kinds: Kinds): Fields<Kinds> =>
+  kinds.map(({ fields, summary }) => fields.describe(summary)) as Fields<Kinds>;
 
 export const sourceSchema = z.discriminatedUnion("kind", fieldsOf(sourceKinds));
 
-export const injectionSchema = z.discriminatedUnion("kind", fieldsOf(injectionKinds));
+// `id`: written once in config/schema.json, and referred to.
+export const injectionSchema = z.discriminatedUnion("kind", fieldsOf(injectionKinds)).meta({ id: "injection" });
 
 /** `30s` and so on; a timer that never fires or fires at once is no timeout. */
 const timeout = duration({ min: 1 });
 
 export const routeSchema = z.strictObject({
-  match: z.union([pattern, z.array(pattern).min(1).max(256)]).optional(),
-  secret: z.string().optional(),
-  inject: z.union([injectionSchema, z.array(injectionSchema).min(1)]).optional(),
-  deny: z.array(denyPattern).max(256).default([]),
-  env: variableName.optional(),
-  max_age: duration().default(60_000),
-  stale_while_error: duration().default(60_000),
+  match: z
+    .union([pattern, z.array(pattern).min(1).max(256)])
+    .optional()
+    .describe("What it matches: [METHODS ]SCHEME://HOST[:PORT][PATH], or a list of them. Default: the key, as a host."),
+  secret: z.string().optional().describe("The secret, as a reference: [SOURCE:]PATH[#FIELD][@VERSION]."),
+  inject: z
+    .union([injectionSchema, z.array(injectionSchema).min(1)])
+    .optional()
+    .describe("How the secret is sent. Default: { kind: bearer }."),
+  deny: z
+    .array(denyPattern)
+    .max(256)
+    .default([])
+    .describe("What the route refuses: METHODS PATH. It wins over 'match'."),
+  env: variableName.optional().describe("Variable that 'sidekey run' sets to a placeholder."),
+  max_age: duration().prefault("60s").describe("How long a fetched secret is used before it is fetched again."),
+  stale_while_error: duration()
+    .prefault("60s")
+    .describe("How much longer while its source does not answer; after that 503."),
   timeouts: z
     .strictObject({
-      connect: timeout.default(10_000),
-      headers: timeout.default(600_000),
-      idle: timeout.default(300_000),
+      connect: timeout.prefault("10s").describe("Until connected."),
+      headers: timeout.prefault("10m").describe("Until the first header."),
+      idle: timeout.prefault("5m").describe("Between bytes of the body."),
     })
-    .prefault({}),
-  cleartext: z.boolean().default(false),
-  allow_range: z.boolean().default(false),
-  cookies: z.enum(["strip", "pass"]).default("strip"),
-  on_reflection: z.enum(["redact", "withhold", "close"]).optional(),
-  gateway: origin.optional(),
+    .prefault({})
+    .describe("How long the upstream may take."),
+  cleartext: z.boolean().default(false).describe("Allows http:// to an address in 'egress.allow'."),
+  allow_range: z.boolean().default(false).describe("Range and If-Range of the agent reach the upstream."),
+  cookies: z
+    .enum(["strip", "pass"])
+    .default("strip")
+    .describe("Whether the upstream's Set-Cookie ends here, or is scrubbed and sent on."),
+  on_reflection: z
+    .enum(["redact", "withhold", "close"])
+    .optional()
+    .describe(
+      "What to do when the upstream sends the secret back. Default: close for one that can be guessed, else redact.",
+    ),
+  gateway: origin
+    .optional()
+    .describe(
+      "Origin that /NAME/… of the gateway leads to. Default: that of the first 'match' without a wildcard host.",
+    ),
 });
 
 export type RouteFields = z.output<typeof routeSchema>;
@@ -75,64 +110,111 @@ const routeName = z.string().refine((key) => ROUTE_NAME.test(key) || !isPatternP
 });
 
 /** Short form or object. */
-export const routeEntrySchema = z.union([z.string(), routeSchema]);
+export const routeEntrySchema = z.union([
+  z.string().describe("Short form: the key is a host, this its secret, sent as 'Authorization: Bearer …'."),
+  routeSchema,
+]);
 
 const SYNC_FORM = "must be always, never, or a duration like 1s";
 
 /** `ms` between syncs, or a word. */
-const syncPolicy = z.string({ error: SYNC_FORM }).transform((text, context): "always" | "never" | number => {
-  if (text === "always" || text === "never") return text;
-  const interval = parseDuration(text);
-  if (interval === undefined || interval > MAX_TIMER_MS) return refuse(context, SYNC_FORM);
-  return interval === 0
-    ? refuse(context, "must be more than zero", "Write 'always' for a sync at each write.")
-    : interval;
-});
+const syncPolicy = z
+  .string({ error: SYNC_FORM })
+  .meta({ examples: ["always", "never", "1s"] })
+  .transform((text, context): "always" | "never" | number => {
+    if (text === "always" || text === "never") return text;
+    const interval = parseDuration(text);
+    if (interval === undefined || interval > MAX_TIMER_MS) return refuse(context, SYNC_FORM);
+    return interval === 0
+      ? refuse(context, "must be more than zero", "Write 'always' for a sync at each write.")
+      : interval;
+  });
 
 export const rootSchema = z.strictObject({
-  version: z.literal(1),
-  agent: agentName.default("default"),
-  state: filePath.default("./.sidekey"),
+  version: z.literal(1).describe("Version of this format."),
+  agent: agentName.default("default").describe("The agent's name, in every audit record."),
+  state: filePath.default("./.sidekey").describe("Directory for vault, keys, CA and audit; 0700."),
   listen: z
     .strictObject({
-      proxy: listenAddress.prefault("127.0.0.1:7070"),
-      gateway: listenAddress.prefault("off"),
-      health: listenAddress.prefault("off"),
-      admin: unixAddress.optional(),
-      names: z.array(hostName).max(256).default([]),
-      clients: z.array(cidr).max(256).default([]),
+      proxy: listenAddress.prefault("127.0.0.1:7070").describe("Forward proxy: HOST:PORT, unix:PATH or off."),
+      gateway: listenAddress.prefault("off").describe("Gateway for base URLs; the usual port is 7071."),
+      health: listenAddress.prefault("off").describe("Port for probes; the usual one is 7072."),
+      admin: unixAddress
+        .optional()
+        .describe("unix:PATH of the socket of 'sidekey status' and 'sidekey reload'. Default: <state>/admin.sock."),
+      names: z
+        .array(hostName)
+        .max(256)
+        .default([])
+        .describe("Host names, without port, that the gateway answers to besides its own address."),
+      clients: z
+        .array(cidr)
+        .max(256)
+        .default([])
+        .describe("Address ranges that may connect; required where an address lies beyond loopback."),
     })
-    .prefault({}),
-  sources: z.record(sourceName, sourceSchema).optional(),
-  routes: z.record(routeName, routeEntrySchema).default({}),
-  unmatched: z.enum(["deny", "tunnel"]).default("deny"),
-  egress: z.strictObject({ allow: z.array(cidr).default([]) }).prefault({}),
+    .prefault({})
+    .describe("Where it listens."),
+  sources: z
+    .record(sourceName, sourceSchema)
+    .optional()
+    .describe("Where secrets are kept; the first is the default. Without this key there is one: the embedded vault."),
+  routes: z
+    .record(routeName, routeEntrySchema)
+    .default({})
+    .describe("Which call gets which secret. The most specific route wins, never the order."),
+  unmatched: z
+    .enum(["deny", "tunnel"])
+    .default("deny")
+    .describe("Hosts that no route names: refused, or passed on unread and without a credential."),
+  egress: z
+    .strictObject({
+      allow: z
+        .array(cidr)
+        .default([])
+        .describe("Address ranges opened among those that are closed (private, loopback, …)."),
+    })
+    .prefault({})
+    .describe("Which addresses upstreams may have."),
   upstream: z
     .strictObject({
-      ca: filePath.optional(),
-      connect: z.record(z.string(), authority).default({}),
-      proxy: upstreamProxySchema.optional(),
+      ca: filePath.optional().describe("PEM file, trusted besides the system's roots."),
+      connect: z
+        .record(z.string(), authority)
+        .default({})
+        .describe("Where HOST:PORT is really reached, as ADDRESS:PORT; TLS name and Host stay the same."),
+      proxy: upstreamProxySchema.optional().describe("An HTTP proxy on the way out."),
     })
-    .prefault({}),
+    .prefault({})
+    .describe("The way out."),
   tls: z
     .strictObject({
-      export: filePath.optional(),
-      ca_days: z.int().min(1).max(3650).default(365),
-      constrain: z.boolean().default(false),
+      export: filePath.optional().describe("Directory that ca.pem and ca-bundle.pem are written to for agents."),
+      ca_days: z.int().min(1).max(3650).default(365).describe("Life of a new CA, in days."),
+      constrain: z.boolean().default(false).describe("A new CA can sign for the hosts of the routes alone."),
     })
-    .prefault({}),
+    .prefault({})
+    .describe("The CA of 'sidekey start'."),
   audit: z
     .strictObject({
-      path: filePath.optional(),
-      sync: syncPolicy.prefault("1s"),
-      max_size: size({ min: 64 * 1024 }).default(100 * 1024 * 1024),
-      keep: z.int().min(1).max(10_000).default(10),
-      key: filePath.optional(),
+      path: filePath.optional().describe("File. Default: <state>/audit.jsonl."),
+      sync: syncPolicy.prefault("1s").describe("When records are synced to the disk; about power loss only."),
+      max_size: size({ min: 64 * 1024 })
+        .prefault("100MiB")
+        .describe("Size of a file before it is rotated."),
+      keep: z.int().min(1).max(10_000).default(10).describe("Rotated files that are kept."),
+      key: filePath.optional().describe("File with the key of its chain. Default: <state>/audit.key."),
     })
-    .prefault({}),
+    .prefault({})
+    .describe("The log of every request."),
   limits: z
-    .strictObject({ connections: COUNT.default(1024), tunnels: COUNT.default(1024), streams: COUNT.default(4096) })
-    .prefault({}),
+    .strictObject({
+      connections: COUNT.default(1024).describe("Open connections."),
+      tunnels: COUNT.default(1024).describe("Open CONNECT tunnels."),
+      streams: COUNT.default(4096).describe("Requests in flight."),
+    })
+    .prefault({})
+    .describe("Past these: 503 OVERLOADED."),
   tests: z
     .array(
       z.strictObject({
@@ -142,14 +224,21 @@ export const rootSchema = z.strictObject({
           .transform((text) => {
             const [method = "", url = ""] = text.split(" ");
             return { method, url };
-          }),
-        agent: agentName.optional(),
-        expect: z.string(),
+          })
+          .describe("METHOD URL"),
+        agent: agentName.optional().describe("The agent that asks. Default: the file's."),
+        expect: z.string().describe("deny, tunnel, or the name of the route that must serve it."),
       }),
     )
     .max(10_000)
-    .default([]),
-  log: z.strictObject({ level: z.enum(["error", "warn", "info", "debug"]).default("info") }).prefault({}),
+    .default([])
+    .describe("What 'sidekey test' checks."),
+  log: z
+    .strictObject({
+      level: z.enum(["error", "warn", "info", "debug"]).default("info").describe("How much it logs."),
+    })
+    .prefault({})
+    .describe("The sidecar's own log."),
 });
 
 export type RootFields = z.output<typeof rootSchema>;

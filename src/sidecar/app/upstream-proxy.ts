@@ -19,7 +19,9 @@ const FORM = "must be http://HOST:PORT";
 const EXAMPLE = "For example http://corp-proxy:3128.";
 const URL_PARTS = /^http:\/\/(?:([^/?#]*)@)?([^/?#@]+)\/?$/;
 
-const proxyUrl = z.string().transform((text, context): Authority => {
+const proxyText = z.string().meta({ pattern: "^http://[^/?#@]+/?$", examples: ["http://corp-proxy:3128"] });
+
+const proxyUrl = proxyText.transform((text, context): Authority => {
   const [, login, host = ""] = URL_PARTS.exec(text) ?? [];
   if (login !== undefined || text.includes("@")) {
     return refuse(
@@ -37,13 +39,14 @@ export const upstreamProxySchema = z.union([
   proxyUrl.transform((authority): UpstreamProxyConfig => ({ authority })),
   z
     .strictObject({
-      url: proxyUrl.optional(),
+      url: proxyUrl.optional().describe("http://HOST:PORT"),
       env: z
         .string()
         .regex(/^[A-Za-z_][A-Za-z0-9_]*$/, "must be a variable's name")
-        .optional(),
-      username: basicUsername.optional(),
-      password: credentialSchema.optional(),
+        .optional()
+        .describe("Variable that holds the whole URL, login included."),
+      username: basicUsername.optional().describe("User at the proxy."),
+      password: credentialSchema.optional().describe("Where the password is kept."),
     })
     .transform(({ url, env, username, password }, context): UpstreamProxyConfig => {
       if ((url === undefined) === (env === undefined))

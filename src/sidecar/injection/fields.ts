@@ -33,4 +33,7 @@ export const basicUsername = z
   .refine((text) => !text.includes(":"), "must not hold a colon");
 
 /** Each injection may name a secret of its own instead of the route's. */
-export const ownSecret = z.string().optional();
+export const ownSecret = z
+  .string()
+  .optional()
+  .describe("The secret of this injection, as a reference. Default: the route's.");

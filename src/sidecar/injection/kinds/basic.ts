@@ -7,7 +7,7 @@ import type { Injector } from "../injector.ts";
 
 const fields = z.strictObject({
   kind: z.literal("basic"),
-  username: basicUsername.optional(),
+  username: basicUsername.optional().describe("Without it the secret is user:password."),
   secret: ownSecret,
 });
 

@@ -7,7 +7,7 @@ import { type Injector, wireText } from "../injector.ts";
 
 const fields = z.strictObject({
   kind: z.literal("bearer"),
-  name: headerName.default("Authorization"),
+  name: headerName.default("Authorization").describe("The header."),
   secret: ownSecret,
 });
 

@@ -7,8 +7,8 @@ import { type Injector, wireText } from "../injector.ts";
 
 const fields = z.strictObject({
   kind: z.literal("header"),
-  name: headerName,
-  format: secretFormat.default("{secret}"),
+  name: headerName.describe("The header."),
+  format: secretFormat.default("{secret}").describe("The header's value, {secret} in it once."),
   secret: ownSecret,
 });
 

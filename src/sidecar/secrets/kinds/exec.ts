@@ -32,12 +32,13 @@ const command = z
 
 const fields = z.strictObject({
   kind: z.literal("exec"),
-  /** Program and arguments, started without a shell. */
-  command,
-  /** Then it is killed, with all that it started. `ms` */
-  timeout: duration({ min: 1, max: 600_000 }).default(5_000),
-  /** Variables of the sidecar's environment that it gets; no others. */
-  env: z.array(variableName).max(64).default([]),
+  command: command.describe("Program and arguments, started without a shell; {path} alone stands for PATH."),
+  timeout: duration({ min: 1, max: 600_000 }).prefault("5s").describe("Then it is killed, with all that it started."),
+  env: z
+    .array(variableName)
+    .max(64)
+    .default([])
+    .describe("Variables of the sidecar's environment that it gets; no others."),
 });
 
 /** Programs of one source at a time; others wait, within their timeout. */

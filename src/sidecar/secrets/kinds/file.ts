@@ -14,8 +14,7 @@ import { checkedSecret } from "../value-check.ts";
 
 const fields = z.strictObject({
   kind: z.literal("file"),
-  /** Directory that every PATH is below. */
-  root: z.string().min(1),
+  root: z.string().min(1).describe("Directory that every PATH is below."),
 });
 
 /** One more than a value and its line end can have: what fills it is too large. */

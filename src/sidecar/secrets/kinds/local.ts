@@ -28,12 +28,11 @@ import { checkedSecret } from "../value-check.ts";
 
 const fields = z.strictObject({
   kind: z.literal("local"),
-  /** Directory of the store; default `<state>/vault`. */
-  path: z.string().min(1).optional(),
-  /** Key of the store; default `FERNET_SECRET_KEY` when set, else `<state>/vault.key`. */
-  key: credentialSchema.optional(),
-  /** Scoped token; without one the source issues its own. */
-  token: credentialSchema.optional(),
+  path: z.string().min(1).optional().describe("Directory of the store. Default: <state>/vault."),
+  key: credentialSchema
+    .optional()
+    .describe("Key of the store. Default: FERNET_SECRET_KEY when set, else <state>/vault.key."),
+  token: credentialSchema.optional().describe("Scoped token; without one the source issues its own."),
 });
 
 export type LocalSource = SecretSource & Scoped & Versioned & Repermitted & Closable;

@@ -1,0 +1,19 @@
+/** config/schema.json, made from the zod schemas: what an editor checks is what the program reads. */
+import { z } from "zod";
+import { rootSchema } from "../../src/sidecar/app/config-schema.ts";
+
+/**
+ * Draft 7 is what the YAML language server and the JetBrains editors know best. Of what a transform checks only the
+ * coarse form gets here, so the schema takes some files that `sidekey check` refuses, and never the other way round.
+ */
+export const renderConfigSchema = (): string => {
+  const schema = z.toJSONSchema(rootSchema, { io: "input", target: "draft-7", unrepresentable: "throw" });
+  const { $schema, ...rest } = schema;
+  const document = {
+    $schema,
+    $comment: "Made by test/unit/config/schema.test.ts. To renew it: npm test -- --project unit schema -u",
+    title: "sidekey.yaml",
+    ...rest,
+  };
+  return `${JSON.stringify(document, null, 2)}\n`;
+};
