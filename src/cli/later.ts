@@ -15,6 +15,5 @@ export const LATER_COMMANDS: readonly string[] = [
   "approval approve",
   "approval deny",
   "env",
-  "identity",
   "doctor",
 ];

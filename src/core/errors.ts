@@ -162,6 +162,11 @@ export const ERROR_TABLE = {
     "The token is not one of this vault's.",
     "Issue one: sidekey token issue --scope 'secrets:use:PATH'.",
   ),
+  IDENTITY_KEY_UNREADABLE: entry(
+    500,
+    "The sidecar's own key cannot be read.",
+    "Check identity.key in the state directory, its owner and its mode.",
+  ),
   IDENTITY_BAD_SCOPE: entry(
     500,
     "The scope is not valid.",

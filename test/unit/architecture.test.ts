@@ -81,7 +81,7 @@ const RANKS: Readonly<Record<string, number>> = {
 /** Third-party packages and the only files that may import them (zod apart). */
 const PACKAGE_DOORS: Readonly<Record<string, readonly string[]>> = {
   undici: ["cli/run/preload.cts"],
-  jose: ["identity/token.ts"],
+  jose: ["identity/token.ts", "identity/sidecar-key.ts"],
   "lru-cache": ["sidecar/secrets/resolver.ts"],
   yaml: ["config/document.ts"],
   pino: ["core/log.ts"],

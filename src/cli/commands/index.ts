@@ -8,6 +8,7 @@ import { caPrint } from "./ca-print.ts";
 import { caRotate } from "./ca-rotate.ts";
 import { check } from "./check.ts";
 import { explain } from "./explain.ts";
+import { identity } from "./identity.ts";
 import { reload } from "./reload.ts";
 import { run } from "./run.ts";
 import { secretGet } from "./secret-get.ts";
@@ -48,6 +49,7 @@ export const COMMANDS: readonly CommandSpec[] = [
   caPrint,
   caExport,
   caRotate,
+  identity,
 ];
 
 export const GROUPS: Readonly<Record<string, string>> = {

@@ -1,0 +1,110 @@
+/**
+ * Small files that are written whole or not at all, and read only when they are plain files: keys, certificates. Never
+ * through something that stands in a file's place, and never over what is there unless that is asked for.
+ */
+import { randomUUID } from "node:crypto";
+import { constants } from "node:fs";
+import { link, open, rename, rm, stat } from "node:fs/promises";
+import { dirname } from "node:path";
+
+/** Of those that hold a key. */
+export const PRIVATE_MODE = 0o600;
+const OTHERS = 0o077;
+
+/** What stands at a path is not to be used: `reason` follows the path in a sentence. */
+export class FileFault extends Error {
+  readonly reason: string;
+  /** Others could have read it. */
+  readonly isOpenToOthers: boolean;
+
+  constructor(path: string, reason: string, isOpenToOthers = false) {
+    super(`${path} ${reason}`);
+    this.name = "FileFault";
+    this.reason = reason;
+    this.isOpenToOthers = isOpenToOthers;
+  }
+}
+
+/** Puts a whole file at `path` in one step; false when something is already there, which stays as it is. */
+export const publishFile = (path: string, text: string, mode: number): Promise<boolean> =>
+  withDraft(path, text, mode, async (draft) => {
+    try {
+      await link(draft, path);
+      return true;
+    } catch (error) {
+      if (systemCode(error) === "EEXIST") return false;
+      throw error;
+    }
+  });
+
+/** Puts a whole file at `path` in one step, in the place of what is there. */
+export const replaceFile = (path: string, text: string, mode: number): Promise<void> =>
+  withDraft(path, text, mode, (draft) => rename(draft, path));
+
+const withDraft = async <T>(
+  path: string,
+  text: string,
+  mode: number,
+  place: (draft: string) => Promise<T>,
+): Promise<T> => {
+  // A name that nobody can guess, and never through a link: the directory may be open to others.
+  const draft = `${path}.${randomUUID()}`;
+  try {
+    const file = await open(draft, "wx", mode);
+    try {
+      // The umask may have taken bits from the mode given to open.
+      await file.chmod(mode);
+      const owner = await ownerToBe(path);
+      if (owner !== undefined) await file.chown(owner.uid, owner.gid);
+      await file.writeFile(text);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    return await place(draft);
+  } finally {
+    await rm(draft, { force: true });
+  }
+};
+
+/** Root makes files for the directory's owner: what it writes there must not lock the sidecar out. */
+const ownerToBe = async (path: string): Promise<{ readonly uid: number; readonly gid: number } | undefined> => {
+  if (process.getuid?.() !== 0) return undefined;
+  const { uid, gid } = await stat(dirname(path));
+  return uid === 0 ? undefined : { uid, gid };
+};
+
+export interface ReadLimits {
+  /** `bytes` */
+  readonly maxBytes: number;
+  /** Refused when group or others have any right to it. */
+  readonly isPrivate: boolean;
+}
+
+/** Undefined only when nothing is there. Judged on the file that was opened. Errors: FileFault. */
+export const readWholeFile = async (path: string, limits: ReadLimits): Promise<string | undefined> => {
+  try {
+    // Non-blocking, so that a FIFO put in its place can't hang the start.
+    const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    try {
+      const { mode, size } = await file.stat();
+      if ((mode & constants.S_IFMT) !== constants.S_IFREG) throw new FileFault(path, "is not a regular file");
+      if (size > limits.maxBytes) throw new FileFault(path, "is too large");
+      if (limits.isPrivate && (mode & OTHERS) !== 0) {
+        throw new FileFault(path, `is open to other users (mode ${(mode & 0o777).toString(8)})`, true);
+      }
+      return await file.readFile("utf8");
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    if (error instanceof FileFault) throw error;
+    const code = systemCode(error);
+    if (code === "ENOENT") return undefined;
+    throw new FileFault(path, `cannot be read (${code})`);
+  }
+};
+
+/** `ENOSPC` and the like: the part of a system error that may be shown. */
+export const systemCode = (error: unknown): string =>
+  error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : "unknown error";
