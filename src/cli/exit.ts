@@ -17,6 +17,7 @@ const USAGE_CODES: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   "CONFIG_UNREADABLE",
   "CONFIG_USAGE",
   "IDENTITY_BAD_SCOPE",
+  "VAULT_BAD_IMPORT",
   "VAULT_BAD_METADATA",
   "VAULT_BAD_PATH",
   "VAULT_BAD_VALUE",

@@ -2,7 +2,6 @@
 
 export const LATER_COMMANDS: readonly string[] = [
   "init",
-  "secret import",
   "vault init",
   "vault serve",
   "vault backup",

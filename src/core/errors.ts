@@ -152,6 +152,11 @@ export const ERROR_TABLE = {
     "The value cannot be a secret.",
     "Give 1 byte to 64 KiB on standard input, without control characters.",
   ),
+  VAULT_BAD_IMPORT: entry(
+    500,
+    "This file cannot be imported as it is; nothing was stored.",
+    "Mend the lines named, or leave them out.",
+  ),
   VAULT_BAD_METADATA: entry(
     500,
     "This cannot be said about a secret.",

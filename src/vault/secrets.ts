@@ -6,11 +6,11 @@ import { z } from "zod";
 import { parseHost } from "../core/authority.ts";
 import type { Clock, EpochMs } from "../core/clock.ts";
 import { SidekeyError } from "../core/errors.ts";
-import { holdsControl, MAX_SECRET_BYTES } from "../core/secret-bytes.ts";
 import { SecretValue } from "../core/secret-value.ts";
 import { type Barrier, openJson, sealJson } from "./barrier.ts";
 import { checkSecretPath } from "./path.ts";
 import type { ReadTx, Tx, VaultStorage } from "./storage/storage.ts";
+import { checkSecretValue } from "./value.ts";
 
 export interface SecretInfo {
   readonly path: string;
@@ -164,14 +164,14 @@ export const createVaultSecrets = (storage: VaultStorage, barrier: Barrier, cloc
   return {
     async set(path, value, { by, ...options } = {}) {
       checkSecretPath(path);
-      checkValue(value);
+      checkSecretValue(value);
       const changes = checkOptions(options);
       return storage.write((tx) => addVersion(tx, { path, value, before: readMeta(tx, path), changes, by }));
     },
 
     async rotate(path, value, { graceMs = 0, by } = {}) {
       checkSecretPath(path);
-      checkValue(value);
+      checkSecretValue(value);
       if (!Number.isSafeInteger(graceMs) || graceMs < 0) throw badMetadata("A grace is a time from 0 on.");
       return storage.write((tx) => {
         const meta = requireMeta(tx, path);
@@ -188,7 +188,7 @@ export const createVaultSecrets = (storage: VaultStorage, barrier: Barrier, cloc
     async importAll(entries, { dryRun = false, by } = {}) {
       for (const { path, value } of entries) {
         checkSecretPath(path);
-        checkValue(value);
+        checkSecretValue(value);
       }
       const importOne = (tx: Tx, { path, value }: ImportEntry): Imported => {
         const before = readMeta(tx, path);
@@ -280,17 +280,6 @@ const infoOf = (path: string, meta: Meta): SecretInfo => {
 
 const parseMeta = (barrier: Barrier, path: string, sealed: Buffer): Meta =>
   openJson(barrier, META + path, sealed, metaSchema);
-
-const checkValue = (value: SecretValue): void => {
-  const refuse = (why: string): never => {
-    throw new SidekeyError("VAULT_BAD_VALUE", { detail: `The value ${why}.` });
-  };
-  if (value.length === 0) refuse("is empty");
-  if (value.length > MAX_SECRET_BYTES) refuse("is larger than 64 KiB");
-  if (value.lend(holdsControl)) {
-    refuse("holds a control character, such as a line break, NUL or tab, so it can never stand in a header");
-  }
-};
 
 const checkOptions = ({ type, tier, hosts }: SetOptions): Partial<Meta> => ({
   ...(type !== undefined && { type: checkWord(type) }),

@@ -87,6 +87,7 @@ const PACKAGE_DOORS: Readonly<Record<string, readonly string[]>> = {
   pino: ["core/log.ts"],
   lmdb: ["vault/storage/lmdb.ts"],
   commander: ["cli/program.ts"],
+  dotenv: ["cli/env-file.ts"],
   "@peculiar/x509": ["sidecar/tls/certificate-authority.ts"],
   "reflect-metadata": ["sidecar/tls/certificate-authority.ts"],
 };

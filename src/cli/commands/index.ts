@@ -13,6 +13,7 @@ import { reload } from "./reload.ts";
 import { run } from "./run.ts";
 import { secretGet } from "./secret-get.ts";
 import { secretHistory } from "./secret-history.ts";
+import { secretImport } from "./secret-import.ts";
 import { secretList } from "./secret-list.ts";
 import { secretRm } from "./secret-rm.ts";
 import { secretRotate } from "./secret-rotate.ts";
@@ -39,6 +40,7 @@ export const COMMANDS: readonly CommandSpec[] = [
   secretRm,
   secretHistory,
   secretRotate,
+  secretImport,
   tokenIssue,
   tokenInspect,
   tokenList,
