@@ -1,5 +1,6 @@
 /** What programs may import from `sidekey`. Everything else is internal and may change without notice. */
 export { ERROR_TABLE, type ErrorCode, isSidekeyError, SidekeyError } from "./core/errors.ts";
-export { createLog, type Log, type LogLevel, silentLog } from "./core/log.ts";
+export { type Log, type LogLevel, silentLog } from "./core/log.ts";
+export { createLog } from "./core/process-log.ts";
 export { type LoadOptions, type LoadResult, loadConfig, readConfig, type SidecarConfig } from "./sidecar/app/config.ts";
 export { type Ready, type Sidecar, type StartOptions, startSidecar } from "./sidecar/app/lifecycle.ts";

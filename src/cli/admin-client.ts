@@ -2,7 +2,6 @@
 import { type IncomingMessage, request } from "node:http";
 import { join } from "node:path";
 import { SidekeyError } from "../core/errors.ts";
-import { adminSocketOf } from "../sidecar/app/admin-address.ts";
 import type { Invocation } from "./command.ts";
 import { DEFAULT_NAME, findConfigFile } from "./context.ts";
 
@@ -18,7 +17,12 @@ const TIMEOUT_MS = 60_000;
 const MAX_ANSWER = 16 * 1024 * 1024;
 
 /** Errors: CONFIG_NOT_RUNNING. */
-export const askSidecar = (invocation: Invocation, method: "GET" | "POST", path: string): Promise<AdminAnswer> => {
+export const askSidecar = async (
+  invocation: Invocation,
+  method: "GET" | "POST",
+  path: string,
+): Promise<AdminAnswer> => {
+  const { adminSocketOf } = await import("../sidecar/app/admin-address.ts");
   const file = findConfigFile(invocation) ?? join(invocation.directory, DEFAULT_NAME);
   return ask(adminSocketOf(file), method, path);
 };

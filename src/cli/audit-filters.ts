@@ -1,7 +1,7 @@
 /** The options of `audit search` as a filter. A filter that can match nothing is refused, so that "nothing" means nothing. */
 import type { SearchFilter, TextTest } from "../audit/index.ts";
-import { parseDuration } from "../config/units.ts";
 import { ERROR_TABLE, SidekeyError } from "../core/errors.ts";
+import { parseDuration } from "../core/units.ts";
 import type { OptionSpec, Options } from "./command.ts";
 
 export const FILTER_OPTIONS: readonly OptionSpec[] = [

@@ -1,5 +1,5 @@
 /** Zod types for the addresses of the file: where to listen, ranges, and where a host is really reached. */
-import { z } from "zod";
+import * as z from "zod";
 import { type Authority, formatHost, parseAuthority, parseHost } from "../core/authority.ts";
 import { type Cidr, parseCidr } from "../core/ip.ts";
 import { refuse } from "./units.ts";

@@ -3,7 +3,7 @@
  */
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { SidekeyError } from "../core/errors.ts";
 import { cutTrailingNewline } from "../core/secret-bytes.ts";
 

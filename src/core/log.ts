@@ -1,5 +1,4 @@
-/** The process log. The only user of pino; never given header objects, errors' causes or secret values. */
-import { type DestinationStream, destination, pino } from "pino";
+/** What a log is to everything that writes one. Never given header objects, errors' causes or secret values. */
 
 export type LogLevel = "error" | "warn" | "info" | "debug";
 
@@ -13,37 +12,9 @@ export interface Log {
   debug(message: string, fields?: LogFields): void;
 }
 
-export interface LogOptions {
-  readonly level: LogLevel;
-  /** File descriptor or path; default standard error. */
-  readonly to?: number | string;
-}
-
 /** A log whose level can change while it is in use. */
 export interface AdjustableLog extends Log {
   setLevel(level: LogLevel): void;
 }
-
-export const createLog = ({ level, to = 2 }: LogOptions): AdjustableLog => {
-  const stream: DestinationStream = destination({
-    dest: to,
-    sync: true,
-    ...(typeof to === "string" && { mode: 0o600 }),
-  });
-  const logger = pino({ level, base: null, timestamp: () => `,"time":"${new Date().toISOString()}"` }, stream);
-  const write = (name: LogLevel) => (message: string, fields?: LogFields) => {
-    if (fields === undefined) logger[name](message);
-    else logger[name](fields, message);
-  };
-  return {
-    error: write("error"),
-    warn: write("warn"),
-    info: write("info"),
-    debug: write("debug"),
-    setLevel(wanted) {
-      logger.level = wanted;
-    },
-  };
-};
 
 export const silentLog: Log = { error() {}, warn() {}, info() {}, debug() {} };

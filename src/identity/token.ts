@@ -5,7 +5,7 @@
  */
 import { createHash, createPublicKey, type KeyObject } from "node:crypto";
 import type { JWTPayload } from "jose";
-import { z } from "zod";
+import * as z from "zod";
 import type { EpochMs } from "../core/clock.ts";
 import { SidekeyError } from "../core/errors.ts";
 import { formatScopes, parseScopes, type Scope } from "./scope.ts";

@@ -3,7 +3,7 @@
  * and opens only as the row it was sealed for, since Fernet itself binds a text to no place. Must never let a row
  * through unopened, or say anything of its content.
  */
-import { z } from "zod";
+import * as z from "zod";
 import type { Clock } from "../core/clock.ts";
 import { SidekeyError } from "../core/errors.ts";
 import { type FernetKey, openFernet, sealFernet } from "./fernet.ts";

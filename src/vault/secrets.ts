@@ -2,7 +2,7 @@
  * Secrets in the vault: values in versions, and what is known about each. `list` and `history` never touch a value.
  * A row `meta:PATH` holds the metadata, rows `value:PATH@VERSION` the values; the `:` and `@` are in no path.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { parseHost } from "../core/authority.ts";
 import type { Clock, EpochMs } from "../core/clock.ts";
 import { SidekeyError } from "../core/errors.ts";

@@ -3,7 +3,7 @@
  * and not the token's. The signing key is made on first use and kept sealed in the store.
  */
 import { createPrivateKey, generateKeyPairSync, randomUUID } from "node:crypto";
-import { z } from "zod";
+import * as z from "zod";
 import type { Clock, EpochMs } from "../core/clock.ts";
 import { SidekeyError } from "../core/errors.ts";
 import { formatScopes, parseScopes, type Scope } from "../identity/scope.ts";

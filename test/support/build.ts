@@ -1,6 +1,6 @@
 /** Vitest globalSetup of the e2e project: the tests run `dist/`, so it must not be older than `src/`. */
 import { execFile } from "node:child_process";
-import { chmodSync, existsSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
+import { existsSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 
@@ -21,10 +21,8 @@ export const setup = async (): Promise<void> => {
   // Built elsewhere on the same disk, where git and lint do not look, and moved into place, so that a program that runs from dist never sees half of it.
   const fresh = join(ROOT, "node_modules", ".cache", `dist-${process.pid}`);
   const old = `${fresh}.old`;
-  const tsc = join(ROOT, "node_modules/.bin/tsc");
   try {
-    await promisify(execFile)(tsc, ["-p", join(ROOT, "src"), "--outDir", fresh], { cwd: ROOT });
-    chmodSync(join(fresh, "main.js"), 0o755);
+    await promisify(execFile)(process.execPath, [join(ROOT, "config/build.mjs"), fresh], { cwd: ROOT });
     if (existsSync(DIST)) renameSync(DIST, old);
     renameSync(fresh, DIST);
   } catch (error) {

@@ -3,7 +3,7 @@
  * a failure; after one the file is opened anew, every 500 ms, until a write succeeds. Must never use libuv's pool, and
  * never go on with a chain that does not verify.
  */
-import { z } from "zod";
+import * as z from "zod";
 import type { Clock } from "../../core/clock.ts";
 import { SidekeyError, toSidekeyError } from "../../core/errors.ts";
 import type { Kind } from "../../core/kind.ts";

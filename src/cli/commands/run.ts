@@ -4,8 +4,8 @@
  */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { SidekeyError, toSidekeyError } from "../../core/errors.ts";
+import { packageFile } from "../../core/package.ts";
 import { prepareStateDirectory } from "../../core/state-directory.ts";
 import type { SidecarConfig } from "../../sidecar/app/config.ts";
 import { exposures } from "../../sidecar/app/file-check.ts";
@@ -57,7 +57,7 @@ const runBehindSidecar = async (invocation: Invocation, boundary: Boundary | und
   const { environment, parameters, terminal } = invocation;
   const config = await loadRequiredConfig(invocation);
   prepareStateDirectory(config.state);
-  const { createLog } = await import("../../core/log.ts");
+  const { createLog } = await import("../../core/process-log.ts");
   const log = createLog({ level: logLevel(invocation, config.logLevel), to: join(config.state, "sidekey.log") });
   for (const { path, reason, remedy } of exposures(config)) {
     log.warn("somebody else could change what decides where keys go", { path, reason, remedy });
@@ -94,7 +94,7 @@ const SAME_USER = "same user: a hostile program could still read this process; '
 /** What the program left open when it ended is nobody's any more. `ms` */
 const GRACE_MS = 500;
 
-const PRELOAD = fileURLToPath(new URL("../../../dist/cli/run/preload.cjs", import.meta.url));
+const PRELOAD = packageFile("dist", "cli", "run", "preload.cjs");
 
 interface Stage {
   readonly config: SidecarConfig;

@@ -64,7 +64,7 @@ export const secretRotate: CommandSpec = {
 const parseGrace = async (options: Options): Promise<number> => {
   const text = options.text("grace");
   if (text === undefined) return 0;
-  const { parseDuration } = await import("../../config/units.ts");
+  const { parseDuration } = await import("../../core/units.ts");
   const grace = parseDuration(text);
   if (grace !== undefined && grace <= MAX_GRACE_MS) return grace;
   throw new SidekeyError("CONFIG_USAGE", { detail: "--grace takes a duration up to 365d, such as 10m or 24h." });

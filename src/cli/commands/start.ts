@@ -21,7 +21,7 @@ export const start: CommandSpec = {
     refuseExposedFile(requireConfigFile(invocation));
     const config = await loadRequiredConfig(invocation);
     refuseExposedFiles(config);
-    const { createLog } = await import("../../core/log.ts");
+    const { createLog } = await import("../../core/process-log.ts");
     const log = createLog({ level: logLevel(invocation, config.logLevel) });
     // Before anything is open, so that a signal on the way up ends in an orderly way as well.
     const stopped = stopSignal();

@@ -88,7 +88,7 @@ const readLimits = async (options: Options): Promise<Limits> => {
 };
 
 const parseTtl = async (text: string): Promise<number> => {
-  const { parseDuration } = await import("../../config/units.ts");
+  const { parseDuration } = await import("../../core/units.ts");
   const ttl = parseDuration(text);
   if (ttl === undefined) throw usage("--ttl takes a duration, such as 90s, 30m or 1h.");
   // The vault checks this too; here it is known before a vault is made.

@@ -2,7 +2,7 @@
  * The shape of the file: zod types composed from the kind lists. Says nothing about how its parts fit together. Its
  * descriptions are what editors show: config/schema.json is made from it.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { authority, cidr, hostName, listenAddress, origin, unixAddress } from "../../config/addresses.ts";
 import {
   agentName,

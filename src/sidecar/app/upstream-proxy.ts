@@ -2,7 +2,7 @@
  * `upstream.proxy`: the operator's own HTTP proxy. The file says where it is and where its password lies, never the
  * password; a variable's value may hold both, as proxy variables do. No value may get into an error.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { type Credential, type CredentialContext, credentialSchema, readCredential } from "../../config/credential.ts";
 import { refuse } from "../../config/units.ts";
 import { type Authority, parseAuthority } from "../../core/authority.ts";

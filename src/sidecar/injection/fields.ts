@@ -1,5 +1,5 @@
 /** Zod types that injection kinds share. */
-import { z } from "zod";
+import * as z from "zod";
 import { foldHeaderName, HOP_BY_HOP, isHeaderName } from "../../core/headers.ts";
 
 /** Headers that frame or address the message: never a place for a credential. */

@@ -1,5 +1,5 @@
 /** `Authorization: Basic base64(username:S)` (RFC 7617). */
-import { z } from "zod";
+import * as z from "zod";
 import type { Kind } from "../../../core/kind.ts";
 import type { SecretValue } from "../../../core/secret-value.ts";
 import { basicUsername, ownSecret } from "../fields.ts";

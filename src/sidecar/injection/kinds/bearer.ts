@@ -1,5 +1,5 @@
 /** `Authorization: Bearer S` (RFC 6750 section 2.1), or the same in another header. */
-import { z } from "zod";
+import * as z from "zod";
 import { foldHeaderName } from "../../../core/headers.ts";
 import type { Kind } from "../../../core/kind.ts";
 import { headerName, ownSecret } from "../fields.ts";

@@ -1,5 +1,5 @@
 /** A header of any name: `X-Api-Key: S`, with `format` around the secret. */
-import { z } from "zod";
+import * as z from "zod";
 import { foldHeaderName } from "../../../core/headers.ts";
 import type { Kind } from "../../../core/kind.ts";
 import { headerName, ownSecret, secretFormat } from "../fields.ts";

@@ -1,5 +1,5 @@
 /** Secrets from environment variables, as they were when the sidecar started. */
-import { z } from "zod";
+import * as z from "zod";
 import { SidekeyError } from "../../../core/errors.ts";
 import type { Kind } from "../../../core/kind.ts";
 import type { SecretSource, SourceDeps } from "../source.ts";

@@ -2,7 +2,7 @@
  * Secrets that a program prints: the way to any password manager or vault with a command line. What runs, and with what
  * arguments and environment, is decided by the file alone; nothing of a request gets there.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { duration, variableName } from "../../../config/units.ts";
 import type { Closable } from "../../../core/closer.ts";
 import { SidekeyError } from "../../../core/errors.ts";

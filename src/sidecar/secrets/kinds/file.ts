@@ -5,7 +5,7 @@
 import { constants } from "node:fs";
 import { type FileHandle, open, realpath } from "node:fs/promises";
 import { join, resolve, sep } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { SidekeyError } from "../../../core/errors.ts";
 import type { Kind } from "../../../core/kind.ts";
 import { cutTrailingNewline, MAX_SECRET_BYTES } from "../../../core/secret-bytes.ts";

@@ -4,7 +4,7 @@
  * process could read the store anyway.
  */
 import { resolve } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { credentialSchema, readCredential } from "../../../config/credential.ts";
 import type { Closable } from "../../../core/closer.ts";
 import { isSidekeyError, SidekeyError } from "../../../core/errors.ts";

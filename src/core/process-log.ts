@@ -1,0 +1,31 @@
+/** The process log. The only user of pino; never given header objects, errors' causes or secret values. */
+import { type DestinationStream, destination, pino } from "pino";
+import type { AdjustableLog, LogFields, LogLevel } from "./log.ts";
+
+export interface LogOptions {
+  readonly level: LogLevel;
+  /** File descriptor or path; default standard error. */
+  readonly to?: number | string;
+}
+
+export const createLog = ({ level, to = 2 }: LogOptions): AdjustableLog => {
+  const stream: DestinationStream = destination({
+    dest: to,
+    sync: true,
+    ...(typeof to === "string" && { mode: 0o600 }),
+  });
+  const logger = pino({ level, base: null, timestamp: () => `,"time":"${new Date().toISOString()}"` }, stream);
+  const write = (name: LogLevel) => (message: string, fields?: LogFields) => {
+    if (fields === undefined) logger[name](message);
+    else logger[name](fields, message);
+  };
+  return {
+    error: write("error"),
+    warn: write("warn"),
+    info: write("info"),
+    debug: write("debug"),
+    setLevel(wanted) {
+      logger.level = wanted;
+    },
+  };
+};
