@@ -17,9 +17,9 @@ export interface AuditEvent<Type extends AuditType = AuditType> {
   readonly attempt?: number | undefined;
   readonly agent?: string | undefined;
   readonly route?: string | undefined;
-  /** Canonical reference text, never a value. */
+  /** Canonical reference text, never a value; several with commas. */
   readonly secret?: string | undefined;
-  /** The source's word for the secret's version. */
+  /** The source's word for the secret's version; several with commas, in the order of `secret`. */
   readonly version?: string | undefined;
   readonly method?: string | undefined;
   readonly scheme?: "http" | "https" | undefined;
@@ -53,7 +53,7 @@ export interface AuditDurations {
 }
 
 /** Most UTF-16 code units kept of a text. */
-export const TEXT_CAPS = { name: 256, method: 64, authority: 320, path: 2048, reason: 256 } as const;
+export const TEXT_CAPS = { name: 256, secret: 1024, method: 64, authority: 320, path: 2048, reason: 256 } as const;
 
 const PLAIN = /^[ !#-[\]-~]*$/;
 const NOT_PRINTABLE = /[^ -~]/g;
@@ -90,7 +90,7 @@ export const encodeEvent = (event: AuditEvent, time: string): string => {
   if (isNumber(event.attempt)) line += `,"attempt":${event.attempt}`;
   if (event.agent !== undefined) line += `,"agent":${quote(event.agent, TEXT_CAPS.name)}`;
   if (event.route !== undefined) line += `,"route":${quote(event.route, TEXT_CAPS.name)}`;
-  if (event.secret !== undefined) line += `,"secret":${quote(event.secret, TEXT_CAPS.name)}`;
+  if (event.secret !== undefined) line += `,"secret":${quote(event.secret, TEXT_CAPS.secret)}`;
   if (event.version !== undefined) line += `,"version":${quote(event.version, TEXT_CAPS.name)}`;
   if (event.method !== undefined) line += `,"method":${quote(event.method, TEXT_CAPS.method)}`;
   if (event.scheme !== undefined) line += `,"scheme":"${event.scheme}"`;

@@ -75,10 +75,11 @@ const beginsWith = (text: string): TextTest => {
   return (value) => value !== "" && value.startsWith(start);
 };
 
-/** Records hold `source:path`; people may leave the source away. */
+/** Records hold `source:path`, several with commas where a route has several; people may leave the source away. */
 const reference = (text: string): TextTest => {
   const test = beginsWith(text);
-  return (value) => test(value) || test(value.slice(value.indexOf(":") + 1));
+  const isOne = (value: string): boolean => test(value) || test(value.slice(value.indexOf(":") + 1));
+  return (value) => isOne(value) || (value.includes(",") && value.split(",").some(isOne));
 };
 
 const errorCode = (text: string): TextTest => {

@@ -49,7 +49,12 @@ const describe = (explanation: Explanation): readonly string[] => {
     ...(code === undefined ? [] : line("route", route)),
     ...line("pattern", pattern),
     ...line("secret", secret),
-    ...line("sends", inject.map(({ kind, where }) => `${where} (${kind})`).join(", ")),
+    ...line(
+      "sends",
+      inject
+        .map(({ kind, where, secret: own }) => `${where} (${own === undefined ? kind : `${kind}, ${own}`})`)
+        .join(", "),
+    ),
     ...line("removes", removed.length === 0 ? "" : `the agent's own ${removed.join(", ")}, however it is spelt`),
     ...line("because", reason),
   ];

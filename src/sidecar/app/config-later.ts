@@ -8,7 +8,7 @@ import type { Finding, KeyPath } from "../../config/problem.ts";
 const LATER_KEYS: readonly string[] = ["agents", "routes.*.preset"];
 
 const LATER_KINDS: Readonly<Record<string, ReadonlySet<unknown>>> = {
-  inject: new Set(["query", "path", "cookie", "placeholder"]),
+  inject: new Set(["path", "cookie", "placeholder"]),
   source: new Set(["sidekey", "vault", "aws-secrets-manager", "agent-secret-store"]),
 };
 

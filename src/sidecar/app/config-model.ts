@@ -32,7 +32,7 @@ export interface RouteConfig {
   readonly name: string;
   readonly patterns: readonly Pattern[];
   readonly deny: readonly DenyPattern[];
-  /** Exactly one in this version. */
+  /** As the file has them; never empty. */
   readonly injections: readonly InjectionConfig[];
   /** Variable that `run` sets to a placeholder. */
   readonly env?: string;

@@ -3,19 +3,15 @@
  * reported, and a route with one is left out of the result.
  */
 import type { Origin } from "../../config/addresses.ts";
-import type { Finding, KeyPath } from "../../config/problem.ts";
+import type { KeyPath } from "../../config/problem.ts";
 import { isPatternProblem, matchesHost, type Pattern, type PatternProblem, parseHostKey } from "../policy/pattern.ts";
 import { createRouteTable } from "../policy/route-table.ts";
-import { isReferenceProblem, parseReference, type ReferenceContext } from "../secrets/reference.ts";
-import type { SecretRef } from "../secrets/source.ts";
-import type { InjectionConfig, InjectionFields, RouteConfig, SidecarConfig } from "./config-model.ts";
-import { injectionSchema, type RouteFields, routeSchema } from "./config-schema.ts";
+import { buildInjections, type InjectionChecks } from "./config-injections.ts";
+import type { RouteConfig, SidecarConfig } from "./config-model.ts";
+import { type RouteFields, routeSchema } from "./config-schema.ts";
 
-export interface RouteChecks {
-  readonly references: ReferenceContext;
+export interface RouteChecks extends InjectionChecks {
   readonly connect: SidecarConfig["upstream"]["connect"];
-  report(finding: Finding): void;
-  warn(finding: Finding): void;
 }
 
 /** A pattern with the place it was written at. */
@@ -43,10 +39,9 @@ export const buildRoutes = (entries: readonly RouteEntry[], checks: RouteChecks)
       placed.set(name, patterns);
       for (const one of patterns) checkCleartext(one, fields, checks);
     }
-    const injections = buildInjections(path, isShort ? path : [...path, "secret"], fields, checks);
-    if (injections === undefined && !isPartial && !namesSecret(fields)) {
-      checks.report({ path, message: "has no 'secret'", hint: "For example secret: production/openai/api-key" });
-    }
+    const { secret, inject } = fields;
+    const secretPath = isShort ? path : [...path, "secret"];
+    const injections = buildInjections({ path, secretPath, secret, inject, isPartial }, checks);
     if (patterns === undefined || injections === undefined) continue;
     const gateway = gatewayOrigin(patterns, fields, path, checks);
     routes.push({
@@ -116,35 +111,6 @@ const gatewayOrigin = (
 };
 
 const MATCH_HINT = "For example match: https://api.example.com/**";
-
-const buildInjections = (
-  path: KeyPath,
-  secretPath: KeyPath,
-  { secret, inject }: RouteFields,
-  checks: RouteChecks,
-): readonly InjectionConfig[] | undefined => {
-  const ref = secret === undefined ? undefined : checkedReference(secret, secretPath, checks);
-  if (Array.isArray(inject) && inject.length > 1) {
-    checks.report({ path: [...path, "inject"], message: "more than one injection is not in this version" });
-    return undefined;
-  }
-  const fields: InjectionFields =
-    (Array.isArray(inject) ? inject[0] : inject) ?? injectionSchema.parse({ kind: "bearer" });
-  const place = Array.isArray(inject) ? [...path, "inject", 0, "secret"] : [...path, "inject", "secret"];
-  const own = fields.secret === undefined ? undefined : checkedReference(fields.secret, place, checks);
-  const used = fields.secret === undefined ? ref : own;
-  return used === undefined ? undefined : [{ kind: fields.kind, fields, ref: used }];
-};
-
-const namesSecret = ({ secret, inject }: RouteFields): boolean =>
-  secret !== undefined || [inject].flat().some((one) => one?.secret !== undefined);
-
-const checkedReference = (text: string, path: KeyPath, checks: RouteChecks): SecretRef | undefined => {
-  const ref = parseReference(text, checks.references);
-  if (!isReferenceProblem(ref)) return ref;
-  checks.report({ path, message: ref.problem, ...(ref.hint !== undefined && { hint: ref.hint }) });
-  return undefined;
-};
 
 /** Ruling 11; what a name leads to is judged again where the socket connects. */
 const checkCleartext = ({ pattern, path }: Placed, { cleartext }: RouteFields, checks: RouteChecks): void => {

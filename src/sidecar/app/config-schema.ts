@@ -61,9 +61,9 @@ export const routeSchema = z.strictObject({
     .describe("What it matches: [METHODS ]SCHEME://HOST[:PORT][PATH], or a list of them. Default: the key, as a host."),
   secret: z.string().optional().describe("The secret, as a reference: [SOURCE:]PATH[#FIELD][@VERSION]."),
   inject: z
-    .union([injectionSchema, z.array(injectionSchema).min(1)])
+    .union([injectionSchema, z.array(injectionSchema).min(1).max(16)])
     .optional()
-    .describe("How the secret is sent. Default: { kind: bearer }."),
+    .describe("How the secret is sent, or a list of ways. Default: { kind: bearer }."),
   deny: z
     .array(denyPattern)
     .max(256)

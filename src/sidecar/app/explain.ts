@@ -7,6 +7,7 @@ import { isSidekeyError, SidekeyError } from "../../core/errors.ts";
 import { isHeaderName } from "../../core/headers.ts";
 import { parseAbsoluteTarget, type Target } from "../ingress/target.ts";
 import { createInjector } from "../injection/kinds/index.ts";
+import { placeText } from "../injection/place.ts";
 import { createEgressGuard } from "../policy/egress.ts";
 import { matchesHost, NEVER_FORWARDED } from "../policy/pattern.ts";
 import { createRouteTable } from "../policy/route-table.ts";
@@ -18,10 +19,12 @@ export interface Explanation {
   readonly route?: string;
   /** As the file has it. */
   readonly pattern?: string;
+  /** Of the secret; with commas where there are several. */
   readonly source?: string;
-  /** Canonical reference. */
+  /** Canonical reference; several with commas, as in the audit. */
   readonly secret?: string;
-  readonly inject?: readonly { readonly kind: string; readonly where: string }[];
+  /** `secret`: which of them, where there are several. */
+  readonly inject?: readonly { readonly kind: string; readonly where: string; readonly secret?: string }[];
   /** What of the agent's own does not leave, in every spelling. */
   readonly removed?: readonly string[];
   /** Of the refusal. */
@@ -80,18 +83,21 @@ const readTarget = (url: string): Target | Explanation => {
 };
 
 const injected = (route: RouteConfig, pattern: string, byMethod: boolean): Explanation => {
-  const [first] = route.injections;
-  if (first === undefined) throw new SidekeyError("INTERNAL", { detail: `route ${route.name} injects nothing` });
-  const places = route.injections.map(({ kind, fields }) => ({ kind, owns: createInjector(fields).owns }));
+  const refs = [...new Map(route.injections.map(({ ref }) => [ref.text, ref])).values()];
+  const places = route.injections.map(({ kind, fields, ref }) => ({ kind, ref, owns: createInjector(fields).owns }));
   return {
     decision: "inject",
     route: route.name,
     // The short form has its pattern from its name.
     pattern,
-    source: first.ref.source,
-    secret: first.ref.text,
-    inject: places.map(({ kind, owns }) => ({ kind, where: owns.map((name) => `header:${name}`).join(", ") })),
-    removed: [...new Set(places.flatMap(({ owns }) => owns.map((name) => `header:${name}`)))],
+    source: [...new Set(refs.map(({ source }) => source))].join(","),
+    secret: refs.map(({ text }) => text).join(","),
+    inject: places.map(({ kind, owns, ref }) => ({
+      kind,
+      where: owns.map(placeText).join(", "),
+      ...(refs.length > 1 && { secret: ref.text }),
+    })),
+    removed: [...new Set(places.flatMap(({ owns }) => owns.map(placeText)))],
     reason: `the most specific pattern that covers this host${byMethod ? ", method" : ""} and path`,
   };
 };

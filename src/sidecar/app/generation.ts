@@ -4,10 +4,12 @@ import type { AuditBroker } from "../../audit/broker.ts";
 import type { Authority } from "../../core/authority.ts";
 import type { Clock } from "../../core/clock.ts";
 import { SidekeyError } from "../../core/errors.ts";
+import { foldHeaderName } from "../../core/headers.ts";
 import type { Log } from "../../core/log.ts";
 import { createBlindTunnel } from "../ingress/blind-tunnel.ts";
 import type { GatewayOrigin, Generation } from "../ingress/generation.ts";
 import { createInjectionRules } from "../injection/apply.ts";
+import { type Injection, onTheWire } from "../injection/injector.ts";
 import { createInjector } from "../injection/kinds/index.ts";
 import { createLine } from "../pipeline/line.ts";
 import { createReflectionLimit } from "../pipeline/reflection.ts";
@@ -19,12 +21,13 @@ import { createDispatch } from "../pipeline/stages/dispatch.ts";
 import { createIdentify } from "../pipeline/stages/identify.ts";
 import { createInject } from "../pipeline/stages/inject.ts";
 import { createRecord } from "../pipeline/stages/record.ts";
-import { createRenew, createResolve } from "../pipeline/stages/resolve.ts";
+import { createRenew, createResolve, createSecretCheck } from "../pipeline/stages/resolve.ts";
 import { createRoute } from "../pipeline/stages/route.ts";
 import { createRouteTable, type RouteTable } from "../policy/route-table.ts";
 import { createRedactionCache, type RedactionCache, type RedactionTerms } from "../scrub/redaction.ts";
 import { isWeak } from "../scrub/strength.ts";
-import { REPLACED_MS } from "../secrets/source.ts";
+import { createBundles } from "../secrets/bundle.ts";
+import { REPLACED_MS, type SecretRef } from "../secrets/source.ts";
 import type { RouteConfig, SidecarConfig } from "./config-model.ts";
 import { type Mounted, resolverOf, sourcesOf } from "./sources.ts";
 import type { WayOut } from "./way-out.ts";
@@ -65,12 +68,12 @@ export const createGeneration = (parts: GenerationParts, before: ServingGenerati
   const resolver = resolverOf(mounted);
   const route = createRoute(table, unmatched);
   const sources = sourcesOf(mounted);
-  const resolve = createResolve(sources, resolver, clock);
+  const check = createSecretCheck(sources, resolver);
   const line = createLine(
     {
       identify: createIdentify(agent),
       route,
-      resolve,
+      resolve: createResolve(sources, resolver, clock),
       inject: createInject(clock, log),
       record: createRecord(broker),
       dispatch: createDispatch(upstream),
@@ -96,7 +99,7 @@ export const createGeneration = (parts: GenerationParts, before: ServingGenerati
     mounted,
     wayOut,
     routes,
-    judge: () => createJudge({ route, resolve, lookUp, passesUnread, clock }),
+    judge: () => createJudge({ route, check, lookUp, passesUnread, clock }),
   };
 };
 
@@ -139,20 +142,25 @@ const buildTable = (routes: ReadonlyMap<string, CompiledRoute>): RouteTable<Rout
 };
 
 const compileRoute = (config: RouteConfig, redactions: RedactionCache): Route => {
-  const [injection] = config.injections;
-  if (injection === undefined) throw new SidekeyError("INTERNAL", { detail: `route ${config.name} injects nothing` });
-  const injector = createInjector(injection.fields);
+  const secrets = distinct(config.injections.map(({ ref }) => ref));
+  const injections = config.injections.map(({ fields, ref }) => ({
+    injector: createInjector(fields),
+    secret: secrets.findIndex(({ text }) => text === ref.text),
+  }));
   return {
     name: config.name,
-    ref: injection.ref,
-    injector,
-    rules: createInjectionRules(injector.owns, config.allowRange),
+    secrets,
+    secretNames: secrets.map(({ text }) => text).join(","),
+    isRenewable: secrets.some(({ version }) => version === undefined),
+    bundles: createBundles(secrets),
+    injections,
+    rules: createInjectionRules(ownedHeaders(injections), config.allowRange),
     redactions,
     responseDrops: createResponseDrops({ allowRange: config.allowRange, passCookies: config.cookies === "pass" }),
     reflection: {
       written: config.onReflection,
       limit: createReflectionLimit(),
-      isGuessable: ({ value }) => isWeak([value.lend((bytes) => Buffer.from(bytes)), ...injector.derived(value)]),
+      isGuessable: ({ materials }) => materials.some(({ value }, i) => isWeak(onTheWire(injections, i, value))),
     },
     timeouts: config.timeouts,
     maxAgeMs: config.maxAgeMs,
@@ -160,3 +168,12 @@ const compileRoute = (config: RouteConfig, redactions: RedactionCache): Route =>
     cleartext: config.cleartext,
   };
 };
+
+const distinct = (refs: readonly SecretRef[]): readonly SecretRef[] => [
+  ...new Map(refs.map((ref) => [ref.text, ref])).values(),
+];
+
+const ownedHeaders = (injections: readonly Injection[]): readonly string[] =>
+  injections.flatMap(({ injector }) =>
+    injector.owns.flatMap(({ in: part, name }) => (part === "header" ? [foldHeaderName(name)] : [])),
+  );

@@ -6,6 +6,7 @@
 import type { IncomingMessage } from "node:http";
 import { SidekeyError } from "../../core/errors.ts";
 import { listedNames } from "../../core/headers.ts";
+import { MAX_TARGET } from "../../core/limits.ts";
 
 export interface Framing {
   /** The one Host header; undefined in HTTP/1.0. */
@@ -22,7 +23,6 @@ export interface Framing {
 
 /** More than this many headers is nobody's request. */
 const MAX_HEADERS = 200;
-const MAX_TARGET = 16 * 1024;
 const CONTENT_LENGTH = /^(?:0|[1-9][0-9]{0,15})$/;
 /** Names that frame or address a message can't be hop-by-hop. */
 const NEVER_LISTED: ReadonlySet<string> = new Set(["host", "content-length", "transfer-encoding"]);

@@ -1,10 +1,14 @@
 /**
- * The one place that decides which headers leave for the upstream: rebuilt name by name from what the agent sent,
- * never spread. On an injected route every spelling of an owned name goes, and exactly one header is set.
+ * The one place that decides what leaves for the upstream. Headers are rebuilt name by name from what the agent sent, never
+ * spread; of each place that an injection owns every spelling goes, and exactly one is set.
  */
+import { SidekeyError } from "../../core/errors.ts";
 import { foldHeaderName, type HeaderList, HOP_BY_HOP, listedNames } from "../../core/headers.ts";
+import { MAX_TARGET } from "../../core/limits.ts";
+import type { SecretValue } from "../../core/secret-value.ts";
 import { acceptsCodings, OFFERED_CODINGS } from "../scrub/codings.ts";
-import type { RequestPatch } from "./injector.ts";
+import type { Injection, OutboundTarget } from "./injector.ts";
+import { setParameter } from "./query.ts";
 
 /** Rebuilt by the upstream client from the parsed model, whatever the agent wrote. */
 const FRAMING: ReadonlySet<string> = new Set(["host", "content-length", "expect"]);
@@ -69,7 +73,7 @@ const compileRules = (names: Iterable<string>, injected: boolean): HeaderRules =
 };
 
 /**
- * Compiled once per route. `owned`: folded names of the headers that the route's injector sets. `allowRange`: the agent
+ * Compiled once per route. `owned`: folded names of the headers that the route's injections set. `allowRange`: the agent
  * may ask for parts of a body.
  */
 export const createInjectionRules = (owned: readonly string[], allowRange = false): HeaderRules =>
@@ -84,16 +88,11 @@ export const passthroughRules: HeaderRules = compileRules([...HOP_BY_HOP, ...FRA
 const OURS = "x-sidekey-";
 
 /**
- * The outgoing headers, flat. Host and framing are not among them: the upstream client writes those from the matched
+ * The agent's headers that leave, flat; the credentials come to them. Host and framing are not among them: the upstream client writes those from the matched
  * authority and the body. `connection` is the agent's Connection header, whose names are dropped too, before the
  * credential is set (RFC 9110 section 7.6.1), so that an agent can't list the credential away.
  */
-export const buildHeaders = (
-  sent: HeaderList,
-  rules: HeaderRules,
-  connection: string | undefined,
-  patch: RequestPatch | undefined,
-): string[] => {
+export const buildHeaders = (sent: HeaderList, rules: HeaderRules, connection: string | undefined): string[] => {
   const { dropped, lengths } = rules;
   const listed = connection === undefined ? undefined : listedNames(connection);
   const headers: string[] = [];
@@ -116,6 +115,35 @@ export const buildHeaders = (
   }
   // Never the agent's own bytes; and part of a coded body can't be decoded.
   if (rules.injected) headers.push(ACCEPT_ENCODING, offers && !isRanged ? OFFERED_CODINGS : "identity");
-  if (patch !== undefined) headers.push(patch.name, patch.value);
   return headers;
+};
+
+/**
+ * Puts the credentials in: into `headers`, which `buildHeaders` made, and into the target that it returns, canonical path
+ * and query. Errors: SOURCE_BAD_VALUE, INGRESS_URI_TOO_LONG.
+ */
+export const applyInjections = (
+  headers: string[],
+  request: OutboundTarget,
+  injections: readonly Injection[],
+  secrets: readonly { readonly value: SecretValue }[],
+): string => {
+  const { path } = request;
+  let { query } = request;
+  for (const { injector, secret } of injections) {
+    const one = secrets[secret];
+    if (one === undefined) throw new SidekeyError("INTERNAL", { detail: "an injection without its secret" });
+    const patch = injector.plan(request, one.value);
+    switch (patch.to) {
+      case "header":
+        headers.push(patch.name, patch.value);
+        break;
+      case "query":
+        query = setParameter(query, patch.name, patch.parameter);
+        break;
+    }
+  }
+  const target = path + query;
+  if (target.length > MAX_TARGET) throw new SidekeyError("INGRESS_URI_TOO_LONG");
+  return target;
 };

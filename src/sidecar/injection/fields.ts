@@ -16,6 +16,13 @@ export const headerName = z
 
 const PRINTABLE = /^[\x20-\x7e]*$/;
 
+/** Of a query parameter, as the server names it once it is decoded. */
+export const parameterName = z
+  .string()
+  .min(1)
+  .max(128)
+  .regex(/^[\x21-\x7e]+$/, "must be printable ASCII without spaces");
+
 /** Text with the secret's place in it; spaces at the ends would be lost on the wire. */
 export const secretFormat = z
   .string()

@@ -3,6 +3,7 @@
  */
 import { SidekeyError } from "../../core/errors.ts";
 import type { SecretValue } from "../../core/secret-value.ts";
+import type { Place } from "./place.ts";
 
 /** What an injector may look at. */
 export interface OutboundTarget {
@@ -13,22 +14,47 @@ export interface OutboundTarget {
   readonly query: string;
 }
 
-/** One header to set; every other spelling of its name is removed by `apply`. */
-export interface RequestPatch {
+export type RequestPatch = HeaderPatch | QueryPatch;
+
+/** One header to set; every other spelling of its name has been removed by then. */
+export interface HeaderPatch {
+  readonly to: "header";
   /** As sent. */
   readonly name: string;
   /** One JavaScript char per byte (latin1). */
   readonly value: string;
 }
 
+/** One parameter to set, in place of every spelling of it. */
+export interface QueryPatch {
+  readonly to: "query";
+  /** Folded (`foldParameterName`). */
+  readonly name: string;
+  /** `name=value`, encoded. */
+  readonly parameter: string;
+}
+
 export interface Injector {
   readonly kind: string;
-  /** Folded names (`foldHeaderName`) of the headers that are ours on this route: the agent's own are removed. */
-  readonly owns: readonly string[];
+  /** What is ours on this route: whatever the agent has there is removed, in every spelling. */
+  readonly owns: readonly Place[];
   plan(target: OutboundTarget, secret: SecretValue): RequestPatch;
   /** Byte strings made from the secret that go over the wire and so must not come back either. */
   derived(secret: SecretValue): readonly Buffer[];
 }
+
+/** One of a route's injections. */
+export interface Injection {
+  readonly injector: Injector;
+  /** Which of the route's secrets it sends. */
+  readonly secret: number;
+}
+
+/** What goes over the wire for the secret of this number: itself, and whatever the route's injections make of it. */
+export const onTheWire = (injections: readonly Injection[], secret: number, value: SecretValue): readonly Buffer[] => [
+  value.lend((bytes) => Buffer.from(bytes)),
+  ...injections.flatMap((one) => (one.secret === secret ? one.injector.derived(value) : [])),
+];
 
 /**
  * One char per byte, so that any byte a secret may hold reaches the wire as it is. A space at an end would not: readers

@@ -97,7 +97,7 @@ export const createLine = (stages: LineStages, { broker, clock, log, live, repla
         requestId: ctx.id,
         agent: routed?.identified.agent ?? reached.agent,
         route: routed?.route?.name,
-        secret: routed?.route?.ref.text,
+        secret: routed?.route?.secretNames,
         method: request.method,
         scheme: request.scheme,
         authority: request.authority.key,
@@ -189,8 +189,8 @@ export const createLine = (stages: LineStages, { broker, clock, log, live, repla
         relay = answer;
         if (answer.over) return;
         live.add(answer);
-        // A pinned version stays what it is: there is nothing to try again with.
-        if (route === undefined || route.ref.version !== undefined) {
+        // Where every version is pinned there is nothing to try again with.
+        if (route?.isRenewable !== true) {
           stages.dispatch(recorded, answer);
           return;
         }

@@ -9,7 +9,7 @@ import type { Authority } from "../../core/authority.ts";
 import type { ErrorCode } from "../../core/errors.ts";
 import type { HeaderList } from "../../core/headers.ts";
 import type { Matcher } from "../scrub/matcher.ts";
-import type { SecretMaterial } from "../secrets/source.ts";
+import type { SecretBundle, SecretNames } from "../secrets/bundle.ts";
 import type { Route } from "./route.ts";
 
 declare const stage: unique symbol;
@@ -65,8 +65,9 @@ export interface Routed {
 export interface Resolved {
   readonly [stage]: "resolved";
   readonly routed: Routed;
-  readonly material: SecretMaterial | undefined;
-  /** Spent on fetching the secret, `ms`; 0 from the cache. */
+  /** Of its route; undefined without one. */
+  readonly secrets: SecretBundle | undefined;
+  /** Spent on fetching them, `ms`; 0 from the cache. */
   readonly sourceMs: number;
 }
 
@@ -78,6 +79,8 @@ export interface Injected {
   readonly target: string;
   /** Flat, without Host and framing. */
   readonly headers: string[];
+  /** The secrets in it. */
+  readonly sent: SecretNames | undefined;
   /** What must not come back; undefined where nothing was injected. */
   readonly redaction: Matcher | undefined;
 }

@@ -2,7 +2,7 @@
  * What a route does when an upstream sends the credential back: `redact` it and go on, `withhold` the response, or
  * `close` the route once it happens too often. Whatever it does, no byte of the credential passes.
  */
-import type { SecretMaterial } from "../secrets/source.ts";
+import type { SecretBundle } from "../secrets/bundle.ts";
 
 export type ReflectionPolicy = "redact" | "withhold" | "close";
 
@@ -41,10 +41,10 @@ export interface ReflectionRules {
   readonly written: ReflectionPolicy | undefined;
   readonly limit: ReflectionLimit;
   /** Whether a secret, or what is made of it, can be guessed. Not fast: asked once a secret was reflected. */
-  isGuessable(material: SecretMaterial): boolean;
+  isGuessable(secrets: SecretBundle): boolean;
 }
 
-export const reflectionPolicy = (rules: ReflectionRules, material: SecretMaterial | undefined): ReflectionPolicy => {
+export const reflectionPolicy = (rules: ReflectionRules, secrets: SecretBundle | undefined): ReflectionPolicy => {
   if (rules.written !== undefined) return rules.written;
-  return material !== undefined && rules.isGuessable(material) ? "close" : "redact";
+  return secrets !== undefined && rules.isGuessable(secrets) ? "close" : "redact";
 };

@@ -7,8 +7,9 @@ import type { Authority } from "../../core/authority.ts";
 import type { Clock } from "../../core/clock.ts";
 import { type ErrorCode, SidekeyError, toSidekeyError } from "../../core/errors.ts";
 import type { SecretMaterial, SecretRef } from "../secrets/source.ts";
-import type { Resolved, Routed, Stage, WaitingStage } from "./messages.ts";
+import type { Routed, Stage } from "./messages.ts";
 import type { Route } from "./route.ts";
+import type { SecretCheck } from "./stages/resolve.ts";
 
 /** Undefined: it may go on. */
 export type Verdict = SidekeyError | undefined | Promise<SidekeyError | undefined>;
@@ -93,30 +94,44 @@ const REVOKING: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
 
 export interface JudgeParts {
   readonly route: Stage<Routed["identified"], Routed>;
-  readonly resolve: WaitingStage<Routed, Resolved>;
-  /** The value of a reference, cached or not. Errors: SOURCE_*. */
+  /** Whether a secret that the file still names may be used. */
+  readonly check: SecretCheck;
+  /** The value of one that it does not name any more, cached or not. Errors: SOURCE_*. */
   readonly lookUp: (ref: SecretRef, agent: string, route: Route) => SecretMaterial | Promise<SecretMaterial>;
   /** Whether a CONNECT to it would pass unread. */
   readonly passesUnread: (authority: Authority) => boolean;
   readonly clock: Clock;
 }
 
-/** By the same stages that a new request goes through. */
-export const createJudge = ({ route, resolve, lookUp, passesUnread, clock }: JudgeParts): Judge => {
+/** By the same checks that a new request goes through. */
+export const createJudge = ({ route, check, lookUp, passesUnread, clock }: JudgeParts): Judge => {
   const ctx = { id: "revocation", startedAt: clock.monotonic() };
   /** By reference and authority: many streams use one secret. */
   const known = new Map<string, Verdict>();
 
-  const judgeSecret = (now: Routed, used: Route, current: Route): Verdict => {
+  const judgeSecret = (ref: SecretRef, now: Routed, used: Route, current: Route): Verdict => {
     const { agent, request } = now.identified;
-    const key = `${used.ref.text} ${current.name} ${request.authority.key}`;
+    const key = `${ref.text} ${current.name} ${request.authority.key}`;
     if (known.has(key)) return known.get(key);
+    const isNamed = current.secrets.some(({ text }) => text === ref.text);
     const verdict = verdictOf(() =>
       // The file names another secret by now, which is a rotation; but the one in use may have been removed.
-      used.ref.text === current.ref.text ? resolve(now, ctx) : lookUp(used.ref, agent, used),
+      isNamed ? check(ref, agent, current, request.authority) : lookUp(ref, agent, used),
     );
     known.set(key, verdict);
     return verdict;
+  };
+
+  /** Every one in use counts; what a route has come to use since then does not. */
+  const judgeSecrets = (now: Routed, used: Route, current: Route): Verdict => {
+    const waiting: Promise<SidekeyError | undefined>[] = [];
+    for (const ref of used.secrets) {
+      const verdict = judgeSecret(ref, now, used, current);
+      if (verdict instanceof SidekeyError) return verdict;
+      if (verdict !== undefined) waiting.push(verdict);
+    }
+    if (waiting.length === 0) return undefined;
+    return Promise.all(waiting).then((errors) => errors.find((error) => error !== undefined));
   };
 
   return {
@@ -131,7 +146,7 @@ export const createJudge = ({ route, resolve, lookUp, passesUnread, clock }: Jud
         return new SidekeyError("POLICY_NO_ROUTE", { detail: "its route is gone" });
       }
       if (now.route === undefined || routed.route === undefined) return undefined;
-      return judgeSecret(now, routed.route, now.route);
+      return judgeSecrets(now, routed.route, now.route);
     },
     tunnel(authority) {
       return passesUnread(authority) ? undefined : new SidekeyError("POLICY_NO_ROUTE");

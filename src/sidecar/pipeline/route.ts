@@ -1,7 +1,8 @@
 /** A route as requests use it: compiled once when the file is loaded, never changed. */
 import type { HeaderRules } from "../injection/apply.ts";
-import type { Injector } from "../injection/injector.ts";
+import type { Injection } from "../injection/injector.ts";
 import type { RedactionCache } from "../scrub/redaction.ts";
+import type { SecretBundles } from "../secrets/bundle.ts";
 import type { SecretRef } from "../secrets/source.ts";
 import type { ReflectionRules } from "./reflection.ts";
 
@@ -16,10 +17,17 @@ export interface RouteTimeouts {
 
 export interface Route {
   readonly name: string;
-  readonly ref: SecretRef;
-  readonly injector: Injector;
+  /** What it injects, each reference once. Never empty. */
+  readonly secrets: readonly SecretRef[];
+  /** Their references as the audit has them. */
+  readonly secretNames: string;
+  /** Some reference names no version: its secret may be another one tomorrow. */
+  readonly isRenewable: boolean;
+  readonly bundles: SecretBundles;
+  /** In the order in which they are applied. Never empty. */
+  readonly injections: readonly Injection[];
   readonly rules: HeaderRules;
-  /** What to look for in responses, kept per version of the secret. */
+  /** What to look for in responses, kept per version of the secrets. */
   readonly redactions: RedactionCache;
   /** Names, lower case, that its responses lose. */
   readonly responseDrops: ReadonlySet<string>;

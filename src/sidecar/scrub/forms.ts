@@ -10,6 +10,8 @@
  * (UTF-16 of a few scripts), because the scrubber releases everything at a line feed.
  */
 
+import { percentByte, percentEncode, UNRESERVED_MARKS } from "../../core/percent.ts";
+
 /** Shorter forms are not looked for. In bytes. */
 export const MIN_FORM_BYTES = 4;
 
@@ -62,35 +64,24 @@ const base64Forms = (value: Buffer): readonly string[] => {
 /** Characters that each escaper leaves alone, beside letters and digits. */
 const PERCENT_KEEPS = [
   "-_.!~*'()", // encodeURIComponent
-  "-_.~", // RFC 3986 unreserved: most other languages
+  UNRESERVED_MARKS, // most other languages
   "-_.~/", // Python's quote
   "", // every byte but letters and digits
 ] as const;
 
 const percentForms = (value: Buffer): readonly string[] => {
-  const all = [...value].map(percent).join("");
+  const all = [...value].map(percentByte).join("");
   const forms = [all, all.toLowerCase()];
   for (const keeps of PERCENT_KEEPS) {
-    const form = [...value]
-      .map((byte) => (isAlphanumeric(byte) || isIn(byte, keeps) ? char(byte) : percent(byte)))
-      .join("");
+    const form = percentEncode(value, keeps);
     forms.push(form, lowerEscapes(form));
   }
   // The form encoding of WHATWG URL: a space is a plus.
-  forms.push([...value].map((byte) => formEncoded(byte)).join(""));
+  forms.push(percentEncode(value, "*-._ ").replaceAll(" ", "+"));
   return forms;
 };
 
-const char = (byte: number): string => String.fromCharCode(byte);
-const percent = (byte: number): string => `%${byte.toString(16).toUpperCase().padStart(2, "0")}`;
 const lowerEscapes = (text: string): string => text.replace(/%[0-9A-F]{2}/g, (triplet) => triplet.toLowerCase());
-const isAlphanumeric = (byte: number): boolean =>
-  (byte >= 0x30 && byte <= 0x39) || ((byte | 0x20) >= 0x61 && (byte | 0x20) <= 0x7a);
-const isIn = (byte: number, characters: string): boolean => byte < 0x80 && characters.includes(char(byte));
-const formEncoded = (byte: number): string => {
-  if (byte === 0x20) return "+";
-  return isAlphanumeric(byte) || isIn(byte, "*-._") ? char(byte) : percent(byte);
-};
 
 /** RFC 8259 section 7. */
 const jsonForms = (text: string): readonly string[] => {

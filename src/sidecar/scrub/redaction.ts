@@ -13,8 +13,8 @@ export const createRedaction = (values: readonly Buffer[]): Matcher => {
 };
 
 export interface RedactionCache {
-  /** The matcher of `material`, made from `values()` the first time. */
-  get(material: object, values: () => readonly Buffer[]): Matcher;
+  /** The matcher of `secrets`, made from `values()` the first time. */
+  get(secrets: object, values: () => readonly Buffer[]): Matcher;
   /**
    * For what takes the place of this cache's route: it looks for the same a while longer, since all of it went over the
    * wire and may still come back.
@@ -39,7 +39,7 @@ const MAX_FORMER = 8;
 
 const FOR_EVER: RedactionTerms = { now: () => 0, keepMs: 1 };
 
-/** Keeps a matcher exactly as long as the secret material it was made for. */
+/** Keeps a matcher exactly as long as the secrets it was made for. */
 export const createRedactionCache = (
   terms: RedactionTerms = FOR_EVER,
   former: readonly Former[] = [],
@@ -49,12 +49,12 @@ export const createRedactionCache = (
   let own: readonly Buffer[] = [];
   const lasting = (): readonly Former[] => former.filter(({ until }) => until > terms.now());
   return {
-    get(material, values) {
-      const known = matchers.get(material);
+    get(secrets, values) {
+      const known = matchers.get(secrets);
       if (known !== undefined) return known;
       own = values();
       const matcher = createRedaction([...own, ...lasting().map(({ bytes }) => bytes)]);
-      matchers.set(material, matcher);
+      matchers.set(secrets, matcher);
       return matcher;
     },
     successor() {

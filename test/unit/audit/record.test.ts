@@ -47,7 +47,7 @@ const TEXTS = {
   requestId: ["request_id", TEXT_CAPS.name],
   agent: ["agent", TEXT_CAPS.name],
   route: ["route", TEXT_CAPS.name],
-  secret: ["secret", TEXT_CAPS.name],
+  secret: ["secret", TEXT_CAPS.secret],
   version: ["version", TEXT_CAPS.name],
   method: ["method", TEXT_CAPS.method],
   authority: ["authority", TEXT_CAPS.authority],

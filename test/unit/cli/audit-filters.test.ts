@@ -48,6 +48,13 @@ describe("the filter of audit search", () => {
       true,
       false,
     ]);
+    const several = "local:production/z,other:production/x/key";
+    for (const secret of ["production/x/*", "other:production/x/key", "production/z", several]) {
+      expect(filter({ secret }).fields?.secret?.(several), secret).toBe(true);
+    }
+    for (const secret of ["production/y", "production", "key"]) {
+      expect(filter({ secret }).fields?.secret?.(several), secret).toBe(false);
+    }
     expect(filter({ secret: "local:production/x/key" }).fields?.secret?.("local:production/x/key")).toBe(true);
     expect(filter({ secret: "other:production/x/key" }).fields?.secret?.("local:production/x/key")).toBe(false);
     expect(["500", "599", "404", ""].map((text) => fields.status?.(text))).toEqual([true, true, false, false]);

@@ -1,6 +1,5 @@
 /** `Authorization: Bearer S` (RFC 6750 section 2.1), or the same in another header. */
 import * as z from "zod";
-import { foldHeaderName } from "../../../core/headers.ts";
 import type { Kind } from "../../../core/kind.ts";
 import { headerName, ownSecret } from "../fields.ts";
 import { type Injector, wireText } from "../injector.ts";
@@ -17,8 +16,8 @@ export const bearer: Kind<"bearer", typeof fields, void, Injector> = {
   summary: "sends 'Bearer S' in Authorization, or in the header that 'name' says",
   create: ({ name }) => ({
     kind: "bearer",
-    owns: [foldHeaderName(name)],
-    plan: (_target, secret) => ({ name, value: `Bearer ${wireText(secret)}` }),
+    owns: [{ in: "header", name }],
+    plan: (_target, secret) => ({ to: "header", name, value: `Bearer ${wireText(secret)}` }),
     derived: () => [],
   }),
 };

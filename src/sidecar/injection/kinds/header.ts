@@ -1,6 +1,5 @@
 /** A header of any name: `X-Api-Key: S`, with `format` around the secret. */
 import * as z from "zod";
-import { foldHeaderName } from "../../../core/headers.ts";
 import type { Kind } from "../../../core/kind.ts";
 import { headerName, ownSecret, secretFormat } from "../fields.ts";
 import { type Injector, wireText } from "../injector.ts";
@@ -21,8 +20,8 @@ export const header: Kind<"header", typeof fields, void, Injector> = {
     const [before = "", after = ""] = format.split("{secret}");
     return {
       kind: "header",
-      owns: [foldHeaderName(name)],
-      plan: (_target, secret) => ({ name, value: before + wireText(secret) + after }),
+      owns: [{ in: "header", name }],
+      plan: (_target, secret) => ({ to: "header", name, value: before + wireText(secret) + after }),
       derived: () => [],
     };
   },

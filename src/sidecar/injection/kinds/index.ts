@@ -4,8 +4,9 @@ import type { Injector } from "../injector.ts";
 import { basic } from "./basic.ts";
 import { bearer } from "./bearer.ts";
 import { header } from "./header.ts";
+import { query } from "./query.ts";
 
-export const injectionKinds = [bearer, basic, header] as const;
+export const injectionKinds = [bearer, basic, header, query] as const;
 
 /** What a kind's `create` takes. */
 type InjectionFields = ReturnType<(typeof injectionKinds)[number]["fields"]["parse"]>;

@@ -5,7 +5,8 @@ import type { Injected, Recorded, RequestContext } from "../messages.ts";
 export const createRecord =
   (broker: AuditBroker) =>
   async (injected: Injected, ctx: RequestContext, attempt: 1 | 2 = 1): Promise<Recorded> => {
-    const { routed, material } = injected.resolved;
+    const { sent } = injected;
+    const { routed } = injected.resolved;
     const { request, agent } = routed.identified;
     const { route } = routed;
     const receipt = await broker.record({
@@ -14,8 +15,8 @@ export const createRecord =
       attempt: attempt === 1 ? undefined : attempt,
       agent,
       route: route?.name,
-      secret: route?.ref.text,
-      version: material?.version,
+      secret: sent?.secret,
+      version: sent?.version,
       method: request.method,
       scheme: request.scheme,
       authority: request.authority.key,

@@ -209,7 +209,7 @@ export class Relay implements ResponseSink, Revocable {
   #mayReflect(): boolean {
     const { reflection } = this.#route ?? {};
     if (reflection === undefined || this.#settled) return !this.#settled;
-    const policy = reflectionPolicy(reflection, this.#recorded.injected.resolved.material);
+    const policy = reflectionPolicy(reflection, this.#recorded.injected.resolved.secrets);
     if (policy === "redact") return true;
     if (policy === "close") {
       const isCounted = this.#isCounted;

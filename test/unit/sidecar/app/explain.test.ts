@@ -8,6 +8,7 @@ routes:
   github: { match: ["GET https://api.github.com/repos/**", "https://api.github.com/user"], secret: production/github/token, deny: ["GET /repos/*/*/keys/**"] }
   basic: { match: "https://*.corp.test/**", secret: production/corp/login, inject: { kind: basic, username: bot } }
   key: { match: "https://127.0.0.1:9443/**", secret: production/a/b, inject: { kind: header, name: X-Api-Key } }
+  several: { match: "https://several.test", secret: production/a/b, inject: [{ kind: header, name: X-Api-Key }, { kind: query, name: App_Key, secret: production/a/app }] }
 `;
 
 const explain = (method: string, url: string, rest = ""): Explanation => {
@@ -30,6 +31,18 @@ describe("what becomes of a request", () => {
     });
     expect(explain("POST", "https://a.corp.test")).toMatchObject({ route: "basic", inject: [{ kind: "basic" }] });
     expect(explain("GET", "https://127.0.0.1:9443/x")).toMatchObject({ inject: [{ where: "header:x-api-key" }] });
+  });
+
+  it("that a route with several injections matches", () => {
+    expect(explain("GET", "https://several.test/x")).toMatchObject({
+      source: "local",
+      secret: "local:production/a/b,local:production/a/app",
+      inject: [
+        { kind: "header", where: "header:x-api-key", secret: "local:production/a/b" },
+        { kind: "query", where: "query:App_Key", secret: "local:production/a/app" },
+      ],
+      removed: ["header:x-api-key", "query:App_Key"],
+    });
   });
 
   it.each([

@@ -1,6 +1,13 @@
 import { describe, expect, it } from "vitest";
 import { SecretValue } from "../../../../src/core/secret-value.ts";
-import { buildHeaders, createInjectionRules, passthroughRules } from "../../../../src/sidecar/injection/apply.ts";
+import {
+  applyInjections,
+  buildHeaders,
+  createInjectionRules,
+  type HeaderRules,
+  passthroughRules,
+} from "../../../../src/sidecar/injection/apply.ts";
+import type { Injector } from "../../../../src/sidecar/injection/injector.ts";
 import { basic } from "../../../../src/sidecar/injection/kinds/basic.ts";
 import { bearer } from "../../../../src/sidecar/injection/kinds/bearer.ts";
 import { header } from "../../../../src/sidecar/injection/kinds/header.ts";
@@ -14,6 +21,25 @@ const pairs = (flat: readonly string[]): [string, string][] => {
   return list;
 };
 
+/** The headers of a request with one injection. */
+const withCredential = (
+  sent: readonly string[],
+  rules: HeaderRules,
+  connection: string | undefined,
+  injector: Injector,
+): string[] => {
+  const headers = buildHeaders(sent, rules, connection);
+  applyInjections(headers, target, [{ injector, secret: 0 }], [{ value: SecretValue.fromText("S") }]);
+  return headers;
+};
+
+/** Of the header that a kind sets. */
+const headerValue = (injector: Injector, value: SecretValue): string => {
+  const patch = injector.plan(target, value);
+  if (patch.to !== "header") throw new Error(`writes to the ${patch.to}`);
+  return patch.value;
+};
+
 describe("what leaves on an injected route", () => {
   it("has exactly one credential header, whatever spellings the agent sent", () => {
     const rules = createInjectionRules(["x-api-key"]);
@@ -25,7 +51,9 @@ describe("what leaves on an injected route", () => {
       ["X-API_KEY", "e"],
       ["api-key", "kept"],
     ].flat();
-    const built = pairs(buildHeaders(sent, rules, undefined, { name: "X-Api-Key", value: "S" }));
+    const built = pairs(
+      withCredential(sent, rules, undefined, header.create(header.fields.parse({ kind: "header", name: "X-Api-Key" }))),
+    );
     expect(built.filter(([name]) => name.toLowerCase().replaceAll("_", "-") === "x-api-key")).toEqual([
       ["X-Api-Key", "S"],
     ]);
@@ -57,7 +85,7 @@ describe("what leaves on an injected route", () => {
       "X_Sidekey_Other",
       "HTTP2-Settings",
     ].flatMap((name) => [name, "v"]);
-    expect(buildHeaders(sent, createInjectionRules(["authorization"]), undefined, undefined)).toEqual([
+    expect(buildHeaders(sent, createInjectionRules(["authorization"]), undefined)).toEqual([
       "accept-encoding",
       "identity",
     ]);
@@ -65,11 +93,11 @@ describe("what leaves on an injected route", () => {
 
   it("drops what Connection lists before the credential is set, so that the credential cannot be listed away", () => {
     const built = pairs(
-      buildHeaders(
+      withCredential(
         ["X-Trace", "1", "Accept", "*/*"],
         createInjectionRules(["authorization"]),
         "x-trace, Authorization",
-        { name: "Authorization", value: "Bearer S" },
+        bearer.create(bearer.fields.parse({ kind: "bearer" })),
       ),
     );
     expect(built).toEqual([
@@ -82,7 +110,7 @@ describe("what leaves on an injected route", () => {
 
 describe("Accept-Encoding on an injected route", () => {
   const sends = (sent: readonly string[], allowRange = false): string | undefined => {
-    const built = pairs(buildHeaders(sent, createInjectionRules(["authorization"], allowRange), undefined, undefined));
+    const built = pairs(buildHeaders(sent, createInjectionRules(["authorization"], allowRange), undefined));
     expect(built.filter(([name]) => name === "accept-encoding")).toHaveLength(1);
     return built.find(([name]) => name === "accept-encoding")?.[1];
   };
@@ -110,7 +138,7 @@ describe("Accept-Encoding on an injected route", () => {
   it("leaves Range and If-Range with allow_range alone", () => {
     const sent = ["Range", "bytes=0-1", "If-Range", '"a"', "RANGE_", "x"];
     const names = (allowRange: boolean): string[] =>
-      pairs(buildHeaders(sent, createInjectionRules([], allowRange), undefined, undefined)).map(([name]) => name);
+      pairs(buildHeaders(sent, createInjectionRules([], allowRange), undefined)).map(([name]) => name);
     expect(names(false)).toEqual(["RANGE_", "accept-encoding"]);
     expect(names(true)).toEqual(["Range", "If-Range", "RANGE_", "accept-encoding"]);
   });
@@ -119,39 +147,43 @@ describe("Accept-Encoding on an injected route", () => {
 describe("what leaves without a credential", () => {
   it("keeps the agent's own Authorization, Range and Accept-Encoding", () => {
     const sent = ["Authorization", "own", "Range", "bytes=0-1", "Accept-Encoding", "gzip", "Proxy-Authorization", "x"];
-    expect(buildHeaders(sent, passthroughRules, undefined, undefined)).toEqual(sent.slice(0, 6));
+    expect(buildHeaders(sent, passthroughRules, undefined)).toEqual(sent.slice(0, 6));
   });
 });
 
 describe("injection kinds", () => {
   it("bearer sends the secret's bytes literally", () => {
     const injector = bearer.create(bearer.fields.parse({ kind: "bearer" }));
-    expect(injector.plan(target, secret)).toEqual({ name: "Authorization", value: "Bearer canary-$&-value" });
-    expect(injector.owns).toEqual(["authorization"]);
+    expect(injector.plan(target, secret)).toEqual({
+      to: "header",
+      name: "Authorization",
+      value: "Bearer canary-$&-value",
+    });
+    expect(injector.owns).toEqual([{ in: "header", name: "Authorization" }]);
   });
 
   it("basic sends username and secret, and counts the blob as derived", () => {
     const injector = basic.create(basic.fields.parse({ kind: "basic", username: "x-access-token" }));
     const blob = Buffer.from("x-access-token:canary-$&-value").toString("base64");
-    expect(injector.plan(target, secret).value).toBe(`Basic ${blob}`);
+    expect(headerValue(injector, secret)).toBe(`Basic ${blob}`);
     expect(injector.derived(secret).map(String)).toEqual([blob]);
   });
 
   it("basic without username takes the secret as user:password and guards the password alone too", () => {
     const injector = basic.create(basic.fields.parse({ kind: "basic" }));
     const pair = SecretValue.fromText("user:pass:word");
-    expect(injector.plan(target, pair).value).toBe(`Basic ${Buffer.from("user:pass:word").toString("base64")}`);
+    expect(headerValue(injector, pair)).toBe(`Basic ${Buffer.from("user:pass:word").toString("base64")}`);
     expect(injector.derived(pair).map(String)).toContain("pass:word");
   });
 
   it("header puts the secret into its format once, as it is", () => {
     const injector = header.create(header.fields.parse({ kind: "header", name: "X-Api-Key", format: "key={secret};" }));
-    expect(injector.plan(target, secret)).toEqual({ name: "X-Api-Key", value: "key=canary-$&-value;" });
+    expect(injector.plan(target, secret)).toEqual({ to: "header", name: "X-Api-Key", value: "key=canary-$&-value;" });
   });
 
   it("bytes beyond ASCII reach the header one char per byte", () => {
     const injector = bearer.create(bearer.fields.parse({ kind: "bearer" }));
-    const value = injector.plan(target, SecretValue.fromText("schlüssel")).value;
+    const value = headerValue(injector, SecretValue.fromText("schlüssel"));
     expect(Buffer.from(value, "latin1").toString("utf8")).toBe("Bearer schlüssel");
   });
 

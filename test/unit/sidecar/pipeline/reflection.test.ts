@@ -33,9 +33,9 @@ describe("a route's reflections", () => {
 });
 
 describe("what a route does with one", () => {
-  const material = { value: SecretValue.fromText("x") };
+  const secrets = { materials: [{ value: SecretValue.fromText("x") }], secret: "env:X", version: undefined };
   const policy = (written: ReflectionPolicy | undefined, guessable: boolean): ReflectionPolicy =>
-    reflectionPolicy({ written, limit: createReflectionLimit(), isGuessable: () => guessable }, material);
+    reflectionPolicy({ written, limit: createReflectionLimit(), isGuessable: () => guessable }, secrets);
 
   it("is what is written, else close for what can be guessed and redact for the rest", () => {
     expect(policy("redact", true)).toBe("redact");

@@ -70,15 +70,17 @@ describe("live exchanges", () => {
 });
 
 describe("a look", () => {
-  const ref = { text: "env:KEY", source: "env" };
-  const routed = (name: string | undefined, text = "env:KEY") =>
+  const routed = (name: string | undefined, ...texts: readonly string[]) =>
     ({
       identified: { agent: "a", request: { authority: { key: "x:443" } } },
-      route: name === undefined ? undefined : { name, ref: { ...ref, text } },
+      route:
+        name === undefined
+          ? undefined
+          : { name, secrets: (texts.length === 0 ? ["env:KEY"] : texts).map((text) => ({ text, source: "env" })) },
     }) as never;
   const parts = {
     route: () => routed("r"),
-    resolve: () => ({}) as never,
+    check: () => undefined,
     lookUp: () => ({}) as never,
     passesUnread: () => true,
     clock: systemClock,
@@ -100,8 +102,8 @@ describe("a look", () => {
   it.each(["IDENTITY_TOKEN_REVOKED", "IDENTITY_TOKEN_EXPIRED", "SOURCE_SECRET_MISSING", "SOURCE_FORBIDDEN"] as const)(
     "ends what %s would meet, at once or after a wait",
     async (code) => {
-      expect(await codeOf(createJudge({ ...parts, resolve: thrown(code) }).exchange(routed("r")))).toBe(code);
-      const later = createJudge({ ...parts, resolve: async () => thrown(code)() });
+      expect(await codeOf(createJudge({ ...parts, check: thrown(code) }).exchange(routed("r")))).toBe(code);
+      const later = createJudge({ ...parts, check: async () => thrown(code)() });
       expect(await codeOf(later.exchange(routed("r")))).toBe(code);
     },
   );
@@ -109,9 +111,9 @@ describe("a look", () => {
   it.each(["SOURCE_UNAVAILABLE", "SOURCE_BAD_VALUE", "AUDIT_UNAVAILABLE", "INTERNAL"] as const)(
     "lets go on through %s, which is no word about the use",
     async (code) => {
-      const later = createJudge({ ...parts, resolve: async () => thrown(code)() });
+      const later = createJudge({ ...parts, check: async () => thrown(code)() });
       expect(await codeOf(later.exchange(routed("r")))).toBe(undefined);
-      expect(await codeOf(createJudge({ ...parts, resolve: thrown(code) }).exchange(routed("r")))).toBe(undefined);
+      expect(await codeOf(createJudge({ ...parts, check: thrown(code) }).exchange(routed("r")))).toBe(undefined);
     },
   );
 
@@ -119,9 +121,8 @@ describe("a look", () => {
     let asked = 0;
     const one = createJudge({
       ...parts,
-      resolve: async () => {
+      check: async () => {
         asked += 1;
-        return {} as never;
       },
     });
     for (let i = 0; i < 100; i += 1) one.exchange(routed("r"));
@@ -136,6 +137,27 @@ describe("a look", () => {
     };
     const verdict = createJudge({ ...parts, lookUp }).exchange(routed("r", "env:OLD"));
     expect([await codeOf(verdict), asked]).toEqual(["SOURCE_SECRET_MISSING", ["env:OLD"]]);
+  });
+
+  it("asks about each of several in use, and not about what the route has come to use since", async () => {
+    const asked: string[] = [];
+    const both = { ...parts, route: () => routed("r", "env:ONE", "env:TWO", "env:NEW") };
+    const check = async ({ text }: { readonly text: string }): Promise<void> => {
+      asked.push(text);
+      if (text === "env:TWO") throw new SidekeyError("SOURCE_SECRET_MISSING");
+    };
+    const used = routed("r", "env:ONE", "env:TWO");
+    expect(await codeOf(createJudge({ ...both, check }).exchange(used))).toBe("SOURCE_SECRET_MISSING");
+    expect(asked).toEqual(["env:ONE", "env:TWO"]);
+    const fine = createJudge({ ...both, check: async () => undefined });
+    expect(await codeOf(fine.exchange(used))).toBe(undefined);
+  });
+
+  it("ends at once for the one of several that is refused without a wait", () => {
+    const check = ({ text }: { readonly text: string }) =>
+      text === "env:TWO" ? thrown("IDENTITY_TOKEN_REVOKED")() : new Promise<void>(() => undefined);
+    const judged = createJudge({ ...parts, route: () => routed("r", "env:ONE", "env:TWO"), check });
+    expect(judged.exchange(routed("r", "env:ONE", "env:TWO"))).toMatchObject({ code: "IDENTITY_TOKEN_REVOKED" });
   });
 });
 

@@ -1,0 +1,96 @@
+/** The injections of a route: which secret each sends, and that no two of them write to one place. */
+import type { Finding, KeyPath } from "../../config/problem.ts";
+import { createInjector } from "../injection/kinds/index.ts";
+import { isSamePlace, type Place, placeText } from "../injection/place.ts";
+import { isReferenceProblem, parseReference, type ReferenceContext } from "../secrets/reference.ts";
+import type { SecretRef } from "../secrets/source.ts";
+import type { InjectionConfig, InjectionFields } from "./config-model.ts";
+import { injectionSchema, type RouteFields } from "./config-schema.ts";
+
+export interface InjectionChecks {
+  readonly references: ReferenceContext;
+  report(finding: Finding): void;
+  warn(finding: Finding): void;
+}
+
+/** The part of a route that says what it injects. */
+export interface WrittenInjections {
+  /** Of the route. */
+  readonly path: KeyPath;
+  /** Of its `secret`. */
+  readonly secretPath: KeyPath;
+  readonly secret: RouteFields["secret"];
+  readonly inject: RouteFields["inject"];
+  /** Some keys were refused already: what is missing here may stand in the file. */
+  readonly isPartial: boolean;
+}
+
+interface Placed {
+  readonly fields: InjectionFields;
+  readonly path: KeyPath;
+}
+
+/** Undefined where a problem was reported. */
+export const buildInjections = (
+  written: WrittenInjections,
+  checks: InjectionChecks,
+): readonly InjectionConfig[] | undefined => {
+  const { path, secretPath, secret, inject, isPartial } = written;
+  const placed = placeInjections(path, inject);
+  const ref = secret === undefined ? undefined : checkedReference(secret, secretPath, checks);
+  if (secret !== undefined && placed.every(({ fields }) => fields.secret !== undefined)) {
+    checks.warn({ path: secretPath, message: "is used by no injection: each has a secret of its own" });
+  }
+  if (secret === undefined && !isPartial) reportMissing(placed, path, checks);
+  const injections: InjectionConfig[] = [];
+  for (const { fields, path: at } of placed) {
+    const own = fields.secret === undefined ? ref : checkedReference(fields.secret, [...at, "secret"], checks);
+    if (own !== undefined) injections.push({ kind: fields.kind, fields, ref: own });
+  }
+  const isClear = reportConflicts(placed, checks);
+  return isClear && injections.length === placed.length ? injections : undefined;
+};
+
+const placeInjections = (route: KeyPath, inject: RouteFields["inject"]): readonly Placed[] => {
+  const path: KeyPath = [...route, "inject"];
+  if (Array.isArray(inject)) return inject.map((fields, index) => ({ fields, path: [...path, index] }));
+  return [{ fields: inject ?? injectionSchema.parse({ kind: "bearer" }), path }];
+};
+
+const reportMissing = (placed: readonly Placed[], route: KeyPath, checks: InjectionChecks): void => {
+  const bare = placed.filter(({ fields }) => fields.secret === undefined);
+  const hint = "For example secret: production/openai/api-key";
+  // Of the route's own key everybody thinks first.
+  if (bare.length === placed.length) checks.report({ path: route, message: "has no 'secret'", hint });
+  else
+    for (const { path } of bare) checks.report({ path, message: "has no 'secret', and neither has its route", hint });
+};
+
+const checkedReference = (text: string, path: KeyPath, checks: InjectionChecks): SecretRef | undefined => {
+  const ref = parseReference(text, checks.references);
+  if (!isReferenceProblem(ref)) return ref;
+  checks.report({ path, message: ref.problem, ...(ref.hint !== undefined && { hint: ref.hint }) });
+  return undefined;
+};
+
+/** Said at both: either of the two may be the one too many. False: there are some. */
+const reportConflicts = (placed: readonly Placed[], checks: InjectionChecks): boolean => {
+  const claims = placed.flatMap(({ fields, path }) => createInjector(fields).owns.map((place) => ({ place, path })));
+  let isClear = true;
+  for (const [index, one] of claims.entries()) {
+    for (const other of claims.slice(index + 1)) {
+      if (one.path === other.path || !isSamePlace(one.place, other.place)) continue;
+      isClear = false;
+      reportConflict(one.path, one.place, other.path, checks);
+      reportConflict(other.path, other.place, one.path, checks);
+    }
+  }
+  return isClear;
+};
+
+const reportConflict = (path: KeyPath, place: Place, other: KeyPath, checks: InjectionChecks): void =>
+  checks.report({
+    path,
+    message: `writes to ${placeText(place)}, and so does inject[${String(other.at(-1))}]`,
+    hint: "One place holds one credential: change or remove one of the two.",
+  });

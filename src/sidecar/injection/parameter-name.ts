@@ -1,0 +1,20 @@
+/**
+ * Names of query parameters and cookies as servers may read them. Frameworks differ: some decode twice, some ignore case,
+ * PHP makes one name of `api_key`, `api.key` and ` api_key`, and others take `api_key[]` for a value of `api_key`. Wherever
+ * one of them would read a name as ours, it is ours. Pure.
+ */
+import { percentDecode } from "../../core/percent.ts";
+
+/** Like `foldHeaderName`: lower case, and `-` for all but letters and digits. */
+export const foldParameterName = (name: string): string => name.toLowerCase().replace(/[^a-z0-9]/g, "-");
+
+/** Whether some server reads `raw`, a name as it was sent, as the one that folds to `folded`. */
+export const isReadAs = (raw: string, folded: string): boolean => {
+  // No reading is longer than what was sent.
+  if (raw.length < folded.length) return false;
+  const [name = ""] = percentDecode(percentDecode(raw.replaceAll("+", " "))).split("\0", 1);
+  const trimmed = name.replace(/^[\s?]+|\s+$/g, "");
+  if (foldParameterName(trimmed) === folded) return true;
+  const bracket = trimmed.indexOf("[");
+  return bracket > 0 && foldParameterName(trimmed.slice(0, bracket).trimEnd()) === folded;
+};

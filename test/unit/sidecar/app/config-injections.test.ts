@@ -1,0 +1,86 @@
+/** What a route injects, as the file says it: several injections, their secrets, and places that two can't both have. */
+import { describe, expect, it } from "vitest";
+import { loadConfig } from "../../../../src/sidecar/app/config.ts";
+import type { InjectionConfig } from "../../../../src/sidecar/app/config-model.ts";
+
+const load = (inject: string, secret = "secret: a/route") =>
+  loadConfig({
+    file: "/x/sidekey.yaml",
+    text: `version: 1\nroutes:\n  r:\n    match: https://a.example\n    ${secret}\n    inject:\n${inject}\n`,
+  });
+
+const injections = (inject: string, secret?: string): readonly InjectionConfig[] => {
+  const result = load(inject, secret);
+  if ("problems" in result) throw new Error(JSON.stringify(result.problems));
+  return result.config.routes[0]?.injections ?? [];
+};
+
+const problems = (inject: string, secret?: string): readonly string[] => {
+  const result = load(inject, secret);
+  return "problems" in result
+    ? result.problems.map(({ line, column, path, message }) => `${line}:${column} ${path} ${message}`)
+    : [];
+};
+
+describe("several injections", () => {
+  it("send the route's secret, or one of their own, in the order of the file", () => {
+    const list = `
+      - { kind: bearer }
+      - { kind: header, name: X-App, secret: "a/app#id@3" }
+      - { kind: query, name: key }`;
+    expect(injections(list).map(({ kind, ref }) => [kind, ref.text])).toEqual([
+      ["bearer", "local:a/route"],
+      ["header", "local:a/app#id@3"],
+      ["query", "local:a/route"],
+    ]);
+  });
+
+  it("need no secret of the route when each has one", () => {
+    const list = "      - { kind: bearer, secret: a/one }\n      - { kind: query, name: key, secret: a/two }";
+    expect(injections(list, "deny: []").map(({ ref }) => ref.text)).toEqual(["local:a/one", "local:a/two"]);
+    const result = load(list);
+    expect("problems" in result ? result.problems : result.warnings).toMatchObject([
+      { path: "routes.r.secret", message: "is used by no injection: each has a secret of its own" },
+    ]);
+  });
+
+  it("each need one, and the one that has none is named", () => {
+    expect(problems("      - { kind: bearer, secret: a/one }\n      - { kind: query, name: key }", "deny: []")).toEqual(
+      ["8:9 routes.r.inject[1] has no 'secret', and neither has its route"],
+    );
+    expect(problems("      - { kind: bearer }\n      - { kind: query, name: key }", "deny: []")).toEqual([
+      "3:3 routes.r has no 'secret'",
+    ]);
+  });
+
+  it("are 16 at most", () => {
+    const list = (count: number): string =>
+      Array.from({ length: count }, (_, i) => `      - { kind: header, name: X-${i} }`).join("\n");
+    expect(injections(list(16))).toHaveLength(16);
+    expect(problems(list(17))).toEqual([expect.stringContaining("routes.r.inject ")]);
+  });
+
+  it.each([
+    ["{ kind: bearer }", "{ kind: header, name: authorization }", "header:authorization"],
+    ["{ kind: bearer }", "{ kind: basic }", "header:authorization"],
+    ["{ kind: header, name: X-Api-Key }", "{ kind: bearer, name: x_api.key }", "header:x-api-key"],
+    ["{ kind: query, name: api_key }", "{ kind: query, name: API-Key, secret: a/b }", "query:api_key"],
+  ])("%s and %s can't both be: said at both", (one, other, place) => {
+    const found = problems(`      - { kind: header, name: X-Other }\n      - ${one}\n      - ${other}`);
+    expect(found).toEqual([
+      `8:9 routes.r.inject[1] writes to ${place}, and so does inject[2]`,
+      expect.stringMatching(/^9:9 routes\.r\.inject\[2\] writes to .*, and so does inject\[1\]$/),
+    ]);
+  });
+
+  it("may write to places that only look alike", () => {
+    const list = ["header, name: key", "query, name: key", "query, name: keys", "header, name: X-Key"];
+    expect(injections(list.map((one) => `      - { kind: ${one} }`).join("\n"))).toHaveLength(4);
+  });
+
+  it("report a bad reference where it stands", () => {
+    expect(problems("      - { kind: bearer }\n      - { kind: query, name: key, secret: nowhere }")).toEqual([
+      expect.stringMatching(/^8:\d+ routes\.r\.inject\[1\]\.secret the path must be two or more segments/),
+    ]);
+  });
+});
