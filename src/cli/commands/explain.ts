@@ -41,12 +41,13 @@ export const explain: CommandSpec = {
 };
 
 const describe = (explanation: Explanation): readonly string[] => {
-  const { decision, route, pattern, secret, inject = [], removed = [], code, reason } = explanation;
+  const { decision, route, preset, pattern, secret, inject = [], removed = [], code, reason } = explanation;
   const line = (name: string, text: string | undefined): readonly string[] =>
     text === undefined || text === "" ? [] : [`${name.padEnd(9)} ${text}`];
   return [
     ...line(decision, code ?? (route === undefined ? "" : `by route ${route}`)),
     ...(code === undefined ? [] : line("route", route)),
+    ...line("preset", preset),
     ...line("pattern", pattern),
     ...line("secret", secret),
     ...line(

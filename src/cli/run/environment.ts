@@ -5,9 +5,9 @@
 import type { Environment } from "../terminal.ts";
 
 export interface RouteEnvironment {
-  /** Variable that the route sets for the agent; absent = none. */
-  readonly variable: string | undefined;
-  /** What the agent finds in it: never the secret. */
+  /** Variables that the route sets for the agent. */
+  readonly variables: readonly string[];
+  /** What the agent finds in them: never the secret. */
   readonly placeholder: string;
   /** Host names the route's patterns name, canonical. */
   readonly hosts: readonly string[];
@@ -89,7 +89,7 @@ export const childEnvironment = async (input: ChildEnvironmentInput): Promise<Ch
     else variables[name] = value;
   }
   // Routes first: what the proxy needs must win over a route that names one of these variables.
-  for (const { variable, placeholder } of input.routes) if (variable !== undefined) variables[variable] = placeholder;
+  for (const { variables: names, placeholder } of input.routes) for (const name of names) variables[name] = placeholder;
   for (const name of PROXY_VARIABLES) variables[name] = input.proxyUrl;
   const direct = directHosts(input.routes);
   variables["NO_PROXY"] = direct;

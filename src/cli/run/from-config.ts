@@ -1,12 +1,11 @@
 /** What the file says about the environment of `run`'s child. */
 import type { SidecarConfig } from "../../sidecar/app/config.ts";
 import type { RouteEnvironment } from "./environment.ts";
-import { placeholderOf } from "./placeholder.ts";
 
-export const routeEnvironments = ({ routes, state }: SidecarConfig): readonly RouteEnvironment[] =>
-  routes.map(({ name, env, patterns }) => ({
-    variable: env,
-    placeholder: placeholderOf(name, state),
+export const routeEnvironments = ({ routes }: SidecarConfig): readonly RouteEnvironment[] =>
+  routes.map(({ variables, placeholder, patterns }) => ({
+    variables,
+    placeholder,
     hosts: patterns.flatMap(({ host }) => (host.kind === "exact" ? [host.authority.host.name] : [])),
   }));
 

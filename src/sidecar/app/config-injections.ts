@@ -38,13 +38,17 @@ export const buildInjections = (
   const { path, secretPath, secret, inject, isPartial } = written;
   const placed = placeInjections(path, inject);
   const ref = secret === undefined ? undefined : checkedReference(secret, secretPath, checks);
-  if (secret !== undefined && placed.every(({ fields }) => fields.secret !== undefined)) {
+  if (secret !== undefined && !placed.some(({ fields }) => usesRoutes(fields))) {
     checks.warn({ path: secretPath, message: "is used by no injection: each has a secret of its own" });
   }
   if (secret === undefined && !isPartial) reportMissing(placed, path, checks);
   const injections: InjectionConfig[] = [];
   for (const { fields, path: at } of placed) {
-    const own = fields.secret === undefined ? ref : checkedReference(fields.secret, [...at, "secret"], checks);
+    const place: KeyPath = [...at, "secret"];
+    const own =
+      fields.secret === undefined || isMember(fields.secret)
+        ? memberOf(ref, fields.secret, place, checks)
+        : checkedReference(fields.secret, place, checks);
     if (own !== undefined) injections.push({ kind: fields.kind, fields, ref: own });
   }
   const isClear = reportConflicts(placed, checks);
@@ -57,8 +61,26 @@ const placeInjections = (route: KeyPath, inject: RouteFields["inject"]): readonl
   return [{ fields: inject ?? injectionSchema.parse({ kind: "bearer" }), path }];
 };
 
+/** `#api_key`: a member of the route's secret. */
+const isMember = (secret: string): boolean => secret.startsWith("#");
+
+const usesRoutes = ({ secret }: InjectionFields): boolean => secret === undefined || isMember(secret);
+
+/** The route's secret, or that member of it. Undefined where it has none, or a problem was reported. */
+const memberOf = (
+  ref: SecretRef | undefined,
+  member: string | undefined,
+  path: KeyPath,
+  checks: InjectionChecks,
+): SecretRef | undefined => {
+  if (ref === undefined || member === undefined) return ref;
+  const [head = "", version] = ref.text.split("@");
+  const text = `${head}${ref.field.length === 0 ? "#" : "."}${member.slice(1)}`;
+  return checkedReference(version === undefined ? text : `${text}@${version}`, path, checks);
+};
+
 const reportMissing = (placed: readonly Placed[], route: KeyPath, checks: InjectionChecks): void => {
-  const bare = placed.filter(({ fields }) => fields.secret === undefined);
+  const bare = placed.filter(({ fields }) => usesRoutes(fields));
   const hint = "For example secret: production/openai/api-key";
   // Of the route's own key everybody thinks first.
   if (bare.length === placed.length) checks.report({ path: route, message: "has no 'secret'", hint });

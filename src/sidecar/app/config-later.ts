@@ -5,7 +5,7 @@
 import type { Finding, KeyPath } from "../../config/problem.ts";
 
 /** `*` is any one part. A key that the schema takes in one form (`listen.health: off`) is here for its others. */
-const LATER_KEYS: readonly string[] = ["agents", "routes.*.preset"];
+const LATER_KEYS: readonly string[] = ["agents"];
 
 const LATER_KINDS: Readonly<Record<string, ReadonlySet<unknown>>> = {
   inject: new Set(["path", "cookie", "placeholder"]),
@@ -14,9 +14,6 @@ const LATER_KINDS: Readonly<Record<string, ReadonlySet<unknown>>> = {
 
 export const laterFinding = (path: KeyPath, value: unknown): Finding | undefined => {
   const key = LATER_KEYS.find((pattern) => covers(pattern.split("."), path));
-  if (key === "routes.*.preset") {
-    return { path, message: "presets are not built into this version", hint: "Write 'match' and 'inject' instead." };
-  }
   if (key !== undefined) {
     const name = key.replace("routes.*.", "");
     return { path, message: `${name} is not in this version`, hint: "Remove it." };

@@ -34,8 +34,12 @@ export interface RouteConfig {
   readonly deny: readonly DenyPattern[];
   /** As the file has them; never empty. */
   readonly injections: readonly InjectionConfig[];
-  /** Variable that `run` sets to a placeholder. */
-  readonly env?: string;
+  /** Name of the preset that filled what the route does not say; absent = none. */
+  readonly preset?: string;
+  /** Variables that `run` sets to the placeholder. */
+  readonly variables: readonly string[];
+  /** What an agent finds in them: of the shape its SDK checks for, stable per state directory. */
+  readonly placeholder: string;
   /** `ms` */
   readonly maxAgeMs: number;
   /** `ms` */

@@ -8,9 +8,15 @@ import { isPatternProblem, matchesHost, type Pattern, type PatternProblem, parse
 import { createRouteTable } from "../policy/route-table.ts";
 import { buildInjections, type InjectionChecks } from "./config-injections.ts";
 import type { RouteConfig, SidecarConfig } from "./config-model.ts";
+import { presetOf, withPreset } from "./config-presets.ts";
 import { type RouteFields, routeSchema } from "./config-schema.ts";
+import { placeholderOf } from "./placeholder.ts";
+import type { PresetLibrary } from "./presets.ts";
 
 export interface RouteChecks extends InjectionChecks {
+  readonly presets: PresetLibrary;
+  /** Absolute. */
+  readonly state: string;
   readonly connect: SidecarConfig["upstream"]["connect"];
 }
 
@@ -30,11 +36,18 @@ export interface RouteEntry {
 export const buildRoutes = (entries: readonly RouteEntry[], checks: RouteChecks): RouteConfig[] => {
   const placed = new Map<string, readonly Placed[]>();
   const routes: RouteConfig[] = [];
-  for (const { name, written, isPartial } of entries) {
+  for (const entry of entries) {
+    const { name, written } = entry;
     const isShort = typeof written === "string";
-    const fields = isShort ? routeSchema.parse({ secret: written }) : written;
+    const own = isShort ? routeSchema.parse({ secret: written }) : written;
     const path: KeyPath = ["routes", name];
-    const patterns = isPartial && fields.match === undefined ? undefined : placePatterns(name, path, fields, checks);
+    const found = presetOf(name, path, own, checks);
+    const isPartial = entry.isPartial || found === "unknown";
+    const preset = found === "unknown" ? undefined : found;
+    const fields = withPreset(own, preset);
+    const matchPath: KeyPath = [...path, own.match === undefined ? "preset" : "match"];
+    const patterns =
+      isPartial && fields.match === undefined ? undefined : placePatterns(name, matchPath, fields, checks);
     if (patterns !== undefined) {
       placed.set(name, patterns);
       for (const one of patterns) checkCleartext(one, fields, checks);
@@ -49,7 +62,9 @@ export const buildRoutes = (entries: readonly RouteEntry[], checks: RouteChecks)
       patterns: patterns.map(({ pattern }) => pattern),
       deny: fields.deny,
       injections,
-      ...(fields.env !== undefined && { env: fields.env }),
+      ...(preset !== undefined && { preset: preset.name }),
+      variables: fields.env === undefined ? (preset?.env ?? []) : [fields.env],
+      placeholder: placeholderOf(name, checks.state, preset?.placeholder),
       maxAgeMs: fields.max_age,
       staleWhileErrorMs: fields.stale_while_error,
       timeouts: {
@@ -68,14 +83,19 @@ export const buildRoutes = (entries: readonly RouteEntry[], checks: RouteChecks)
   return routes;
 };
 
+/** `matchPath` is where a `match` comes from: a preset's has no places of its own. */
 const placePatterns = (
   name: string,
-  path: KeyPath,
+  matchPath: KeyPath,
   { match }: RouteFields,
   checks: RouteChecks,
 ): readonly Placed[] | undefined => {
-  if (Array.isArray(match)) return match.map((pattern, index) => ({ pattern, path: [...path, "match", index] }));
-  if (match !== undefined) return [{ pattern: match, path: [...path, "match"] }];
+  const isWritten = matchPath.at(-1) === "match";
+  if (Array.isArray(match)) {
+    return match.map((pattern, index) => ({ pattern, path: isWritten ? [...matchPath, index] : matchPath }));
+  }
+  if (match !== undefined) return [{ pattern: match, path: matchPath }];
+  const path: KeyPath = ["routes", name];
   const pattern: Pattern | PatternProblem = parseHostKey(name);
   if (isPatternProblem(pattern)) {
     checks.report({ path, message: "has no 'match', and its name is not a host", hint: MATCH_HINT });

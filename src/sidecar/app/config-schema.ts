@@ -33,7 +33,7 @@ const compiled = <T extends object>(form: RegExp, parse: (text: string) => T | P
       return refuse(context, `${parsed.problem} (character ${parsed.at + 1})`, parsed.hint);
     });
 
-const pattern = compiled(/^([^ ]+ )?https?:\/\/[^ ]+$/, parsePattern);
+export const patternSchema = compiled(/^([^ ]+ )?https?:\/\/[^ ]+$/, parsePattern);
 const denyPattern = compiled(/^([^ ]+ )?(\/[^ ]*|\*\*)$/, parseDeny);
 
 type Described = { readonly fields: z.ZodType; readonly summary: string };
@@ -51,14 +51,22 @@ export const sourceSchema = z.discriminatedUnion("kind", fieldsOf(sourceKinds));
 // `id`: written once in config/schema.json, and referred to.
 export const injectionSchema = z.discriminatedUnion("kind", fieldsOf(injectionKinds)).meta({ id: "injection" });
 
+/** Also the name of its file. */
+export const presetName = z
+  .string()
+  .regex(/^[a-z][a-z0-9-]{0,31}$/, "must be the name of a preset: lower-case letters, digits and '-'");
+
 /** `30s` and so on; a timer that never fires or fires at once is no timeout. */
 const timeout = duration({ min: 1 });
 
 export const routeSchema = z.strictObject({
   match: z
-    .union([pattern, z.array(pattern).min(1).max(256)])
+    .union([patternSchema, z.array(patternSchema).min(1).max(256)])
     .optional()
     .describe("What it matches: [METHODS ]SCHEME://HOST[:PORT][PATH], or a list of them. Default: the key, as a host."),
+  preset: presetName
+    .optional()
+    .describe("Name of a preset, which brings 'match', 'inject' and 'env'. A key that is written beats the preset's."),
   secret: z.string().optional().describe("The secret, as a reference: [SOURCE:]PATH[#FIELD][@VERSION]."),
   inject: z
     .union([injectionSchema, z.array(injectionSchema).min(1).max(16)])

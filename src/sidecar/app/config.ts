@@ -19,6 +19,7 @@ import { missingPrograms } from "./config-programs.ts";
 import { buildRoutes } from "./config-routes.ts";
 import { isMap, salvageFields } from "./config-salvage.ts";
 import { type RootFields, rootSchema, sourceSchema } from "./config-schema.ts";
+import { createPresetLibrary } from "./presets.ts";
 
 export type * from "./config-model.ts";
 
@@ -164,7 +165,14 @@ const assembleConfig = (fields: RootFields, assembly: Assembly): SidecarConfig =
     written,
     isPartial: partialRoutes.has(name),
   }));
-  const routes: RouteConfig[] = buildRoutes(entries, { references, connect, report, warn });
+  const routes: RouteConfig[] = buildRoutes(entries, {
+    references,
+    presets: createPresetLibrary(),
+    state,
+    connect,
+    report,
+    warn,
+  });
   const { ca, proxy } = fields.upstream;
   return {
     file,

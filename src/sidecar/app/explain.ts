@@ -17,7 +17,9 @@ import type { RouteConfig, SidecarConfig } from "./config-model.ts";
 export interface Explanation {
   readonly decision: "inject" | "tunnel" | "deny";
   readonly route?: string;
-  /** As the file has it. */
+  /** Of the route, where what it sends comes from one. */
+  readonly preset?: string;
+  /** As the file has it, or its preset. */
   readonly pattern?: string;
   /** Of the secret; with commas where there are several. */
   readonly source?: string;
@@ -88,6 +90,7 @@ const injected = (route: RouteConfig, pattern: string, byMethod: boolean): Expla
   return {
     decision: "inject",
     route: route.name,
+    ...(route.preset !== undefined && { preset: route.preset }),
     // The short form has its pattern from its name.
     pattern,
     source: [...new Set(refs.map(({ source }) => source))].join(","),

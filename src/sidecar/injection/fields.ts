@@ -43,4 +43,4 @@ export const basicUsername = z
 export const ownSecret = z
   .string()
   .optional()
-  .describe("The secret of this injection, as a reference. Default: the route's.");
+  .describe("The secret of this injection, as a reference, or #MEMBER of the route's. Default: the route's.");

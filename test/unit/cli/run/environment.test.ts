@@ -129,8 +129,12 @@ describe("what the child gets", () => {
 
   it("each route's variable with its placeholder, in place of the caller's value", async () => {
     const routes = [
-      { variable: "OPENAI_API_KEY", placeholder: "sidekey-placeholder-openai", hosts: ["api.openai.com"] },
-      { variable: undefined, placeholder: "sidekey-placeholder-none", hosts: ["example.com"] },
+      {
+        variables: ["OPENAI_API_KEY", "OPENAI_KEY"],
+        placeholder: "sidekey-placeholder-openai",
+        hosts: ["api.openai.com"],
+      },
+      { variables: [], placeholder: "sidekey-placeholder-none", hosts: ["example.com"] },
     ];
     const { variables } = await build({ caller: { OPENAI_API_KEY: "old" }, routes });
     expect(variables["OPENAI_API_KEY"]).toBe("sidekey-placeholder-openai");
@@ -138,7 +142,7 @@ describe("what the child gets", () => {
   });
 
   it("the proxy, even when a route claims its variable", async () => {
-    const routes = [{ variable: "HTTPS_PROXY", placeholder: "sidekey-placeholder-x", hosts: [] }];
+    const routes = [{ variables: ["HTTPS_PROXY"], placeholder: "sidekey-placeholder-x", hosts: [] }];
     expect((await build({ routes })).variables["HTTPS_PROXY"]).toBe("http://127.0.0.1:4321");
   });
 
@@ -148,7 +152,7 @@ describe("what the child gets", () => {
     [["::1", "localhost", "127.0.0.1"], ""],
     [["api.openai.com"], "localhost,127.0.0.1,::1"],
   ])("NO_PROXY without the hosts that a route names: %j", async (hosts, expected) => {
-    const { variables } = await build({ routes: [{ variable: undefined, placeholder: "p", hosts }] });
+    const { variables } = await build({ routes: [{ variables: [], placeholder: "p", hosts }] });
     expect(variables["NO_PROXY"]).toBe(expected);
     expect(variables["no_proxy"]).toBe(expected);
   });

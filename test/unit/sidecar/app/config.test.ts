@@ -80,7 +80,7 @@ describe("loadConfig", () => {
       },
       { name: "*.example.com:8443", patterns: [{ text: "https://*.example.com:8443/**", port: 8443 }] },
     ]);
-    expect(routes[0]).not.toHaveProperty("env");
+    expect(routes[0]?.variables).toEqual([]);
   });
 
   it("takes every key of the object form", () => {
@@ -105,7 +105,7 @@ routes:
       patterns: [{ text: "GET https://a.example/x/**" }, { text: "https://b.example" }],
       deny: [{ text: "DELETE **" }, { text: "* /x/y" }],
       injections: [{ kind: "header", fields: { name: "X-Key", format: "key {secret}" }, ref: { text: "env:A_KEY" } }],
-      env: "A_KEY",
+      variables: ["A_KEY"],
       maxAgeMs: 300_000,
       staleWhileErrorMs: 0,
       timeouts: { connectMs: 1_000, headersMs: 600_000, idleMs: 120_000 },
@@ -231,6 +231,7 @@ describe("the examples in config/", () => {
       "routes",
       "match",
       "secret",
+      "preset",
       "inject",
       "deny",
       "env",

@@ -22,6 +22,7 @@ describe("what becomes of a request", () => {
     expect(explain("GET", "https://API.openai.com/v1/models?x=1#part")).toEqual({
       decision: "inject",
       route: "api.openai.com",
+      preset: "openai",
       pattern: "https://api.openai.com/**",
       source: "local",
       secret: "local:production/openai/key",
