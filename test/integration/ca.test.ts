@@ -1,6 +1,7 @@
 /** The CA of a running sidecar over time: with a clock that the test sets, and clients on open tunnels. */
 import type { X509Certificate } from "node:crypto";
-import { readFile, rename, rm } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rename, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TLSSocket } from "node:tls";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
@@ -247,6 +248,22 @@ describe("a rotation under a running sidecar", () => {
     }
     expect(await readFile(join(sidecar.directory, "shared/ca.pem"), "utf8")).toBe(trustedPem);
     expect(told("the files that clients trust were not written")).toEqual([]);
+  });
+
+  it("is published to its end by a sidecar that is closed meanwhile", async () => {
+    const shared = await mkdtemp(join(tmpdir(), "sidekey-export-"));
+    try {
+      await start(`{ export: ${shared} }`);
+      const { trustedPem } = await rotateAuthority({ directory: state(), clock });
+      await open("b.test");
+      await sidecar.close();
+      expect(await readFile(join(shared, "ca.pem"), "utf8")).toBe(trustedPem);
+      expect(await readFile(join(shared, "ca-bundle.pem"), "utf8")).toContain(trustedPem);
+      expect((await readdir(shared)).sort()).toEqual(["ca-bundle.pem", "ca.pem"]);
+      expect(told("the files that clients trust were not written")).toEqual([]);
+    } finally {
+      await rm(shared, { recursive: true });
+    }
   });
 });
 

@@ -20,6 +20,8 @@ export interface OpenedCa {
   readonly contexts: ContextCache;
   /** Writes `ca.pem` and the bundle, and those of `tls.export`; `extra`: PEM texts for the bundle. */
   publish(extra: readonly string[]): Promise<TrustFiles>;
+  /** Waits for what is being read and written: nothing is, afterwards, once no connection asks any more. */
+  close(): Promise<void>;
 }
 
 export interface CaOptions {
@@ -43,6 +45,7 @@ const openPrivateCa = async ({ config, directory, clock, log }: CaOptions): Prom
   return {
     contexts: createTellingContexts(fixedAuthority(authority), clock, log, () => {}),
     publish: (extra) => writeTrustFiles(directory, authority.certificatePem, extra),
+    close: () => Promise.resolve(),
   };
 };
 
@@ -54,6 +57,7 @@ const openKeptCa = async ({ config, clock, log }: CaOptions): Promise<OpenedCa> 
   const paths = authorityPaths(state);
   let extraNow: readonly string[] = [];
   let warnedOf = "";
+  let publishing: Promise<unknown> = Promise.resolve();
 
   const warnOfEnd = ({ fingerprint, notAfter }: CertificateAuthority): void => {
     if (warnedOf === fingerprint || !endsSoon(notAfter, clock.now())) return;
@@ -81,9 +85,11 @@ const openKeptCa = async ({ config, clock, log }: CaOptions): Promise<OpenedCa> 
     }
     log.info("another CA signs from now on", { sha256: outcome.fingerprint, notAfter: isoTime(outcome.notAfter) });
     warnOfEnd(outcome);
-    publish(extraNow).catch((error: unknown) => {
-      log.error("the files that clients trust were not written", { detail: toSidekeyError(error).detail });
-    });
+    publishing = publishing
+      .then(() => publish(extraNow))
+      .catch((error: unknown) => {
+        log.error("the files that clients trust were not written", { detail: toSidekeyError(error).detail });
+      });
   };
 
   const source = await followAuthority({
@@ -104,7 +110,14 @@ const openKeptCa = async ({ config, clock, log }: CaOptions): Promise<OpenedCa> 
     changed,
   });
   warnOfEnd(source.current());
-  return { contexts: createTellingContexts(source, clock, log, warnOfEnd), publish };
+  return {
+    contexts: createTellingContexts(source, clock, log, warnOfEnd),
+    publish,
+    async close() {
+      await source.settled();
+      await publishing;
+    },
+  };
 };
 
 /** Errors: TLS_CA_UNUSABLE: what the file promises must be so before a port opens. */

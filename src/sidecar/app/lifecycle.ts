@@ -115,7 +115,8 @@ export const startSidecar = async (options: StartOptions): Promise<Sidecar> => {
         lock: mode === "start",
       }),
     );
-    const { contexts, publish } = await openCa({ mode, config, directory: filesDirectory, clock, log });
+    const ca = closer.add(await openCa({ mode, config, directory: filesDirectory, clock, log }));
+    const { contexts, publish } = ca;
     const bundled = (extraCa: string | undefined): readonly string[] => [
       ...(extraCa === undefined ? [] : [extraCa]),
       ...(options.extraBundles ?? []),

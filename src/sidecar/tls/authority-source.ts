@@ -13,6 +13,8 @@ export interface AuthoritySource {
   current(): CertificateAuthority;
   /** For a mint: looks at the file first. Errors: TLS_CA_UNUSABLE. */
   latest(): Promise<CertificateAuthority>;
+  /** When the look that is under way has been told of. Never rejects. */
+  settled(): Promise<void>;
 }
 
 export interface FollowOptions {
@@ -33,6 +35,7 @@ const LOOK_EVERY = 1000;
 export const fixedAuthority = (authority: CertificateAuthority): AuthoritySource => ({
   current: () => authority,
   latest: () => Promise.resolve(authority),
+  settled: () => Promise.resolve(),
 });
 
 /** Errors: those of `open`. */
@@ -80,6 +83,9 @@ export const followAuthority = async (options: FollowOptions): Promise<Authority
       await reading;
       if (problem !== undefined) throw problem;
       return authority;
+    },
+    async settled() {
+      await reading;
     },
   };
 };

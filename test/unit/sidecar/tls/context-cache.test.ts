@@ -112,7 +112,7 @@ describe("the context cache", () => {
   test("mints anew once another CA signs", async () => {
     const other = await createCertificateAuthority({ clock: systemClock });
     let signing = real;
-    const authority = { current: () => signing, latest: () => Promise.resolve(signing) };
+    const authority = { current: () => signing, latest: () => Promise.resolve(signing), settled: async () => {} };
     cache = createContextCache({ authority, clock: systemClock });
     const first = await cache.get(named("a.test"));
     expect(await cache.get(named("a.test"))).toBe(first);
