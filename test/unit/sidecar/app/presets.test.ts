@@ -81,7 +81,7 @@ describe.each(NAMES)("the preset %s", (name) => {
         route: "r",
         preset: name,
         pattern: text,
-        secret: expect.stringMatching(/^local:production\/x\/key(#\w+)?$/),
+        secret: expect.stringContaining("local:production/x/key"),
       });
       expect(explanation.inject?.length).toBeGreaterThan(0);
     }
