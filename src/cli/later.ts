@@ -2,10 +2,7 @@
 
 export const LATER_COMMANDS: readonly string[] = [
   "init",
-  "vault init",
   "vault serve",
-  "vault backup",
-  "vault restore",
   "vault rekey",
   "agent create",
   "agent list",

@@ -114,3 +114,6 @@ export const tokenEvent = (verb: string, agent: string | undefined, id?: string)
   agent,
   reason: `${verb}${id === undefined ? "" : ` ${id}`} by ${operatorName()}`,
 });
+
+/** `what` follows the command: `vault backup of local`. */
+export const adminEvent = (what: string): OperatorEvent => ({ type: "admin", reason: `${what} by ${operatorName()}` });

@@ -62,6 +62,13 @@ export const withVault = async <T>(
   }
 };
 
+/** Where the key of a store is, for JSON. */
+export const keyPlace = (keys: VaultKeySource): { readonly file: string } | { readonly from: string } =>
+  "file" in keys ? { file: keys.file } : { from: keys.where };
+
+/** The same in words: the file's path, or `variable NAME`. */
+export const keyWords = (keys: VaultKeySource): string => ("file" in keys ? keys.file : keys.where);
+
 /** The named source, or the first local one. Errors: CONFIG_USAGE. */
 const localSource = (
   { sources }: SidecarConfig,

@@ -138,7 +138,7 @@ export const ERROR_TABLE = {
   VAULT_STORE_DAMAGED: entry(
     500,
     "The vault's store is damaged.",
-    "Stop what uses it, then put back a copy of its directory and key; keep the damaged one aside.",
+    "Stop what uses it, then: sidekey vault restore FILE --replace. The damaged one is kept aside.",
   ),
   VAULT_STORE_BUSY: entry(500, "The vault's store cannot be opened.", "Check the directory, its owner and its mode."),
   VAULT_SECRET_MISSING: entry(500, "There is no such secret.", "List what there is: sidekey secret list."),
@@ -151,6 +151,21 @@ export const ERROR_TABLE = {
     500,
     "The value cannot be a secret.",
     "Give 1 byte to 64 KiB on standard input, without control characters.",
+  ),
+  VAULT_STORE_EXISTS: entry(
+    500,
+    "There is a vault already.",
+    "Use it as it is, or choose another place: 'state' or the source's 'path' in sidekey.yaml.",
+  ),
+  VAULT_BACKUP_FAILED: entry(
+    500,
+    "The backup cannot be written; what was in its place is unchanged.",
+    "Free space, or choose a directory that you may write in.",
+  ),
+  VAULT_BAD_BACKUP: entry(
+    500,
+    "This is no backup that can be restored; nothing was changed.",
+    "Take another one; each is written by: sidekey vault backup FILE.",
   ),
   VAULT_BAD_IMPORT: entry(
     500,

@@ -37,9 +37,27 @@ export const publishFile = (path: string, text: string, mode: number): Promise<b
     }
   });
 
-/** Puts a whole file at `path` in one step, in the place of what is there. */
-export const replaceFile = (path: string, text: string, mode: number): Promise<void> =>
-  withDraft(path, text, mode, (draft) => rename(draft, path));
+/** Puts a whole file at `path` in one step, in the place of what is there; `check` may refuse the draft before that. */
+export const replaceFile = (
+  path: string,
+  text: string,
+  mode: number,
+  check: (draft: string) => Promise<void> = async () => {},
+): Promise<void> =>
+  withDraft(path, text, mode, async (draft) => {
+    await check(draft);
+    await rename(draft, path);
+  });
+
+/** A new name in `directory` is on disk after this. */
+export const syncDirectory = async (directory: string): Promise<void> => {
+  const handle = await open(directory, "r");
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+};
 
 const withDraft = async <T>(
   path: string,

@@ -4,15 +4,20 @@
  */
 import type { Clock } from "../core/clock.ts";
 import { SidekeyError } from "../core/errors.ts";
+import { type Backup, readBackup, writeBackup } from "./backup.ts";
 import { type Barrier, createBarrier } from "./barrier.ts";
 import { loadVaultKeys, storeExists, type VaultKeySource } from "./key.ts";
+import { type Restored, restoreInto } from "./restore.ts";
+import { META, VALUE } from "./rows.ts";
 import { createVaultSecrets, type VaultSecrets } from "./secrets.ts";
 import { openLmdb } from "./storage/lmdb.ts";
 import type { EmbeddedStorage } from "./storage/storage.ts";
 import { createVaultTokens, type VaultTokens } from "./tokens.ts";
 
-export { KEY_VARIABLE, type VaultKeyContext, type VaultKeySource, vaultKeySource } from "./key.ts";
+export { type Backup, isBackup } from "./backup.ts";
+export { KEY_VARIABLE, storeExists, type VaultKeyContext, type VaultKeySource, vaultKeySource } from "./key.ts";
 export { isSecretPath } from "./path.ts";
+export { type Restored, storeExistsError } from "./restore.ts";
 export type {
   ImportEntry,
   Imported,
@@ -45,6 +50,10 @@ export interface Vault {
   readonly tokens: VaultTokens;
   /** Grows with each write, of any process. Fast: about 1 µs. */
   generation(): number;
+  /** All secrets as one text of sealed rows, as they are at one moment. Errors: VAULT_KEY_WRONG, VAULT_STORE_DAMAGED. */
+  backup(): Promise<string>;
+  /** The secrets of a backup in the place of all that are there, in one transaction; tokens stay as they are. */
+  restore(backup: Backup): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -65,9 +74,43 @@ export const openVault = async ({ directory, keys, clock }: VaultOptions): Promi
     secrets: createVaultSecrets(storage, barrier, clock),
     tokens: createVaultTokens(storage, barrier, clock),
     generation: () => storage.generation(),
+    async backup() {
+      const { generation, rows } = await storage.read((tx) => ({
+        generation: storage.generation(),
+        rows: [...tx.range(META), ...tx.range(VALUE)],
+      }));
+      return writeBackup(rows, barrier, { createdAt: clock.now(), generation });
+    },
+    async restore({ rows }) {
+      await storage.write((tx) => {
+        const wanted = new Set(rows.map(({ key }) => key));
+        for (const { key } of [...tx.range(META), ...tx.range(VALUE)]) if (!wanted.has(key)) tx.remove(key);
+        for (const { key, value } of rows) tx.put(key, value);
+      });
+    },
     close: () => storage.close(),
   };
 };
+
+/** Reads and checks a backup, down to its last row. Errors: VAULT_BAD_BACKUP, VAULT_KEY_UNREADABLE, VAULT_KEY_WRONG. */
+export const openBackup = async (text: string, { keys, clock }: Pick<VaultOptions, "keys" | "clock">) =>
+  readBackup(text, createBarrier(await loadVaultKeys(keys, false), clock));
+
+/**
+ * `backup` as `openBackup` gave it, with the same keys. Without `replace` only where there is no store.
+ * Errors: VAULT_STORE_EXISTS, VAULT_STORE_BUSY, VAULT_KEY_WRONG (the store that is there has another key).
+ */
+export const restoreVault = (
+  { directory, keys, clock }: VaultOptions,
+  { backup, replace }: { readonly backup: Backup; readonly replace: boolean },
+): Promise<Restored> =>
+  restoreInto({
+    directory,
+    backup,
+    replace,
+    clock,
+    openVault: (place) => openVault({ directory: place, keys, clock }),
+  });
 
 /** A row that every key of this store opens: the first process writes it, before anything else is in the store. */
 const checkKey = async (storage: EmbeddedStorage, barrier: Barrier): Promise<void> => {

@@ -8,6 +8,7 @@ import { access, type FileHandle, link, mkdir, open, unlink } from "node:fs/prom
 import { dirname, join, resolve } from "node:path";
 import type { Credential, Environment } from "../config/credential.ts";
 import { SidekeyError } from "../core/errors.ts";
+import { syncDirectory } from "../core/whole-file.ts";
 import { type FernetKey, generateFernetKey, parseFernetKey } from "./fernet.ts";
 
 /** Absolute path of a key file, or the keys themselves and the name of where they came from. */
@@ -130,15 +131,6 @@ const createKeyFile = async (path: string): Promise<void> => {
   }
 };
 
-const syncDirectory = async (path: string): Promise<void> => {
-  const directory = await open(path, "r");
-  try {
-    await directory.sync();
-  } finally {
-    await directory.close();
-  }
-};
-
 /** Whether `directory` holds a store already. */
 export const storeExists = async (directory: string): Promise<boolean> => {
   try {
@@ -146,7 +138,7 @@ export const storeExists = async (directory: string): Promise<boolean> => {
     return true;
   } catch (error) {
     // Out of sight is not absent: opening it will say why.
-    return codeOf(error) !== "ENOENT";
+    return codeOf(error) !== "ENOENT" && codeOf(error) !== "ENOTDIR";
   }
 };
 

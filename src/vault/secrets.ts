@@ -9,6 +9,7 @@ import { SidekeyError } from "../core/errors.ts";
 import { SecretValue } from "../core/secret-value.ts";
 import { type Barrier, openJson, sealJson } from "./barrier.ts";
 import { checkSecretPath } from "./path.ts";
+import { META, valueKey } from "./rows.ts";
 import type { ReadTx, Tx, VaultStorage } from "./storage/storage.ts";
 import { checkSecretValue } from "./value.ts";
 
@@ -95,7 +96,6 @@ export interface VaultSecrets {
   history(path: string): Promise<readonly SecretVersion[]>;
 }
 
-const META = "meta:";
 const WORD = /^[A-Za-z0-9._-]{1,64}$/;
 const BY = /^[ -~]{1,64}$/;
 const MAX_HOSTS = 64;
@@ -263,8 +263,6 @@ const isDryRun = (error: unknown): boolean => error instanceof DryRun;
 
 const isClosed = ({ readableUntil }: SecretVersion, now: EpochMs): boolean =>
   readableUntil !== undefined && readableUntil <= now;
-
-const valueKey = (path: string, version: number): string => `value:${path}@${version}`;
 
 const newest = (meta: Meta): SecretVersion => {
   const last = meta.versions.at(-1);

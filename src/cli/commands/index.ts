@@ -25,6 +25,9 @@ import { tokenInspect } from "./token-inspect.ts";
 import { tokenIssue } from "./token-issue.ts";
 import { tokenList } from "./token-list.ts";
 import { tokenRevoke } from "./token-revoke.ts";
+import { vaultBackup } from "./vault-backup.ts";
+import { vaultInit } from "./vault-init.ts";
+import { vaultRestore } from "./vault-restore.ts";
 
 export const COMMANDS: readonly CommandSpec[] = [
   run,
@@ -45,6 +48,9 @@ export const COMMANDS: readonly CommandSpec[] = [
   tokenInspect,
   tokenList,
   tokenRevoke,
+  vaultInit,
+  vaultBackup,
+  vaultRestore,
   auditTail,
   auditSearch,
   auditVerify,
@@ -57,6 +63,7 @@ export const COMMANDS: readonly CommandSpec[] = [
 export const GROUPS: Readonly<Record<string, string>> = {
   secret: "the secrets of the embedded vault",
   token: "its scoped tokens",
+  vault: "the embedded vault as a whole: make, back up, restore",
   audit: "read and verify the audit",
   ca: "the CA that clients must trust",
 };

@@ -1,0 +1,39 @@
+/** `vault init`: an empty store and its key, where there is none. The first `secret set` makes them as well. */
+import { existsSync } from "node:fs";
+import { systemClock } from "../../core/clock.ts";
+import { prepareStateDirectory } from "../../core/state-directory.ts";
+import { CONFIG_OPTION, type CommandSpec, JSON_OPTION } from "../command.ts";
+import { EXIT_OK } from "../exit.ts";
+import { refuseInsideRun } from "../inside-run.ts";
+import { adminEvent, onRecord } from "../operator-audit.ts";
+import { keyPlace, keyWords, locateVault, SOURCE_OPTION } from "../vault-access.ts";
+
+export const vaultInit: CommandSpec = {
+  name: "vault init",
+  summary: "make an empty vault and its key; never over one that is there",
+  options: [SOURCE_OPTION, CONFIG_OPTION, JSON_OPTION],
+  examples: ["sidekey vault init", "FERNET_SECRET_KEY=$KEY sidekey vault init --source team"],
+  async run(invocation) {
+    const { options, terminal } = invocation;
+    refuseInsideRun("vault init", invocation);
+    const { config, source, directory, keys } = await locateVault(invocation);
+    const { openVault, storeExists, storeExistsError } = await import("../../vault/index.ts");
+    if (await storeExists(directory)) throw storeExistsError(directory);
+    prepareStateDirectory(config.state);
+    const makesKey = "file" in keys && !existsSync(keys.file);
+    const event = adminEvent(`vault init of ${source}`);
+    await onRecord(config, {
+      events: [event],
+      change: async () => (await openVault({ directory, keys, clock: systemClock })).close(),
+      done: () => [event],
+    });
+    if (options.flag("json")) {
+      terminal.printJson({ source, directory, key: { ...keyPlace(keys), made: makesKey } });
+      return EXIT_OK;
+    }
+    terminal.print(`vault  ${directory} (made)`);
+    terminal.print(`key    ${keyWords(keys)} (${makesKey ? "made" : "was there"})`);
+    terminal.note("whoever has both can read every secret; without the key nobody can: keep a copy of it elsewhere");
+    return EXIT_OK;
+  },
+};

@@ -1,0 +1,79 @@
+/** `vault restore`: the secrets of a backup in the place of what is there; checked to the last row before anything changes. */
+import { resolve } from "node:path";
+import { systemClock } from "../../core/clock.ts";
+import { SidekeyError } from "../../core/errors.ts";
+import { prepareStateDirectory } from "../../core/state-directory.ts";
+import { FileFault, readWholeFile } from "../../core/whole-file.ts";
+import { MAX_BACKUP_BYTES } from "../../vault/backup.ts";
+import type { Restored } from "../../vault/index.ts";
+import { CONFIG_OPTION, type CommandSpec, JSON_OPTION } from "../command.ts";
+import { EXIT_OK } from "../exit.ts";
+import { refuseInsideRun } from "../inside-run.ts";
+import { adminEvent, onRecord } from "../operator-audit.ts";
+import { locateVault, SOURCE_OPTION } from "../vault-access.ts";
+
+export const vaultRestore: CommandSpec = {
+  name: "vault restore",
+  summary: "bring back the secrets of a backup; the key that it was made with has to be in its place",
+  parameters: [{ syntax: "<file>", summary: "a file of 'vault backup'" }],
+  options: [
+    { flags: "--replace", summary: "yes, in the place of the secrets that are there, or of a damaged vault" },
+    SOURCE_OPTION,
+    CONFIG_OPTION,
+    JSON_OPTION,
+  ],
+  examples: ["sidekey vault restore /backup/sidekey-2026-11-27", "sidekey vault restore vault.backup --replace"],
+  async run(invocation) {
+    const { parameters, options, terminal, directory: here } = invocation;
+    refuseInsideRun("vault restore", invocation);
+    const file = resolve(here, parameters[0] ?? "");
+    const replace = options.flag("replace");
+    const { config, source, directory, keys } = await locateVault(invocation);
+    const { openBackup, restoreVault, storeExists, storeExistsError } = await import("../../vault/index.ts");
+    const backup = await openBackup(await read(file), { keys, clock: systemClock });
+    if (!replace && (await storeExists(directory))) {
+      throw storeExistsError(directory, "To put the backup in its place: the same command with --replace.");
+    }
+    prepareStateDirectory(config.state);
+    const madeAt = new Date(backup.createdAt).toISOString();
+    const event = adminEvent(`vault restore of ${source} to ${madeAt}`);
+    const restored = await onRecord(config, {
+      events: [event],
+      change: () => restoreVault({ directory, keys, clock: systemClock }, { backup, replace }),
+      done: () => [event],
+    });
+    const { secrets } = backup;
+    if (options.flag("json")) {
+      const { how, keptAside = null } = restored;
+      terminal.printJson({ directory, secrets, created_at: madeAt, how, kept_aside: keptAside });
+      return EXIT_OK;
+    }
+    terminal.print(`restored ${secrets === 1 ? "1 secret" : `${secrets} secrets`} of ${madeAt} to ${directory}`);
+    for (const note of NOTES[restored.how](restored)) terminal.note(note);
+    return EXIT_OK;
+  },
+};
+
+const NOTES: Readonly<Record<Restored["how"], (restored: Restored) => readonly string[]>> = {
+  made: () => [NO_TOKENS],
+  replaced: () => ["running sidecars use them with their next request; tokens are as they were"],
+  rebuilt: ({ keptAside = "" }) => [
+    `the damaged data are kept as ${keptAside}; remove them when nobody needs them`,
+    "a sidecar that was running still has the damaged vault open: restart it",
+    NO_TOKENS,
+  ],
+};
+
+const NO_TOKENS = "tokens are in no backup: issue those anew that agents or sidecars are given by hand";
+
+/** Errors: CONFIG_USAGE (no such file), VAULT_BAD_BACKUP. */
+const read = async (file: string): Promise<string> => {
+  try {
+    const text = await readWholeFile(file, { maxBytes: MAX_BACKUP_BYTES, isPrivate: false });
+    if (text !== undefined) return text;
+  } catch (error) {
+    if (!(error instanceof FileFault)) throw error;
+    throw new SidekeyError("VAULT_BAD_BACKUP", { detail: `${file} ${error.reason}.`, cause: error });
+  }
+  throw new SidekeyError("CONFIG_USAGE", { detail: `There is no file ${file}.`, hint: "Check the path." });
+};

@@ -1,0 +1,131 @@
+/**
+ * The secrets of a store as one text: sealed rows, and what tells that all of them are there. Its first line says what it
+ * is; one line for each row follows; then a sealed manifest, by which nobody without the key can drop, add or exchange a
+ * row; then a checksum of all of it, which tells damage from another key. Must never hold an open value.
+ *
+ * Tokens are not in it. They live a day at most, and bringing one back could undo its revocation.
+ */
+import { createHash } from "node:crypto";
+import * as z from "zod";
+import type { EpochMs } from "../core/clock.ts";
+import { isSidekeyError, SidekeyError } from "../core/errors.ts";
+import { type Barrier, openJson, sealJson } from "./barrier.ts";
+import { isSecretRow, META, secretRowName } from "./rows.ts";
+import type { Row } from "./storage/storage.ts";
+
+export interface Backup {
+  readonly createdAt: EpochMs;
+  /** Of the store, when it was read. */
+  readonly generation: number;
+  /** How many secrets, whatever the number of their versions. */
+  readonly secrets: number;
+  /** Sealed, in key order. */
+  readonly rows: readonly Row[];
+}
+
+/** More is not read. `bytes` */
+export const MAX_BACKUP_BYTES = 256 * 1024 * 1024;
+
+const FORMAT = "sidekey-vault-backup";
+const VERSION = 1;
+const MANIFEST = "backup:manifest";
+
+const headSchema = z.object({ format: z.literal(FORMAT), v: z.number() });
+const rowSchema = z.strictObject({ key: z.string(), sealed: z.string() });
+const manifestLineSchema = z.strictObject({ manifest: z.string() });
+const sumSchema = z.strictObject({ sha256: z.string() });
+const manifestSchema = z.strictObject({
+  createdAt: z.number(),
+  generation: z.number(),
+  rows: z.number(),
+  /** SHA-256 of the lines before, hexadecimal. */
+  digest: z.string(),
+});
+
+/** Every row is opened first: what can't be restored is told now. Errors: VAULT_KEY_WRONG, VAULT_STORE_DAMAGED. */
+export const writeBackup = (
+  all: readonly Row[],
+  barrier: Barrier,
+  { createdAt, generation }: Pick<Backup, "createdAt" | "generation">,
+): string => {
+  const rows = all.filter(({ key }) => isSecretRow(key));
+  const lines = [JSON.stringify({ format: FORMAT, v: VERSION })];
+  for (const { key, value } of rows) {
+    openRow(barrier, key, value, "VAULT_STORE_DAMAGED");
+    lines.push(JSON.stringify({ key, sealed: value.toString("latin1") }));
+  }
+  const manifest = { createdAt, generation, rows: rows.length, digest: digestOf(lines) };
+  lines.push(JSON.stringify({ manifest: sealJson(barrier, MANIFEST, manifest).toString("latin1") }));
+  lines.push(JSON.stringify({ sha256: digestOf(lines) }));
+  return `${lines.join("\n")}\n`;
+};
+
+/** Checked to the last row. Errors: VAULT_BAD_BACKUP, VAULT_KEY_WRONG (it was made with another key). */
+export const readBackup = (text: string, barrier: Barrier): Backup => {
+  if (!isBackup(text)) throw bad("It is no backup of a vault.");
+  if (!text.endsWith("\n")) throw bad("It is cut short.");
+  const lines = text.slice(0, -1).split("\n");
+  const head = parseLine(headSchema, lines[0]);
+  if (head?.v !== VERSION) throw bad("It was made by a newer version of sidekey.");
+  const sum = parseLine(sumSchema, lines.pop());
+  if (sum === undefined) throw bad("It is cut short.");
+  if (sum.sha256 !== digestOf(lines)) throw bad("It is damaged: its checksum is another.");
+  const manifest = openManifest(barrier, lines.pop());
+  if (manifest.digest !== digestOf(lines) || manifest.rows !== lines.length - 1) {
+    throw bad("Its rows are not those that it was made with.");
+  }
+  const rows = lines.slice(1).map((line) => {
+    const row = parseLine(rowSchema, line);
+    if (row === undefined) throw bad("One of its lines is no row.");
+    const value = Buffer.from(row.sealed, "latin1");
+    openRow(barrier, row.key, value, "VAULT_BAD_BACKUP");
+    return { key: row.key, value };
+  });
+  const { createdAt, generation } = manifest;
+  return { createdAt, generation, secrets: rows.filter(({ key }) => key.startsWith(META)).length, rows };
+};
+
+/** By its first line alone: whether it means to be one. */
+export const isBackup = (text: string): boolean =>
+  parseLine(headSchema, text.slice(0, 1024).split("\n", 1)[0]) !== undefined;
+
+const openManifest = (barrier: Barrier, line: string | undefined): z.output<typeof manifestSchema> => {
+  const sealed = parseLine(manifestLineSchema, line);
+  if (sealed === undefined) throw bad("Its manifest is gone.");
+  try {
+    return openJson(barrier, MANIFEST, Buffer.from(sealed.manifest, "latin1"), manifestSchema);
+  } catch (error) {
+    if (!isSidekeyError(error) || error.code !== "VAULT_KEY_WRONG") throw bad("Its manifest is none.");
+    throw new SidekeyError("VAULT_KEY_WRONG", {
+      detail: "The backup was made with another key.",
+      hint: "Put the key of that time into the key file, below the present one if there is one, and try again.",
+    });
+  }
+};
+
+const openRow = (
+  barrier: Barrier,
+  key: string,
+  sealed: Buffer,
+  code: "VAULT_BAD_BACKUP" | "VAULT_STORE_DAMAGED",
+): void => {
+  const name = secretRowName(key);
+  if (name === undefined) throw new SidekeyError(code, { detail: "It has a row that belongs to no secret." });
+  barrier.open(name, sealed).fill(0);
+};
+
+const digestOf = (lines: readonly string[]): string => createHash("sha256").update(lines.join("\n")).digest("hex");
+
+/** Undefined when it is something else; what a parser says of it quotes it, and must not travel. */
+const parseLine = <Schema extends z.ZodType>(
+  schema: Schema,
+  line: string | undefined,
+): z.output<Schema> | undefined => {
+  try {
+    return schema.safeParse(JSON.parse(line ?? "")).data;
+  } catch {
+    return undefined;
+  }
+};
+
+const bad = (detail: string): SidekeyError => new SidekeyError("VAULT_BAD_BACKUP", { detail });
