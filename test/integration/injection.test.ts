@@ -85,6 +85,53 @@ describe("a query parameter", () => {
   });
 });
 
+describe("a prefix of the path", () => {
+  const PATH = 'secret: one, inject: { kind: path, format: "/bot{secret}" }';
+
+  it("leaves with the secret; policy and audit see the agent's path", async () => {
+    const stage = await open({ "": `${PATH}, deny: ["* /bot1/**"]` }, { secrets: { one: "canary:one-5d1f0c93b7" } });
+    const { received } = await stage.ask("/getMe?offset=1");
+    expect(received?.path).toBe("/botcanary:one-5d1f0c93b7/getMe?offset=1");
+    expect((await stage.ask("/bot1/getMe")).code).toBe("POLICY_DENIED");
+    await expect.poll(async () => (await stage.audit()).length).toBe(3);
+    const [intent] = await stage.audit();
+    expect(intent).toMatchObject({ path: "/getMe", secret: "files:one" });
+    expect(JSON.stringify(await stage.audit())).not.toContain("canary");
+  });
+
+  it("comes back in nothing that quotes the URL", async () => {
+    const stage = await open({ "": PATH }, { handler: echo });
+    const answer = await stage.ask("/getMe");
+    expect(answer.received?.path).toBe("/botcanary-one+/=&5d1f0c93b7e84a26/getMe");
+    expect(leaksOf(answer.raw, Buffer.from(ONE), { fragment: 8 })).toEqual([]);
+  });
+
+  it("is not sent where the secret would lead elsewhere", async () => {
+    const stage = await open({ "": PATH }, { secrets: { one: "5d1f0c93b7/../admin" } });
+    const { status, code, received } = await stage.ask("/getMe");
+    expect([status, code, received]).toEqual([503, "SOURCE_BAD_VALUE", undefined]);
+  });
+});
+
+describe("a cookie", () => {
+  const COOKIE = "secret: one, inject: { kind: cookie, name: session }";
+  const VALUE = "canary-cookie-5d1f0c93b7e84a26";
+
+  it("leaves with the secret beside the agent's others, in one header", async () => {
+    const stage = await open({ "": COOKIE }, { secrets: { one: VALUE } });
+    const { received } = await stage.ask("/x", ["Cookie: a=1; SESSION=x; b=2", "cookie: session=y", "COOKIE: c=3"]);
+    expect(received?.header("cookie")).toEqual([`session=${VALUE}; a=1; b=2; c=3`]);
+    const none = await stage.ask("/x", ["Cookie: a=1", "Connection: Cookie"]);
+    expect(none.received?.header("cookie")).toEqual([`session=${VALUE}`]);
+  });
+
+  it("is not sent when no cookie can hold the secret", async () => {
+    const stage = await open({ "": COOKIE }, { secrets: { one: `${VALUE}; admin=1` } });
+    const { status, code, received } = await stage.ask("/x");
+    expect([status, code, received]).toEqual([503, "SOURCE_BAD_VALUE", undefined]);
+  });
+});
+
 const SEVERAL =
   "secret: one, inject: [{ kind: header, name: X-Api-Key }, { kind: query, name: app, secret: two }, { kind: query, name: key }]";
 

@@ -10,8 +10,8 @@ import { startTestSidecar, type TestSidecar } from "../support/sidecar.ts";
 
 const C = "canary-6e1f0a94d7c2b835";
 
-/** In Basic a space at an end is inside the base64; in a header it would be lost. */
-type Verdict = "sent" | "sent by Basic alone" | "SOURCE_BAD_VALUE" | "SOURCE_SECRET_MISSING";
+/** In Basic a space at an end is inside the base64, in a query it is escaped; in a header it would be lost. */
+type Verdict = "sent" | "sent, but not in a header" | "SOURCE_BAD_VALUE" | "SOURCE_SECRET_MISSING";
 
 interface Case {
   readonly value: Buffer;
@@ -46,8 +46,8 @@ const CASES: Readonly<Record<string, Case>> = {
   nul: bytes(Buffer.from(`${C}\0`), "SOURCE_BAD_VALUE"),
   "nul-alone": bytes(Buffer.from("\0"), "SOURCE_BAD_VALUE"),
   "vertical-tab": text(`${C}\x0b`, "SOURCE_BAD_VALUE"),
-  "space-before": text(` ${C}`, "sent by Basic alone"),
-  "space-behind": text(`${C} `, "sent by Basic alone"),
+  "space-before": text(` ${C}`, "sent, but not in a header"),
+  "space-behind": text(`${C} `, "sent, but not in a header"),
   "only-spaces": text("   ", "SOURCE_BAD_VALUE"),
   empty: text("", "SOURCE_SECRET_MISSING"),
   "replace-pattern": text(`${C}$&$1$\`$'$$`, "sent"),
@@ -65,13 +65,39 @@ const CASES: Readonly<Record<string, Case>> = {
   "next-line": text(`${C}\u0085X-Evil: 1`, "sent"),
   "byte-order-mark": text(`\ufeff${C}`, "sent"),
   "no-utf-8": bytes(Buffer.concat([Buffer.from(C), Buffer.from([0xff, 0xfe, 0x80])]), "sent"),
+  slash: text(`${C}/${C}`, "sent"),
+  "dot-segment": text(`${C}/../${C}`, "sent"),
+  "slash-behind": text(`${C}/`, "sent"),
+  backslash: text(`${C}\\${C}`, "sent"),
+  "another-parameter": text(`${C}&admin=1;x=y#z?`, "sent"),
+  "another-cookie": text(`${C}; admin=1`, "sent"),
   "60-kib": text(`${C}${"a".repeat(60 * 1024)}`, "sent"),
   "past-64-kib": text(`${C}${"a".repeat(64 * 1024)}`, "SOURCE_BAD_VALUE"),
   proto: text("__proto__", "sent"),
 };
 
-const KINDS: Readonly<Record<string, { readonly yaml: string; readonly expected: (value: Buffer) => Buffer }>> = {
+interface KindCase {
+  readonly yaml: string;
+  /** The header's line. */
+  readonly expected?: (value: Buffer) => Buffer;
+  /** The request's target. Default: the agent's path. */
+  readonly target?: (value: Buffer, path: string) => string;
+  /** A code for what has no place there. */
+  readonly refuses?: (value: Buffer) => string | undefined;
+}
+
+/** Escapes all bytes but those that `plain` matches. */
+const escaped = (value: Buffer, plain: RegExp): string =>
+  Array.from(value, (byte) => {
+    const char = String.fromCharCode(byte);
+    return plain.test(char) ? char : `%${byte.toString(16).padStart(2, "0").toUpperCase()}`;
+  }).join("");
+const edgeSpace = (value: Buffer): string | undefined =>
+  value.at(0) === 0x20 || value.at(-1) === 0x20 ? "SOURCE_BAD_VALUE" : undefined;
+
+const KINDS: Readonly<Record<string, KindCase>> = {
   bearer: {
+    refuses: edgeSpace,
     yaml: "{ kind: bearer }",
     expected: (value) => Buffer.concat([Buffer.from("Authorization: Bearer "), value]),
   },
@@ -81,8 +107,27 @@ const KINDS: Readonly<Record<string, { readonly yaml: string; readonly expected:
       Buffer.from(`Authorization: Basic ${Buffer.concat([Buffer.from("user:"), value]).toString("base64")}`),
   },
   header: {
+    refuses: edgeSpace,
     yaml: '{ kind: header, name: X-Api-Key, format: "key={secret}" }',
     expected: (value) => Buffer.concat([Buffer.from("X-Api-Key: key="), value]),
+  },
+  query: {
+    yaml: "{ kind: query, name: key }",
+    target: (value, path) => `${path}?key=${escaped(value, /[A-Za-z0-9._~-]/)}`,
+    refuses: (value) => (value.length > 16_000 ? "INGRESS_URI_TOO_LONG" : undefined),
+  },
+  path: {
+    yaml: '{ kind: path, format: "/k/{secret}" }',
+    target: (value, path) => `/k/${escaped(value, /[A-Za-z0-9._~!$&'()*+,=:@/-]/)}${path}`,
+    refuses: (value) => {
+      if (value.length > 16_000) return "INGRESS_URI_TOO_LONG";
+      return /\\|\.\.|\/$|%[0-9a-f]{2}/i.test(value.toString("latin1")) ? "SOURCE_BAD_VALUE" : undefined;
+    },
+  },
+  cookie: {
+    yaml: "{ kind: cookie, name: sid }",
+    expected: (value) => Buffer.concat([Buffer.from("Cookie: sid="), value]),
+    refuses: (value) => (/[ ",;\\\x80-\xff]/.test(value.toString("latin1")) ? "SOURCE_BAD_VALUE" : undefined),
   },
 };
 
@@ -146,6 +191,13 @@ const table = Object.entries(CASES).flatMap(([name, { fileOnly }], index) =>
   ),
 );
 
+const HEADER_OF: Readonly<Record<string, readonly string[]>> = {
+  header: ["x-api-key"],
+  query: [],
+  path: [],
+  cookie: ["cookie"],
+};
+
 describe("a secret", () => {
   it.each(table)("of the kind %s, as %s from %s", async (name, kind, source, index) => {
     const { value, verdict, sent = value } = CASES[name] ?? text("", "sent");
@@ -156,22 +208,25 @@ describe("a secret", () => {
     connection.destroy();
     if (value.length > 8 && value.includes(C)) expect(leaksOf(connection.transcript, Buffer.from(C))).toEqual([]);
     const requests = upstream.requests.slice(before);
-    if (verdict !== "sent" && !(verdict === "sent by Basic alone" && kind === "basic")) {
-      const code = verdict === "sent by Basic alone" ? "SOURCE_BAD_VALUE" : verdict;
-      expect([response.status, response.headers.get("x-sidekey-error")]).toEqual([503, [code]]);
+    const { expected, target, refuses } = KINDS[kind] as KindCase;
+    const code = verdict.startsWith("sent") ? refuses?.(sent) : verdict;
+    if (code !== undefined) {
+      const status = code === "INGRESS_URI_TOO_LONG" ? 414 : 503;
+      expect([response.status, response.headers.get("x-sidekey-error")]).toEqual([status, [code]]);
       expect(requests).toEqual([]);
       return;
     }
     expect([response.status, requests.length]).toEqual([200, 1]);
     const lines = requests[0]?.head.split("\r\n").slice(1) ?? [];
-    const wanted = KINDS[kind]?.expected(sent).toString("latin1") ?? "";
-    expect(lines).toContain(wanted);
+    if (expected !== undefined) expect(lines).toContain(expected(sent).toString("latin1"));
+    const path = pathOf(kind, source, index);
+    expect(requests[0]?.path).toBe(target === undefined ? path : target(sent, path));
     // One request, of exactly the headers that every other one has.
     expect(lines.map((line) => line.split(":")[0]?.toLowerCase())).toEqual([
       "host",
       "connection",
       "accept-encoding",
-      kind === "header" ? "x-api-key" : "authorization",
+      ...(HEADER_OF[kind] ?? ["authorization"]),
     ]);
   });
 

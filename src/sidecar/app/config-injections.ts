@@ -97,7 +97,7 @@ const checkedReference = (text: string, path: KeyPath, checks: InjectionChecks):
 
 /** Said at both: either of the two may be the one too many. False: there are some. */
 const reportConflicts = (placed: readonly Placed[], checks: InjectionChecks): boolean => {
-  const claims = placed.flatMap(({ fields, path }) => createInjector(fields).owns.map((place) => ({ place, path })));
+  const claims = placed.flatMap(({ fields, path }) => createInjector(fields).places.map((place) => ({ place, path })));
   let isClear = true;
   for (const [index, one] of claims.entries()) {
     for (const other of claims.slice(index + 1)) {

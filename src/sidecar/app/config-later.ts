@@ -8,7 +8,7 @@ import type { Finding, KeyPath } from "../../config/problem.ts";
 const LATER_KEYS: readonly string[] = ["agents"];
 
 const LATER_KINDS: Readonly<Record<string, ReadonlySet<unknown>>> = {
-  inject: new Set(["path", "cookie", "placeholder"]),
+  inject: new Set(["placeholder"]),
   source: new Set(["sidekey", "vault", "aws-secrets-manager", "agent-secret-store"]),
 };
 

@@ -7,7 +7,7 @@ import { isSidekeyError, SidekeyError } from "../../core/errors.ts";
 import { isHeaderName } from "../../core/headers.ts";
 import { parseAbsoluteTarget, type Target } from "../ingress/target.ts";
 import { createInjector } from "../injection/kinds/index.ts";
-import { placeText } from "../injection/place.ts";
+import { isRemovable, placeText } from "../injection/place.ts";
 import { createEgressGuard } from "../policy/egress.ts";
 import { matchesHost, NEVER_FORWARDED } from "../policy/pattern.ts";
 import { createRouteTable } from "../policy/route-table.ts";
@@ -86,7 +86,7 @@ const readTarget = (url: string): Target | Explanation => {
 
 const injected = (route: RouteConfig, pattern: string, byMethod: boolean): Explanation => {
   const refs = [...new Map(route.injections.map(({ ref }) => [ref.text, ref])).values()];
-  const places = route.injections.map(({ kind, fields, ref }) => ({ kind, ref, owns: createInjector(fields).owns }));
+  const places = route.injections.map(({ kind, fields, ref }) => ({ kind, ref, at: createInjector(fields).places }));
   return {
     decision: "inject",
     route: route.name,
@@ -95,12 +95,12 @@ const injected = (route: RouteConfig, pattern: string, byMethod: boolean): Expla
     pattern,
     source: [...new Set(refs.map(({ source }) => source))].join(","),
     secret: refs.map(({ text }) => text).join(","),
-    inject: places.map(({ kind, owns, ref }) => ({
+    inject: places.map(({ kind, at, ref }) => ({
       kind,
-      where: owns.map(placeText).join(", "),
+      where: at.map(placeText).join(", "),
       ...(refs.length > 1 && { secret: ref.text }),
     })),
-    removed: [...new Set(places.flatMap(({ owns }) => owns.map(placeText)))],
+    removed: [...new Set(places.flatMap(({ at }) => at.filter(isRemovable).map(placeText)))],
     reason: `the most specific pattern that covers this host${byMethod ? ", method" : ""} and path`,
   };
 };

@@ -175,5 +175,5 @@ const distinct = (refs: readonly SecretRef[]): readonly SecretRef[] => [
 
 const ownedHeaders = (injections: readonly Injection[]): readonly string[] =>
   injections.flatMap(({ injector }) =>
-    injector.owns.flatMap(({ in: part, name }) => (part === "header" ? [foldHeaderName(name)] : [])),
+    injector.places.flatMap((place) => (place.in === "header" ? [foldHeaderName(place.name)] : [])),
   );

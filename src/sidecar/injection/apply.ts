@@ -7,6 +7,7 @@ import { foldHeaderName, type HeaderList, HOP_BY_HOP, listedNames } from "../../
 import { MAX_TARGET } from "../../core/limits.ts";
 import type { SecretValue } from "../../core/secret-value.ts";
 import { acceptsCodings, OFFERED_CODINGS } from "../scrub/codings.ts";
+import { setCookie } from "./cookie.ts";
 import type { Injection, OutboundTarget } from "./injector.ts";
 import { setParameter } from "./query.ts";
 
@@ -128,8 +129,7 @@ export const applyInjections = (
   injections: readonly Injection[],
   secrets: readonly { readonly value: SecretValue }[],
 ): string => {
-  const { path } = request;
-  let { query } = request;
+  let { path, query } = request;
   for (const { injector, secret } of injections) {
     const one = secrets[secret];
     if (one === undefined) throw new SidekeyError("INTERNAL", { detail: "an injection without its secret" });
@@ -140,6 +140,12 @@ export const applyInjections = (
         break;
       case "query":
         query = setParameter(query, patch.name, patch.parameter);
+        break;
+      case "path":
+        path = patch.prefix + path;
+        break;
+      case "cookie":
+        setCookie(headers, patch.name, patch.pair);
         break;
     }
   }

@@ -1,6 +1,7 @@
 /** Zod types that injection kinds share. */
 import * as z from "zod";
 import { foldHeaderName, HOP_BY_HOP, isHeaderName } from "../../core/headers.ts";
+import { canonicalPath } from "../policy/path.ts";
 
 /** Headers that frame or address the message: never a place for a credential. */
 const RESERVED: ReadonlySet<string> = new Set([...HOP_BY_HOP, "host", "content-length", "expect", "accept-encoding"]);
@@ -23,12 +24,32 @@ export const parameterName = z
   .max(128)
   .regex(/^[\x21-\x7e]+$/, "must be printable ASCII without spaces");
 
+/** RFC 6265 section 4.1.1: a token. */
+export const cookieName = z
+  .string()
+  .max(128)
+  .refine(isHeaderName, "must be a cookie's name: letters, digits and some punctuation");
+
+const SECRET_ONCE = "must hold {secret} exactly once";
+const holdsSecretOnce = (text: string): boolean => text.split("{secret}").length === 2;
+
+/** The beginning of a path with the secret's place in it. */
+export const pathFormat = z
+  .string()
+  .max(256)
+  .regex(/^\//, "must begin with /")
+  .refine(holdsSecretOnce, SECRET_ONCE)
+  .refine((text) => {
+    const path = `${text.replace("{secret}", "x")}/`;
+    return canonicalPath(path) === path;
+  }, "must be a path in its plain spelling, without '//', '..', '?', '#' or needless escapes, and not end with /");
+
 /** Text with the secret's place in it; spaces at the ends would be lost on the wire. */
 export const secretFormat = z
   .string()
   .max(256)
   .regex(PRINTABLE, "must be printable ASCII")
-  .refine((text) => text.split("{secret}").length === 2, "must hold {secret} exactly once")
+  .refine(holdsSecretOnce, SECRET_ONCE)
   .refine((text) => text.trim() === text, "must not begin or end with a space");
 
 /** RFC 7617 section 2: a user-id holds no colon. */

@@ -14,7 +14,7 @@ export interface OutboundTarget {
   readonly query: string;
 }
 
-export type RequestPatch = HeaderPatch | QueryPatch;
+export type RequestPatch = HeaderPatch | QueryPatch | PathPatch | CookiePatch;
 
 /** One header to set; every other spelling of its name has been removed by then. */
 export interface HeaderPatch {
@@ -34,10 +34,26 @@ export interface QueryPatch {
   readonly parameter: string;
 }
 
+/** Put before the canonical path. */
+export interface PathPatch {
+  readonly to: "path";
+  /** Canonical, encoded, without a slash at its end. */
+  readonly prefix: string;
+}
+
+/** One cookie to set, in place of every spelling of it. */
+export interface CookiePatch {
+  readonly to: "cookie";
+  /** Folded (`foldParameterName`). */
+  readonly name: string;
+  /** `name=value` */
+  readonly pair: string;
+}
+
 export interface Injector {
   readonly kind: string;
-  /** What is ours on this route: whatever the agent has there is removed, in every spelling. */
-  readonly owns: readonly Place[];
+  /** Where it writes. What the agent has there is removed, in every spelling (`isRemovable`). */
+  readonly places: readonly Place[];
   plan(target: OutboundTarget, secret: SecretValue): RequestPatch;
   /** Byte strings made from the secret that go over the wire and so must not come back either. */
   derived(secret: SecretValue): readonly Buffer[];

@@ -2,19 +2,30 @@
 import { foldHeaderName } from "../../core/headers.ts";
 import { foldParameterName } from "./parameter-name.ts";
 
-export interface Place {
-  readonly in: "header" | "query";
-  /** As the file has it. */
-  readonly name: string;
-}
+export type Place =
+  | {
+      readonly in: "header" | "query" | "cookie";
+      /** As the file has it. */
+      readonly name: string;
+    }
+  | { readonly in: "path" };
 
 /** Some server takes places with the same key for one. */
-export const placeKey = ({ in: part, name }: Place): string =>
-  `${part}:${part === "header" ? foldHeaderName(name) : foldParameterName(name)}`;
+const placeKey = (place: Place): string => {
+  if (place.in === "path") return "path";
+  return `${place.in}:${place.in === "header" ? foldHeaderName(place.name) : foldParameterName(place.name)}`;
+};
 
-/** Two injections can't both write there. */
-export const isSamePlace = (one: Place, other: Place): boolean => placeKey(one) === placeKey(other);
+/** Two injections can't both write there: one of them would undo the other. */
+export const isSamePlace = (one: Place, other: Place): boolean =>
+  placeKey(one) === placeKey(other) || isInside(one, other) || isInside(other, one);
+
+/** Cookies are parts of one header. */
+const isInside = (one: Place, other: Place): boolean => one.in === "cookie" && placeKey(other) === "header:cookie";
 
 /** As `explain` says it. Servers ignore the case of a header's name, and heed that of other names. */
 export const placeText = (place: Place): string =>
-  place.in === "header" ? placeKey(place) : `${place.in}:${place.name}`;
+  place.in === "query" || place.in === "cookie" ? `${place.in}:${place.name}` : placeKey(place);
+
+/** What the agent has in such a place is removed; its path is not. */
+export const isRemovable = (place: Place): boolean => place.in !== "path";

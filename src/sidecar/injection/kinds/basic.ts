@@ -21,7 +21,7 @@ export const basic: Kind<"basic", typeof fields, void, Injector> = {
       secret.lend((bytes) => Buffer.concat([prefix, bytes]).toString("base64"));
     return {
       kind: "basic",
-      owns: [{ in: "header", name: "Authorization" }],
+      places: [{ in: "header", name: "Authorization" }],
       plan: (_target, secret) => ({ to: "header", name: "Authorization", value: `Basic ${blob(secret)}` }),
       // The blob, and what stands behind the colon when the secret itself is user:password.
       derived: (secret) => {

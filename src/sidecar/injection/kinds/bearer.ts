@@ -16,7 +16,7 @@ export const bearer: Kind<"bearer", typeof fields, void, Injector> = {
   summary: "sends 'Bearer S' in Authorization, or in the header that 'name' says",
   create: ({ name }) => ({
     kind: "bearer",
-    owns: [{ in: "header", name }],
+    places: [{ in: "header", name }],
     plan: (_target, secret) => ({ to: "header", name, value: `Bearer ${wireText(secret)}` }),
     derived: () => [],
   }),

@@ -20,7 +20,7 @@ export const header: Kind<"header", typeof fields, void, Injector> = {
     const [before = "", after = ""] = format.split("{secret}");
     return {
       kind: "header",
-      owns: [{ in: "header", name }],
+      places: [{ in: "header", name }],
       plan: (_target, secret) => ({ to: "header", name, value: before + wireText(secret) + after }),
       derived: () => [],
     };

@@ -3,10 +3,12 @@ import { SidekeyError } from "../../../core/errors.ts";
 import type { Injector } from "../injector.ts";
 import { basic } from "./basic.ts";
 import { bearer } from "./bearer.ts";
+import { cookie } from "./cookie.ts";
 import { header } from "./header.ts";
+import { path } from "./path.ts";
 import { query } from "./query.ts";
 
-export const injectionKinds = [bearer, basic, header, query] as const;
+export const injectionKinds = [bearer, basic, header, query, path, cookie] as const;
 
 /** What a kind's `create` takes. */
 type InjectionFields = ReturnType<(typeof injectionKinds)[number]["fields"]["parse"]>;

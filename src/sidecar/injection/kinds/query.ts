@@ -23,7 +23,7 @@ export const query: Kind<"query", typeof fields, void, Injector> = {
     const encoded = (secret: SecretValue): string => secret.lend((bytes) => percentEncode(bytes, UNRESERVED_MARKS));
     return {
       kind: "query",
-      owns: [{ in: "query", name }],
+      places: [{ in: "query", name }],
       plan: (_target, secret) => ({ to: "query", name: folded, parameter: start + encoded(secret) }),
       derived: (secret) => [Buffer.from(encoded(secret), "latin1")],
     };

@@ -64,6 +64,10 @@ describe("several injections", () => {
     ["{ kind: bearer }", "{ kind: header, name: authorization }", "header:authorization"],
     ["{ kind: bearer }", "{ kind: basic }", "header:authorization"],
     ["{ kind: header, name: X-Api-Key }", "{ kind: bearer, name: x_api.key }", "header:x-api-key"],
+    ["{ kind: path, format: '/a{secret}' }", "{ kind: path, format: '/b{secret}', secret: a/b }", "path"],
+    ["{ kind: cookie, name: sid }", "{ kind: cookie, name: SID, secret: a/b }", "cookie:sid"],
+    ["{ kind: cookie, name: sid }", "{ kind: header, name: Cookie }", "cookie:sid"],
+    ["{ kind: header, name: cookie }", "{ kind: cookie, name: sid }", "header:cookie"],
     ["{ kind: query, name: api_key }", "{ kind: query, name: API-Key, secret: a/b }", "query:api_key"],
   ])("%s and %s can't both be: said at both", (one, other, place) => {
     const found = problems(`      - { kind: header, name: X-Other }\n      - ${one}\n      - ${other}`);
@@ -74,8 +78,9 @@ describe("several injections", () => {
   });
 
   it("may write to places that only look alike", () => {
-    const list = ["header, name: key", "query, name: key", "query, name: keys", "header, name: X-Key"];
-    expect(injections(list.map((one) => `      - { kind: ${one} }`).join("\n"))).toHaveLength(4);
+    const places = ["header, name: key", "query, name: key", "query, name: keys", "header, name: X-Key"];
+    const list = [...places, "cookie, name: key", "cookie, name: keys", "path, format: '/{secret}'"];
+    expect(injections(list.map((one) => `      - { kind: ${one} }`).join("\n"))).toHaveLength(7);
   });
 
   it("report a bad reference where it stands", () => {

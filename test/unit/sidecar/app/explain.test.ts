@@ -9,6 +9,7 @@ routes:
   basic: { match: "https://*.corp.test/**", secret: production/corp/login, inject: { kind: basic, username: bot } }
   key: { match: "https://127.0.0.1:9443/**", secret: production/a/b, inject: { kind: header, name: X-Api-Key } }
   several: { match: "https://several.test", secret: production/a/b, inject: [{ kind: header, name: X-Api-Key }, { kind: query, name: App_Key, secret: production/a/app }] }
+  prefix: { match: "https://prefix.test", secret: production/a/b, inject: [{ kind: path, format: "/bot{secret}" }, { kind: cookie, name: Sid }] }
 `;
 
 const explain = (method: string, url: string, rest = ""): Explanation => {
@@ -43,6 +44,14 @@ describe("what becomes of a request", () => {
         { kind: "query", where: "query:App_Key", secret: "local:production/a/app" },
       ],
       removed: ["header:x-api-key", "query:App_Key"],
+    });
+    expect(explain("GET", "https://prefix.test/x")).toMatchObject({
+      secret: "local:production/a/b",
+      inject: [
+        { kind: "path", where: "path" },
+        { kind: "cookie", where: "cookie:Sid" },
+      ],
+      removed: ["cookie:Sid"],
     });
   });
 

@@ -159,7 +159,7 @@ describe("injection kinds", () => {
       name: "Authorization",
       value: "Bearer canary-$&-value",
     });
-    expect(injector.owns).toEqual([{ in: "header", name: "Authorization" }]);
+    expect(injector.places).toEqual([{ in: "header", name: "Authorization" }]);
   });
 
   it("basic sends username and secret, and counts the blob as derived", () => {

@@ -1,0 +1,44 @@
+/**
+ * A prefix of the path, such as `/bot{secret}`. Policy judges the agent's path, without it; what is sent is canonical as
+ * a whole, so a secret can add segments and no step out of its place.
+ */
+import * as z from "zod";
+import { SidekeyError } from "../../../core/errors.ts";
+import type { Kind } from "../../../core/kind.ts";
+import { percentEncode } from "../../../core/percent.ts";
+import type { SecretValue } from "../../../core/secret-value.ts";
+import { canonicalPath } from "../../policy/path.ts";
+import { ownSecret, pathFormat } from "../fields.ts";
+import type { Injector } from "../injector.ts";
+
+const fields = z.strictObject({
+  kind: z.literal("path"),
+  format: pathFormat.describe("What is put before the path, {secret} in it once."),
+  secret: ownSecret,
+});
+
+/** RFC 3986 section 3.3 less `;`, which servers cut parameters off at; `/` because a secret may be several segments. */
+const PATH_MARKS = "-._~!$&'()*+,=:@/";
+
+export const path: Kind<"path", typeof fields, void, Injector> = {
+  kind: "path",
+  fields,
+  summary: "puts 'format' with the secret before the path",
+  create: ({ format }) => {
+    const [before = "", after = ""] = format.split("{secret}");
+    const encoded = (secret: SecretValue): string => secret.lend((bytes) => percentEncode(bytes, PATH_MARKS));
+    return {
+      kind: "path",
+      places: [{ in: "path" }],
+      plan: (_target, secret) => {
+        const prefix = before + encoded(secret) + after;
+        // With the slash that every path begins with.
+        if (canonicalPath(`${prefix}/`) === `${prefix}/`) return { to: "path", prefix };
+        throw new SidekeyError("SOURCE_BAD_VALUE", {
+          detail: "In a path the secret would have two readings: it holds '//', '..', a backslash or an escape.",
+        });
+      },
+      derived: (secret) => [Buffer.from(encoded(secret), "latin1")],
+    };
+  },
+};
