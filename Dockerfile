@@ -9,6 +9,7 @@ COPY package.json package-lock.json ./
 # No package's install script runs; what is native comes prebuilt.
 RUN npm ci --ignore-scripts --no-audit --no-fund
 COPY tsconfig.json ./
+COPY config ./config
 COPY src ./src
 RUN npm run build && npm prune --omit=dev --ignore-scripts --no-audit --no-fund
 
