@@ -32,6 +32,8 @@ export interface AuditBroker extends Closable {
   record<Type extends AuditType>(event: AuditEvent<Type>): Promise<AuditReceipt<Type>>;
   /** True while some sink can store. */
   healthy(): boolean;
+  /** Records that no sink could store. */
+  failures(): number;
   /** Stores what is pending and a `stop` record, then closes the sinks. */
   close(): Promise<void>;
 }
@@ -67,6 +69,7 @@ export const createAuditBroker = ({
   let bodies: string[] = [];
   let waiting: Waiting[] = [];
   let closed = false;
+  let failures = 0;
   let summary: (() => void) | undefined;
   /** Intents and refusals of this turn of the loop, and of the one before. */
   let thisTurn = 0;
@@ -100,6 +103,7 @@ export const createAuditBroker = ({
       for (const waiter of waiters) waiter.resolve(seq++);
     } catch (error) {
       const failure = toSidekeyError(error);
+      failures += waiters.length;
       for (const waiter of waiters) waiter.reject(failure);
     }
   };
@@ -174,6 +178,7 @@ export const createAuditBroker = ({
       });
     },
     healthy,
+    failures: () => failures,
     async close() {
       if (closed) return;
       closed = true;

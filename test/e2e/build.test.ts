@@ -47,25 +47,38 @@ describe("the build", () => {
   });
 
   it("keeps what few runs need in files of their own", () => {
-    const loaded = chunksOfEveryRun().map((file) => readFileSync(join(DIST, "chunks", file), "utf8"));
-    const packages = loaded.flatMap((text) => [...text.matchAll(PACKAGE)].map(([, name = ""]) => name));
-    expect([...new Set(packages)].sort()).toEqual(["commander"]);
+    expect(packagesIn(filesBehind("main.js", ANY_IMPORT))).toEqual(["commander"]);
+    const [lifecycle = ""] = readdirSync(join(DIST, "chunks")).filter((name) => /^lifecycle-.*\.js$/.test(name));
+    const ofStart = packagesIn(filesBehind(`chunks/${lifecycle}`, STATIC_IMPORT));
+    for (const name of ["@peculiar/x509", "jose", "prom-client", "reflect-metadata"]) {
+      expect(ofStart).not.toContain(name);
+    }
+    expect(ofStart).toContain("lru-cache");
   });
 });
 
 /** As esbuild marks where the text of a file begins. */
 const PACKAGE = /^\/\/ node_modules\/((?:@[^/]+\/)?[^/]+)\//gm;
+const STATIC_IMPORT = /^(?:\} from|import) "\.\/([^"]+)";$/gm;
+/** What the program loads first it asks for at once. */
+const ANY_IMPORT = /"\.\/chunks\/([^"]+)"/g;
 
-/** Loaded for any command: what the program imports, and what that imports statically. */
-const chunksOfEveryRun = (): readonly string[] => {
-  const seen = new Set<string>();
-  const visit = (path: string, pattern: RegExp): void => {
-    for (const [, name = ""] of readFileSync(path, "utf8").matchAll(pattern)) {
-      if (seen.has(name)) continue;
-      seen.add(name);
-      visit(join(DIST, "chunks", name), /^(?:\} from|import) "\.\/([^"]+)";$/gm);
+/** A file of the build and the chunks it imports, and what those import statically. */
+const filesBehind = (entry: string, pattern: RegExp): ReadonlySet<string> => {
+  const seen = new Set<string>([entry]);
+  const visit = (file: string, imports: RegExp): void => {
+    for (const [, name = ""] of readFileSync(join(DIST, file), "utf8").matchAll(imports)) {
+      const next = `chunks/${name}`;
+      if (seen.has(next)) continue;
+      seen.add(next);
+      visit(next, STATIC_IMPORT);
     }
   };
-  visit(join(DIST, "main.js"), /"\.\/chunks\/([^"]+)"/g);
-  return [...seen];
+  visit(entry, pattern);
+  return seen;
+};
+
+const packagesIn = (files: ReadonlySet<string>): readonly string[] => {
+  const texts = [...files].map((file) => readFileSync(join(DIST, file), "utf8"));
+  return [...new Set(texts.flatMap((text) => [...text.matchAll(PACKAGE)].map(([, name = ""]) => name)))].sort();
 };

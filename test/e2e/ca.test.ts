@@ -99,6 +99,11 @@ describe("the CA of start", () => {
     expect(certificatesOf(api.work.at("shared/ca-bundle.pem")).slice(0, 3)).toEqual([current, next, old]);
     const report = JSON.parse(rotated.stdout);
     expect(report).toMatchObject({ trusted_before: true });
+    const log = readFileSync(api.work.at(".sidekey/audit-operator.jsonl"), "utf8").trimEnd().split("\n");
+    expect(log.map((text) => JSON.parse(text)).filter(({ type }) => type === "admin")).toMatchObject([
+      { reason: expect.stringMatching(/^CA rotated by ./) },
+      { reason: expect.stringContaining(`CA rotated to ${report.current.sha256} by `), outcome: "ok" },
+    ]);
 
     // The first look at the file is at most a second away.
     const signer = api.work.at("second.pem");

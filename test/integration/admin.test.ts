@@ -177,7 +177,9 @@ describe("the admin socket", () => {
   });
 
   it.each([
-    ["GET /metrics", 404],
+    ["GET /metrics", 200],
+    ["POST /metrics", 405],
+    ["GET /metrics?x=1", 404],
     ["GET /", 404],
     ["GET /healthz/", 404],
     ["GET /healthz?x=1", 404],
@@ -211,13 +213,14 @@ describe("the admin socket", () => {
 });
 
 describe("the port for probes", () => {
-  it("has the two probes and nothing else", async () => {
+  it("has the two probes, the metrics and nothing else", async () => {
     const running = await start();
     const status = async (line: string) =>
       (await exchange(await openConnection(healthPort(running)), `${line} HTTP/1.1\r\nHost: x\r\n\r\n`)).status;
     expect(await status("GET /healthz")).toBe(200);
     expect(await status("GET /readyz")).toBe(200);
-    for (const line of ["GET /status", "POST /reload", "GET /metrics"]) expect(await status(line), line).toBe(404);
+    expect(await status("GET /metrics")).toBe(200);
+    for (const line of ["GET /status", "POST /reload"]) expect(await status(line), line).toBe(404);
   });
 
   it("does not answer a client outside listen.clients", async () => {

@@ -9,7 +9,7 @@ import { systemClock } from "../../src/core/clock.ts";
 import type { Log, LogFields } from "../../src/core/log.ts";
 import { rotateAuthority } from "../../src/sidecar/tls/rotation.ts";
 import { createTestAuthority } from "../support/certificates.ts";
-import { openTlsTunnel, openTunnel, type RawConnection } from "../support/raw-client.ts";
+import { openTlsTunnel, openTunnel, openUnixConnection, type RawConnection } from "../support/raw-client.ts";
 import { startTestSidecar, type TestSidecar } from "../support/sidecar.ts";
 import { startUpstream, type TestUpstream } from "../support/upstream.ts";
 
@@ -94,6 +94,18 @@ const refusalOf = async (host: string): Promise<string> => {
 };
 
 const told = (message: string) => logged.filter((entry) => entry.message === message);
+const readiness = async () => {
+  const connection = await openUnixConnection(sidecar.sidecar.ready.admin?.replace("unix:", "") ?? "");
+  connection.send("GET /readyz HTTP/1.1\r\nHost: sidekey\r\n\r\n");
+  const { status, body } = await connection.receive();
+  connection.destroy();
+  return [status, JSON.parse(body.toString()).reasons];
+};
+
+/** What the audit says of the CA. */
+const recorded = async () =>
+  (await sidecar.audit()).flatMap(({ type, reason, code }) => (type === "admin" ? [{ reason, code }] : []));
+
 const state = (): string => join(sidecar.directory, ".sidekey");
 
 describe("a leaf", () => {
@@ -157,6 +169,7 @@ describe("the CA at its end", () => {
       },
     });
     expect(more).toEqual([]);
+    expect(await readiness()).toEqual([503, ["ca"]]);
     expect(await ask(tunnel, "a.test")).toBe(200);
     const refusals = (await sidecar.audit()).filter(({ code }) => code === "TLS_CA_UNUSABLE");
     expect(refusals).toHaveLength(2);
@@ -165,6 +178,7 @@ describe("the CA at its end", () => {
     const { response, connection } = await openTunnel(sidecar.port, "a.test:443");
     connections.push(connection);
     expect(response.status).toBe(200);
+    expect(await readiness()).toEqual([200, undefined]);
   });
 
   it("tells of its end once, when it comes near while the sidecar runs", async () => {
@@ -206,6 +220,9 @@ describe("a rotation under a running sidecar", () => {
     expect(await ask(tunnel, "a.test")).toBe(200);
     expect(await ask(again, "a.test")).toBe(200);
     expect(told("another CA signs from now on")).toHaveLength(1);
+    expect(await recorded()).toEqual([
+      { reason: `another CA signs from now on: ${current.fingerprint256}`, code: undefined },
+    ]);
   });
 
   it("is taken up within a second where nothing new is minted", async () => {
@@ -232,8 +249,11 @@ describe("a rotation under a running sidecar", () => {
     expect(told("the CA can sign nothing more")).toMatchObject([
       { level: "error", fields: { detail: expect.stringContaining("does not belong") } },
     ]);
+    expect(await recorded()).toEqual([{ reason: "the CA can sign nothing more", code: "TLS_CA_UNUSABLE" }]);
+    expect(await readiness()).toEqual([503, ["ca"]]);
     await rename(join(sidecar.directory, "ca.key"), join(state(), "ca.key"));
     expect(await ask(await open("b.test"), "b.test")).toBe(200);
+    expect(await readiness()).toEqual([200, undefined]);
   });
 
   it("writes the files for agents again", async () => {

@@ -1,6 +1,7 @@
 /** docs/errors.md, made from the code table: what the reference says of a code is what an agent or an operator is told. */
 import { exitCodeOf } from "../../src/cli/exit.ts";
 import { ERROR_TABLE, type ErrorCode } from "../../src/core/errors.ts";
+import { cell, table } from "./markdown.ts";
 
 /** In the table so that their meaning is fixed; what gives them comes with later versions. */
 export const LATER_CODES: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
@@ -15,8 +16,6 @@ const FIRST_OPERATOR_CODE = CODES.indexOf("CONFIG_INVALID");
 const AGENT_CODES = CODES.slice(0, FIRST_OPERATOR_CODE);
 const OPERATOR_CODES = CODES.slice(FIRST_OPERATOR_CODE);
 
-const cell = (text: string): string => text.replaceAll("|", "\\|");
-
 const agentRow = (code: ErrorCode): readonly string[] => {
   const entry = ERROR_TABLE[code];
   const again = "retryAfter" in entry ? `; \`Retry-After: ${entry.retryAfter}\`` : "";
@@ -26,14 +25,6 @@ const agentRow = (code: ErrorCode): readonly string[] => {
 const operatorRow = (code: ErrorCode): readonly string[] => {
   const { message, hint } = ERROR_TABLE[code];
   return [`\`${code}\``, String(exitCodeOf(code)), cell(message), cell(hint)];
-};
-
-/** With columns of one width, as the formatter leaves them. */
-const table = (head: readonly string[], rows: readonly (readonly string[])[]): string => {
-  const widths = head.map((name, column) => Math.max(name.length, ...rows.map((row) => row[column]?.length ?? 0)));
-  const line = (cells: readonly string[]): string =>
-    `| ${cells.map((text, column) => text.padEnd(widths[column] ?? 0)).join(" | ")} |`;
-  return [line(head), line(widths.map((width) => "-".repeat(width))), ...rows.map(line)].join("\n");
 };
 
 export const renderErrorReference = (): string => `# Errors

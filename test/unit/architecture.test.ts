@@ -82,6 +82,7 @@ const RANKS: Readonly<Record<string, number>> = {
 const PACKAGE_DOORS: Readonly<Record<string, readonly string[]>> = {
   undici: ["cli/run/preload.cts"],
   jose: ["identity/token.ts", "identity/sidecar-key.ts"],
+  "prom-client": ["sidecar/admin/metrics.ts"],
   "lru-cache": ["sidecar/secrets/resolver.ts"],
   yaml: ["config/document.ts"],
   pino: ["core/process-log.ts"],

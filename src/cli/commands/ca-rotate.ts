@@ -1,11 +1,13 @@
 /** `ca rotate`: the next CA becomes the one that signs. A sidecar that runs takes it up by itself. */
 import type { X509Certificate } from "node:crypto";
+import { statSync } from "node:fs";
 import { systemClock } from "../../core/clock.ts";
 import { describeCertificate, publishedExtra } from "../ca-files.ts";
 import { CONFIG_OPTION, type CommandSpec, JSON_OPTION } from "../command.ts";
 import { loadConfigOrDefaults } from "../context.ts";
 import { EXIT_OK } from "../exit.ts";
 import { refuseInsideRun } from "../inside-run.ts";
+import { adminEvent, onRecord } from "../operator-audit.ts";
 
 export const caRotate: CommandSpec = {
   name: "ca rotate",
@@ -21,12 +23,21 @@ export const caRotate: CommandSpec = {
     const { routedHosts } = await import("../../sidecar/app/ca.ts");
     const { rotateAuthority } = await import("../../sidecar/tls/rotation.ts");
     const { writeBundle, writeTrustFiles } = await import("../../sidecar/tls/trust-files.ts");
-    const rotation = await rotateAuthority({
-      directory: state,
-      clock: systemClock,
-      days: tls.caDays,
-      permitted: tls.constrain ? routedHosts(config.routes) : undefined,
-    });
+    const rotate = () =>
+      rotateAuthority({
+        directory: state,
+        clock: systemClock,
+        days: tls.caDays,
+        permitted: tls.constrain ? routedHosts(config.routes) : undefined,
+      });
+    // Root may rotate for another user, but in that one's directory a log could be a link to anywhere.
+    const rotation = isOwn(state)
+      ? await onRecord(config, {
+          events: [adminEvent("CA rotated")],
+          change: rotate,
+          done: ({ current }) => [adminEvent(`CA rotated to ${current.fingerprint256}`)],
+        })
+      : await rotate();
     const { current, next, previous, previousUntil, wasTrusted, trustedPem } = rotation;
     await writeBundle(state, trustedPem, extra);
     if (tls.export !== undefined) await writeTrustFiles(tls.export, trustedPem, extra);
@@ -55,6 +66,10 @@ export const caRotate: CommandSpec = {
     return EXIT_OK;
   },
 };
+
+/** No when there is none: then there is nothing to rotate either. */
+const isOwn = (directory: string): boolean =>
+  statSync(directory, { throwIfNoEntry: false })?.uid === process.getuid?.();
 
 const line = ({ subject, validTo }: X509Certificate): string =>
   `${subject.replace(/^CN=/, "")}, valid to ${new Date(validTo).toISOString()}`;

@@ -2,7 +2,7 @@
 import type { Problem } from "../../config/problem.ts";
 import type { ErrorCode } from "../../core/errors.ts";
 
-/** `source:NAME`, `audit`, `draining`; empty = ready. */
+/** `source:NAME`, `audit`, `ca`, `draining`; empty = ready. */
 export interface Readiness {
   readonly reasons: readonly string[];
 }

@@ -1,11 +1,12 @@
 /**
  * The sidecar's own small HTTP API, for its operator: on a unix socket that only this user can open, and the two probes
- * on a port of their own. Never behind the proxy, never with a secret's value. It knows whole targets and nothing else:
+ * and the metrics on a port of their own. Never behind the proxy, never with a secret's value. It knows whole targets and nothing else:
  * no query, no body, no second request while one is served.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { type Cidr, cidrContains, parsePeer } from "../../core/ip.ts";
+import type { Scrape } from "./metrics.ts";
 import type { Readiness, ReloadAnswer, StatusReport } from "./report.ts";
 
 const OPTIONS = {
@@ -20,30 +21,34 @@ const OPTIONS = {
 /** Of one listener, at once. */
 const MAX_CONNECTIONS = 64;
 
-export interface ProbeOptions {
+interface Telling {
   readonly readiness: () => Readiness | Promise<Readiness>;
+  readonly metrics: () => Promise<Scrape>;
+}
+
+export interface ProbeOptions extends Telling {
   /** Who may connect; undefined = whoever reaches it, because only this machine can. */
   readonly clients: readonly Cidr[] | undefined;
 }
 
-export interface AdminOptions {
-  readonly readiness: () => Readiness | Promise<Readiness>;
+export interface AdminOptions extends Telling {
   readonly status: () => StatusReport;
   readonly reload: () => Promise<ReloadAnswer>;
 }
 
 interface Answer {
   readonly status: number;
-  readonly body: object;
+  /** Sent as JSON, but for a scrape. */
+  readonly body: object | Scrape;
 }
 
 /** Undefined: no such thing for this method. */
 type Endpoint = Readonly<Partial<Record<string, () => Answer | Promise<Answer>>>>;
 type Endpoints = ReadonlyMap<string, Endpoint>;
 
-/** `/healthz` and `/readyz` only. For `listen()`. */
-export const createProbeServer = ({ readiness, clients }: ProbeOptions): Server => {
-  const server = serve(new Map(probes(readiness)));
+/** `/healthz`, `/readyz` and `/metrics` only. For `listen()`. */
+export const createProbeServer = ({ clients, ...telling }: ProbeOptions): Server => {
+  const server = serve(new Map(endpointsOf(telling)));
   if (clients !== undefined) {
     server.prependListener("connection", (socket: Socket) => {
       if (!isAmong(socket.remoteAddress, clients)) socket.destroy();
@@ -53,10 +58,10 @@ export const createProbeServer = ({ readiness, clients }: ProbeOptions): Server 
 };
 
 /** Everything. For `listen()` on a unix socket that is its owner's alone. */
-export const createAdminServer = ({ readiness, status, reload }: AdminOptions): Server =>
+export const createAdminServer = ({ status, reload, ...telling }: AdminOptions): Server =>
   serve(
     new Map<string, Endpoint>([
-      ...probes(readiness),
+      ...endpointsOf(telling),
       ["/status", readOnly(() => ({ status: 200, body: status() }))],
       [
         "/reload",
@@ -72,7 +77,7 @@ export const createAdminServer = ({ readiness, status, reload }: AdminOptions): 
 
 const readOnly = (get: () => Answer | Promise<Answer>): Endpoint => ({ GET: get, HEAD: get });
 
-const probes = (readiness: ProbeOptions["readiness"]): [string, Endpoint][] => [
+const endpointsOf = ({ readiness, metrics }: Telling): [string, Endpoint][] => [
   ["/healthz", readOnly(() => ({ status: 200, body: { status: "ok" } }))],
   [
     "/readyz",
@@ -82,6 +87,7 @@ const probes = (readiness: ProbeOptions["readiness"]): [string, Endpoint][] => [
       return { status: 503, body: { status: "unready", reasons } };
     }),
   ],
+  ["/metrics", readOnly(async () => ({ status: 200, body: await metrics() }))],
 ];
 
 const serve = (endpoints: Endpoints): Server => {
@@ -115,8 +121,9 @@ const respond = async (request: IncomingMessage, response: ServerResponse, endpo
 const refusal = (message: string): object => ({ error: { message } });
 
 const send = (request: IncomingMessage, response: ServerResponse, { status, body }: Answer): void => {
-  const text = Buffer.from(`${JSON.stringify(body)}\n`);
-  response.setHeader("content-type", "application/json");
+  const isScrape = "contentType" in body;
+  const text = Buffer.from(isScrape ? body.text : `${JSON.stringify(body)}\n`);
+  response.setHeader("content-type", isScrape ? body.contentType : "application/json");
   response.setHeader("content-length", text.length);
   response.setHeader("cache-control", "no-store");
   // What was not read is not waited for.

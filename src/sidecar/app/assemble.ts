@@ -14,6 +14,7 @@ import { createGateway } from "../ingress/gateway.ts";
 import type { CurrentGeneration } from "../ingress/generation.ts";
 import { createRequestHandler } from "../ingress/handler.ts";
 import type { ListenerTraits } from "../ingress/listener-traits.ts";
+import { createLoad, type Load } from "../ingress/load.ts";
 import type { ContextCache } from "../tls/context-cache.ts";
 import type { SidecarConfig } from "./config-model.ts";
 
@@ -32,6 +33,7 @@ export interface Assembled {
   /** For `listen()`. */
   readonly servers: { readonly proxy: Server; readonly gateway: Server };
   readonly door: Door;
+  readonly load: Load;
 }
 
 export const assemble = (parts: Parts): Assembled => {
@@ -39,8 +41,9 @@ export const assemble = (parts: Parts): Assembled => {
   const { agent, listen } = parts.config;
   const { clients } = listen;
   const instance = randomBytes(6).toString("hex");
-  const handler = createRequestHandler({ current, broker, agent, clock, log, instance, draining });
-  const door = createDoor({ handler, clock, log, current });
+  const load = createLoad();
+  const handler = createRequestHandler({ current, broker, agent, clock, log, instance, draining, load });
+  const door = createDoor({ handler, clock, log, current, load });
   const proxy = createForwardProxy({
     handler,
     door,
@@ -49,6 +52,7 @@ export const assemble = (parts: Parts): Assembled => {
     contexts,
     log,
     draining,
+    load,
   });
   const gateway = createGateway({
     handler,
@@ -56,7 +60,7 @@ export const assemble = (parts: Parts): Assembled => {
     listener: listenerTraits(listen.gateway, clients),
     names: new Set(listen.names),
   });
-  return { servers: { proxy, gateway }, door };
+  return { servers: { proxy, gateway }, door, load };
 };
 
 /** One that only this machine reaches takes whoever comes; any other only the file's clients (ruling 19). */

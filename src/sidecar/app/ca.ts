@@ -6,7 +6,7 @@
 import type { X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import type { Clock, EpochMs } from "../../core/clock.ts";
-import { isSidekeyError, SidekeyError, toSidekeyError } from "../../core/errors.ts";
+import { type ErrorCode, isSidekeyError, SidekeyError, toSidekeyError } from "../../core/errors.ts";
 import type { Log } from "../../core/log.ts";
 import { type AuthoritySource, fixedAuthority, followAuthority } from "../tls/authority-source.ts";
 import type { CertificateAuthority } from "../tls/certificate-authority.ts";
@@ -22,6 +22,10 @@ export interface OpenedCa {
   publish(extra: readonly string[]): Promise<TrustFiles>;
   /** Waits for what is being read and written: nothing is, afterwards, once no connection asks any more. */
   close(): Promise<void>;
+  /** Of the one that signs now. */
+  notAfter(): EpochMs;
+  /** Errors: TLS_CA_UNUSABLE where it could sign nothing now. */
+  check(): Promise<void>;
 }
 
 export interface CaOptions {
@@ -31,6 +35,8 @@ export interface CaOptions {
   readonly directory: string;
   readonly clock: Clock;
   readonly log: Log;
+  /** Puts on record that another CA signs, or that none can. */
+  readonly record: (reason: string, code?: ErrorCode) => void;
 }
 
 /** Errors: TLS_CA_UNUSABLE. */
@@ -42,14 +48,16 @@ const openPrivateCa = async ({ config, directory, clock, log }: CaOptions): Prom
   const { caDays, constrain } = config.tls;
   const permitted = constrain ? routedHosts(config.routes) : undefined;
   const authority = await createCertificateAuthority({ clock, days: caDays, permitted });
+  const source = fixedAuthority(authority);
   return {
-    contexts: createTellingContexts(fixedAuthority(authority), clock, log, () => {}),
+    ...stateOf(source),
+    contexts: createTellingContexts(source, clock, log, () => {}),
     publish: (extra) => writeTrustFiles(directory, authority.certificatePem, extra),
     close: () => Promise.resolve(),
   };
 };
 
-const openKeptCa = async ({ config, clock, log }: CaOptions): Promise<OpenedCa> => {
+const openKeptCa = async ({ config, clock, log, record }: CaOptions): Promise<OpenedCa> => {
   const { authorityPaths, openAuthorityFiles, readAuthority } = await import("../tls/certificate-files.ts");
   const { state, tls, routes } = config;
   const permitted = tls.constrain ? routedHosts(routes) : undefined;
@@ -81,8 +89,10 @@ const openKeptCa = async ({ config, clock, log }: CaOptions): Promise<OpenedCa> 
   const changed = (outcome: CertificateAuthority | SidekeyError): void => {
     if (isSidekeyError(outcome)) {
       log.error("the CA can sign nothing more", { detail: outcome.detail, hint: outcome.hint });
+      record("the CA can sign nothing more", outcome.code);
       return;
     }
+    record(`another CA signs from now on: ${outcome.fingerprint}`);
     log.info("another CA signs from now on", { sha256: outcome.fingerprint, notAfter: isoTime(outcome.notAfter) });
     warnOfEnd(outcome);
     publishing = publishing
@@ -111,6 +121,7 @@ const openKeptCa = async ({ config, clock, log }: CaOptions): Promise<OpenedCa> 
   });
   warnOfEnd(source.current());
   return {
+    ...stateOf(source),
     contexts: createTellingContexts(source, clock, log, warnOfEnd),
     publish,
     async close() {
@@ -119,6 +130,11 @@ const openKeptCa = async ({ config, clock, log }: CaOptions): Promise<OpenedCa> 
     },
   };
 };
+
+const stateOf = (source: AuthoritySource): Pick<OpenedCa, "notAfter" | "check"> => ({
+  notAfter: () => source.current().notAfter,
+  check: async () => (await source.latest()).check(),
+});
 
 /** Errors: TLS_CA_UNUSABLE: what the file promises must be so before a port opens. */
 const checkConstraints = async (

@@ -7,6 +7,7 @@ import type { Clock } from "../../core/clock.ts";
 import type { Closable } from "../../core/closer.ts";
 import { SidekeyError, toSidekeyError } from "../../core/errors.ts";
 import type { Log } from "../../core/log.ts";
+import type { Tally } from "../admin/tally.ts";
 import { createReplayBudget } from "../pipeline/replay-buffer.ts";
 import { createLiveExchanges } from "../pipeline/revocation.ts";
 import type { Upstream } from "../upstream/upstream.ts";
@@ -26,6 +27,7 @@ export interface GenerationsOptions extends WayOutParts {
   readonly broker: AuditBroker;
   readonly clock: Clock;
   readonly log: Log;
+  readonly tally: Tally;
 }
 
 export interface Generations extends Closable {
@@ -36,8 +38,8 @@ export interface Generations extends Closable {
 
 /** Errors: as `replace`. */
 export const createGenerations = async (options: GenerationsOptions): Promise<Generations> => {
-  const { environment, broker, clock, log } = options;
-  const build = { environment, clock, log };
+  const { environment, broker, clock, log, tally } = options;
+  const build = { environment, clock, log, tally };
   const upstreams = new Set<Upstream>();
   const leaving = new Map<MountedSource, NodeJS.Timeout>();
   let closed = false;

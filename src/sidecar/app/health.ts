@@ -4,6 +4,7 @@ import type { Clock } from "../../core/clock.ts";
 import { type ErrorCode, toSidekeyError } from "../../core/errors.ts";
 import type { Readiness, SecretReport } from "../admin/report.ts";
 import { isScoped, type SecretRef } from "../secrets/source.ts";
+import type { OpenedCa } from "./ca.ts";
 import type { ServingGeneration } from "./generation.ts";
 import type { MountedSource } from "./sources.ts";
 
@@ -21,10 +22,24 @@ const UNREADY: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
 export const readinessOf = async (
   { mounted, config }: ServingGeneration,
   broker: AuditBroker,
+  ca: Pick<OpenedCa, "check">,
   draining: () => boolean,
 ): Promise<Readiness> => {
-  const sources = await Promise.all([...mounted.values()].map((one) => probe(one, config)));
-  return { reasons: [...sources.flat(), ...(broker.healthy() ? [] : ["audit"]), ...(draining() ? ["draining"] : [])] };
+  const [isCaUsable, ...sources] = await Promise.all([
+    ca.check().then(
+      () => true,
+      () => false,
+    ),
+    ...[...mounted.values()].map((one) => probe(one, config)),
+  ]);
+  return {
+    reasons: [
+      ...sources.flat(),
+      ...(broker.healthy() ? [] : ["audit"]),
+      ...(isCaUsable ? [] : ["ca"]),
+      ...(draining() ? ["draining"] : []),
+    ],
+  };
 };
 
 /** By the first secret that a route wants from it, cached or not: what a request would get. */

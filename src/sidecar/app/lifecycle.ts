@@ -13,17 +13,16 @@ import { createCloser } from "../../core/closer.ts";
 import { SidekeyError } from "../../core/errors.ts";
 import type { Log } from "../../core/log.ts";
 import { prepareStateDirectory } from "../../core/state-directory.ts";
-import { readVersion } from "../../core/version.ts";
-import type { Readiness } from "../admin/report.ts";
-import { createAdminServer, createProbeServer } from "../admin/server.ts";
+import { Tally } from "../admin/tally.ts";
 import type { Resolver } from "../net/connector.ts";
-import { assemble, listenerTraits } from "./assemble.ts";
+import { assemble } from "./assemble.ts";
 import { mintFirst, openCa } from "./ca.ts";
 import type { SidecarConfig } from "./config.ts";
+import { counted } from "./counted-audit.ts";
 import { watchFile } from "./file-watch.ts";
 import { createGenerations } from "./generations.ts";
-import { readinessOf, secretReports } from "./health.ts";
 import { createOwnListeners, openListener } from "./listeners.ts";
+import { createOperatorServers } from "./operator.ts";
 import { connectionsThatFit, forbidCoreDumps, type ProcessLimits, readProcessLimits } from "./process-limits.ts";
 import { createReloader, type ReloadResult, type ReloadTrigger } from "./reload.ts";
 import { createSecretSearch } from "./secret-search.ts";
@@ -100,7 +99,8 @@ export const startSidecar = async (options: StartOptions): Promise<Sidecar> => {
     }
     const plan = await planWayOut(config, environment);
     const audit = config.audit;
-    const broker = closer.add(
+    const tally = new Tally();
+    const opened = closer.add(
       await openAudit({
         ...(mode === "run"
           ? { path: join(config.state, `audit-${runId}.jsonl`), headPath: join(config.state, `audit-${runId}.head`) }
@@ -115,7 +115,20 @@ export const startSidecar = async (options: StartOptions): Promise<Sidecar> => {
         lock: mode === "start",
       }),
     );
-    const ca = closer.add(await openCa({ mode, config, directory: filesDirectory, clock, log }));
+    const broker = counted(opened, tally);
+    const ca = closer.add(
+      await openCa({
+        mode,
+        config,
+        directory: filesDirectory,
+        clock,
+        log,
+        record(reason, code) {
+          const failed = (): void => log.error("a change of the CA is not recorded", { reason });
+          broker.record({ type: "admin", agent: config.agent, reason, code }).catch(failed);
+        },
+      }),
+    );
     const { contexts, publish } = ca;
     const bundled = (extraCa: string | undefined): readonly string[] => [
       ...(extraCa === undefined ? [] : [extraCa]),
@@ -132,12 +145,21 @@ export const startSidecar = async (options: StartOptions): Promise<Sidecar> => {
         broker,
         clock,
         log,
+        tally,
         isOwnListener: own.has,
         resolve: options.resolve,
       }),
     );
     const { current } = generations;
-    const { servers, door } = assemble({ config, current, broker, contexts, clock, log, draining: () => draining });
+    const { servers, door, load } = assemble({
+      config,
+      current,
+      broker,
+      contexts,
+      clock,
+      log,
+      draining: () => draining,
+    });
     const reloader = createReloader({
       running: options.config,
       broker,
@@ -152,36 +174,24 @@ export const startSidecar = async (options: StartOptions): Promise<Sidecar> => {
         return number;
       },
     });
-    const startedAt = clock.monotonic();
     const listeners: Record<"proxy" | "gateway" | "health" | "admin", string | null> = {
       proxy: null,
       gateway: null,
       health: null,
       admin: null,
     };
-    let asking: Promise<Readiness> | undefined;
-    /** One look for all that ask at once: each asks the sources. */
-    const readiness = (): Promise<Readiness> => {
-      asking ??= readinessOf(current(), broker, () => draining).finally(() => {
-        asking = undefined;
-      });
-      return asking;
-    };
-    const admin = createAdminServer({
-      readiness,
-      status: () => ({
-        version: readVersion(),
-        pid: process.pid,
-        uptime: Math.floor((clock.monotonic() - startedAt) / 1000),
-        listeners,
-        file: config.file,
-        generation: current().number,
-        secrets: secretReports(current(), clock),
-      }),
+    const { admin, probes } = createOperatorServers({
+      config,
+      broker,
+      ca,
+      clock,
+      current,
+      draining: () => draining,
+      listeners,
+      load,
       reload: () => reloader.reload("admin"),
+      tally,
     });
-    const { health: healthAddress, clients } = config.listen;
-    const probes = createProbeServer({ readiness, clients: listenerTraits(healthAddress, clients).clients });
     closer.add({ close: () => Promise.all([admin, probes].map(shut)).then(() => undefined) });
     const stop = (graceMs: number): Promise<void> => door.close([servers.proxy, servers.gateway], graceMs);
     closer.add({ close: () => stop(0) });

@@ -7,6 +7,7 @@ import type { Clock, EpochMs } from "../../core/clock.ts";
 import { isClosable } from "../../core/closer.ts";
 import { type ErrorCode, SidekeyError, toSidekeyError } from "../../core/errors.ts";
 import type { Log } from "../../core/log.ts";
+import type { Tally } from "../admin/tally.ts";
 import { sourceKinds } from "../secrets/kinds/index.ts";
 import { createSecretResolver, type SecretResolver } from "../secrets/resolver.ts";
 import {
@@ -23,6 +24,8 @@ export interface SourceBuild {
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly clock: Clock;
   readonly log: Log;
+  /** Told of each fetch. */
+  readonly tally: Pick<Tally, "fetched">;
 }
 
 export interface MountedSource {
@@ -127,14 +130,18 @@ const mount = async (
   declared: SourceConfig,
   paths: readonly string[],
   config: SidecarConfig,
-  { clock, environment, log }: SourceBuild,
+  { clock, environment, log, tally }: SourceBuild,
 ): Promise<MountedSource> => {
   const { name, fields } = declared;
   const { agent, baseDir, state: stateDir } = config;
   const source = await createSource(fields, { name, agent, baseDir, stateDir, clock, environment, log, paths });
   const fetches = new Map<string, FetchReport>();
+  const noteFetch = createReport(fetches, clock, log);
   const resolver = createSecretResolver(new Map([[name, source]]), clock, {
-    report: createReport(fetches, clock, log),
+    report(ref, outcome, ms) {
+      tally.fetched(fields.kind, outcome instanceof SidekeyError ? outcome.code : "ok", ms);
+      noteFetch(ref, outcome);
+    },
   });
   return {
     config: declared,

@@ -9,6 +9,7 @@ import { type Cidr, cidrContains, parsePeer } from "../../core/ip.ts";
 import type { Log } from "../../core/log.ts";
 import type { CurrentGeneration } from "./generation.ts";
 import type { RequestHandler } from "./handler.ts";
+import type { Load } from "./load.ts";
 import { refuseOnSocket } from "./reply.ts";
 
 /** `ms` */
@@ -19,8 +20,6 @@ export interface Door {
   admit(socket: Socket, clients: readonly Cidr[] | undefined): boolean;
   /** From here on `inner`, the TLS inside it, stands for the connection. */
   replace(socket: Socket, inner: Socket): void;
-  /** Connections from outside `clients` so far. */
-  readonly strangers: number;
   /** Stops listening, lets requests in flight end, and cuts what is left after `graceMs`. */
   close(servers: readonly Server[], graceMs: number): Promise<void>;
 }
@@ -30,23 +29,27 @@ export interface DoorOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly current: CurrentGeneration;
+  readonly load: Load;
 }
 
-export const createDoor = ({ handler, clock, log, current }: DoorOptions): Door => {
+export const createDoor = ({ handler, clock, log, current, load }: DoorOptions): Door => {
   const sockets = new Set<Socket>();
-  let strangers = 0;
   let untold = 0;
   let toldAt = Number.NEGATIVE_INFINITY;
 
   const keep = (socket: Socket): void => {
     sockets.add(socket);
-    socket.once("close", () => sockets.delete(socket));
+    load.connections = sockets.size;
+    socket.once("close", () => {
+      sockets.delete(socket);
+      load.connections = sockets.size;
+    });
   };
 
   const turnAway = (socket: Socket): void => {
     const from = socket.remoteAddress;
     socket.destroy();
-    strangers += 1;
+    load.strangers += 1;
     untold += 1;
     const now = clock.monotonic();
     if (now - toldAt < LOG_INTERVAL) return;
@@ -62,6 +65,7 @@ export const createDoor = ({ handler, clock, log, current }: DoorOptions): Door 
         return false;
       }
       if (sockets.size >= current().limits.connections) {
+        load.surplus += 1;
         // Not on record one by one: a flood must not fill the audit.
         refuseOnSocket(socket, new SidekeyError("OVERLOADED"), handler.createContext().id);
         return false;
@@ -72,9 +76,6 @@ export const createDoor = ({ handler, clock, log, current }: DoorOptions): Door 
     replace(socket, inner) {
       sockets.delete(socket);
       keep(inner);
-    },
-    get strangers() {
-      return strangers;
     },
     async close(servers, graceMs) {
       const closed = Promise.all(

@@ -14,6 +14,7 @@ import type { CurrentGeneration } from "./generation.ts";
 import type { RequestHandler } from "./handler.ts";
 import { createHttpServer } from "./http-server.ts";
 import { isLocalPeer, type ListenerTraits } from "./listener-traits.ts";
+import type { Load } from "./load.ts";
 import { refuseOnSocket } from "./reply.ts";
 
 /** Until the first byte inside a tunnel, and again until the TLS handshake is done. `ms` */
@@ -30,12 +31,12 @@ export interface ForwardProxyOptions {
   readonly contexts: { get(host: Host): SecureContext | Promise<SecureContext> };
   readonly log: Log;
   readonly draining: () => boolean;
+  readonly load: Load;
 }
 
 /** For `listen()`. */
 export const createForwardProxy = (options: ForwardProxyOptions): Server => {
-  const { handler, door, listener, current, contexts, log, draining } = options;
-  let tunnels = 0;
+  const { handler, door, listener, current, contexts, log, draining, load } = options;
 
   /** Never listens: gets the decrypted side of intercepted tunnels. */
   const inner = createHttpServer(handler);
@@ -104,10 +105,10 @@ export const createForwardProxy = (options: ForwardProxyOptions): Server => {
       if (named.key !== authority.key) throw new SidekeyError("INGRESS_AUTHORITY_MISMATCH");
       if (draining()) throw new SidekeyError("DRAINING");
       const { limits, namesAuthority, namesHost, tunnel } = current();
-      if (tunnels >= limits.tunnels) throw new SidekeyError("OVERLOADED");
-      tunnels += 1;
+      if (load.tunnels >= limits.tunnels) throw new SidekeyError("OVERLOADED");
+      load.tunnels += 1;
       socket.once("close", () => {
-        tunnels -= 1;
+        load.tunnels -= 1;
       });
       if (!namesAuthority(authority)) {
         if (tunnel === undefined || namesHost(authority.host)) throw new SidekeyError("POLICY_NO_ROUTE");

@@ -14,6 +14,7 @@ import { NodeClientResponse } from "./client-response.ts";
 import { ClientConnection, type ConnectionKind, type GatewayTarget } from "./connection.ts";
 import { type Framing, judgeFraming } from "./framing.ts";
 import type { CurrentGeneration, GatewayOrigins } from "./generation.ts";
+import type { Load } from "./load.ts";
 import { parseAbsoluteTarget, parseOriginTarget, requireSameAuthority, type Target } from "./target.ts";
 
 export interface RequestHandler {
@@ -47,13 +48,13 @@ export interface RequestHandlerOptions {
   readonly instance: string;
   /** True once the sidecar is stopping. */
   readonly draining: () => boolean;
+  readonly load: Load;
 }
 
 export const createRequestHandler = (options: RequestHandlerOptions): RequestHandler => {
-  const { current, broker, agent, clock, log, instance, draining } = options;
+  const { current, broker, agent, clock, log, instance, draining, load } = options;
   const connections = new WeakMap<Socket, ClientConnection>();
   let counter = 0;
-  let inFlight = 0;
 
   const createContext = (): RequestContext => {
     counter += 1;
@@ -107,7 +108,7 @@ export const createRequestHandler = (options: RequestHandlerOptions): RequestHan
       if (framing.upgrades) response.shouldKeepAlive = false;
       client = new NodeClientResponse(request, response, framing.expectsContinue, connection.kind.way);
       if (draining()) throw new SidekeyError("DRAINING");
-      if (inFlight > limits.streams) throw new SidekeyError("OVERLOADED");
+      if (load.streams > limits.streams) throw new SidekeyError("OVERLOADED");
       const inbound = parse(request, connection.kind, framing, origins);
       isOnLine = true;
       await line(inbound, client, ctx);
@@ -126,9 +127,9 @@ export const createRequestHandler = (options: RequestHandlerOptions): RequestHan
   };
 
   const start = (request: IncomingMessage, response: ServerResponse, connection: ClientConnection): void => {
-    inFlight += 1;
+    load.streams += 1;
     response.once("close", () => {
-      inFlight -= 1;
+      load.streams -= 1;
       // Our side is closed, by Connection: close or because the client left: what came behind has no answer to come.
       if (!request.socket.writable) connection.end();
       const next = connection.next();

@@ -37,8 +37,8 @@ export interface ResolverOptions {
   readonly after?: After;
   /** Calls back every so many `ms` until what it returns is called; default a timer. */
   readonly every?: (ms: number, act: () => void) => () => void;
-  /** Told of each fetch: what it got, or why it failed. */
-  readonly report?: (ref: SecretRef, outcome: SecretMaterial | SidekeyError) => void;
+  /** Told of each fetch: what it got, or why it failed, and how long it took. */
+  readonly report?: (ref: SecretRef, outcome: SecretMaterial | SidekeyError, ms: number) => void;
 }
 
 interface Entry {
@@ -170,6 +170,7 @@ export const createSecretResolver = (
     { maxAgeMs, staleWhileErrorMs }: CachePolicy,
   ): Promise<SecretMaterial> => {
     if (slot.flight?.generation === generation) return slot.flight.result;
+    const began = clock.monotonic();
     const fetch: Fetch = startFetch(source, ref, agent, {
       after,
       answered: () => {
@@ -181,7 +182,7 @@ export const createSecretResolver = (
       generation,
       result: fetch.result.then(
         (fetched) => {
-          report?.(ref, fetched);
+          report?.(ref, fetched, clock.monotonic() - began);
           // Overtaken by one that began after a change of the source: too old to keep.
           if (slot.flight !== flight) return fetched;
           slot.flight = undefined;
@@ -194,7 +195,7 @@ export const createSecretResolver = (
         },
         (thrown: unknown) => {
           const error = toSidekeyError(thrown);
-          report?.(ref, error);
+          report?.(ref, error, clock.monotonic() - began);
           if (slot.flight === flight) {
             slot.flight = undefined;
             const count = (slot.failure?.count ?? 0) + 1;

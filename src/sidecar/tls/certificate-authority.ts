@@ -30,6 +30,8 @@ export interface CertificateAuthority {
   /** SHA-256 of the certificate, upper-case hex with colons, as `openssl x509 -fingerprint -sha256` prints it. */
   readonly fingerprint: string;
   readonly notAfter: EpochMs;
+  /** Errors: TLS_CA_UNUSABLE outside the CA's own life. */
+  check(): void;
   /** A fresh leaf for one host. Errors: TLS_CA_UNUSABLE outside the CA's own life or name constraints. */
   issue(host: Host): Promise<LeafCertificate>;
 }
@@ -100,26 +102,31 @@ export const createAuthorityFrom = (keys: AuthorityKeys, clock: Clock): Certific
   const notAfter = Date.parse(certificate.validTo);
   let minter: Promise<Minter> | undefined;
 
+  const check = (): void => {
+    const now = clock.now();
+    if (now >= notAfter) {
+      throw new SidekeyError("TLS_CA_UNUSABLE", {
+        detail: `It expired ${certificate.validTo}.`,
+        hint: "Make a new one: sidekey ca rotate.",
+      });
+    }
+    if (now < notBefore) {
+      throw new SidekeyError("TLS_CA_UNUSABLE", {
+        detail: `It is valid from ${certificate.validFrom} only.`,
+        hint: "Check the clock of this machine.",
+      });
+    }
+  };
+
   return {
     certificatePem: certificate.toString(),
     fingerprint: certificate.fingerprint256,
     notAfter,
+    check,
     async issue(host) {
-      const now = clock.now();
-      if (now >= notAfter) {
-        throw new SidekeyError("TLS_CA_UNUSABLE", {
-          detail: `It expired ${certificate.validTo}.`,
-          hint: "Make a new one: sidekey ca rotate.",
-        });
-      }
-      if (now < notBefore) {
-        throw new SidekeyError("TLS_CA_UNUSABLE", {
-          detail: `It is valid from ${certificate.validFrom} only.`,
-          hint: "Check the clock of this machine.",
-        });
-      }
+      check();
       minter ??= createMinter(certificate, privateKey);
-      const begin = now - LEAF_BACKDATE;
+      const begin = clock.now() - LEAF_BACKDATE;
       return (await minter)(host, begin, Math.min(begin + LEAF_LIFE, notAfter));
     },
   };

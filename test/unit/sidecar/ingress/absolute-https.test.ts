@@ -7,6 +7,7 @@ import { systemClock } from "../../../../src/core/clock.ts";
 import { silentLog } from "../../../../src/core/log.ts";
 import { createRequestHandler } from "../../../../src/sidecar/ingress/handler.ts";
 import { createHttpServer } from "../../../../src/sidecar/ingress/http-server.ts";
+import { createLoad } from "../../../../src/sidecar/ingress/load.ts";
 import { aGeneration } from "../../../support/generation.ts";
 import { openConnection } from "../../../support/raw-client.ts";
 
@@ -32,6 +33,7 @@ const start = async (isLocal: boolean) => {
     log: silentLog,
     instance: "i",
     draining: () => false,
+    load: createLoad(),
   });
   const http = createHttpServer(handler);
   const server = createServer((socket) => {

@@ -5,6 +5,7 @@ import { silentLog } from "../../../../src/core/log.ts";
 import { createDoor } from "../../../../src/sidecar/ingress/door.ts";
 import type { RequestHandler } from "../../../../src/sidecar/ingress/handler.ts";
 import { isLocalPeer } from "../../../../src/sidecar/ingress/listener-traits.ts";
+import { createLoad } from "../../../../src/sidecar/ingress/load.ts";
 import { aGeneration } from "../../../support/generation.ts";
 
 const range = (text: string) => {
@@ -28,25 +29,27 @@ const handler = { createContext: () => ({ id: "a-1", startedAt: 0 }) } as unknow
 
 const doorAt = (time: { now: number }) => {
   const warnings: unknown[] = [];
+  const load = createLoad();
   const door = createDoor({
     handler,
+    load,
     clock: { now: () => 0, monotonic: () => time.now },
     log: { ...silentLog, warn: (_text, fields) => void warnings.push(fields) },
     current: () => aGeneration(),
   });
-  return { door, warnings };
+  return { door, warnings, load };
 };
 
 describe("the door", () => {
   it("lets in whom the ranges name, in whichever form the system shows an address", () => {
-    const { door } = doorAt({ now: 0 });
+    const { door, load } = doorAt({ now: 0 });
     const clients = [range("10.1.0.0/16"), range("fd00::/8"), range("fe80::/10")];
     const enters = (address: string | undefined): boolean => door.admit(peer(address), clients);
     const yes = ["10.1.2.3", "::ffff:10.1.2.3", "fd00::1", "fe80::1%eth0"];
     const no = ["10.2.0.1", "::ffff:10.2.0.1", "127.0.0.1", "::1", "fc00::1", undefined];
     expect(yes.filter(enters)).toEqual(yes);
     expect(no.filter(enters)).toEqual([]);
-    expect(door.strangers).toBe(no.length);
+    expect(load.strangers).toBe(no.length);
   });
 
   it("lets in everybody where no ranges are asked for", () => {
@@ -55,7 +58,7 @@ describe("the door", () => {
 
   it("destroys a stranger's connection and tells of them once a minute, with their number", () => {
     const time = { now: 5 };
-    const { door, warnings } = doorAt(time);
+    const { door, warnings, load } = doorAt(time);
     const stranger = peer("192.0.2.1");
     expect(door.admit(stranger, [range("10.0.0.0/8")])).toBe(false);
     expect(stranger.destroyed).toBe(true);
@@ -66,7 +69,7 @@ describe("the door", () => {
     time.now += 1;
     door.admit(peer("192.0.2.4"), [range("10.0.0.0/8")]);
     expect(warnings[1]).toEqual({ count: 52, from: "192.0.2.4" });
-    expect(door.strangers).toBe(53);
+    expect(load.strangers).toBe(53);
   });
 });
 
