@@ -10,6 +10,5 @@ export const LATER_COMMANDS: readonly string[] = [
   "approval list",
   "approval approve",
   "approval deny",
-  "env",
   "doctor",
 ];

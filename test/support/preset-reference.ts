@@ -75,8 +75,9 @@ routes:
   host alone, any path of it.
 - \`preset: NAME\` brings \`match\`, \`inject\`, \`env\` and the shape of the placeholder. Each key that the route writes takes the place of the
   preset's; for a server of your own: \`{ preset: gitlab, match: "https://gitlab.corp.example/api/**", … }\`.
-- Every variable of the preset is set to the route's placeholder, by \`sidekey run\`. With \`env\` in the route it is that one alone.
-- Behind the gateway a client takes its base URL from the variable in the last column, where there is one: \`…\` is the gateway's address.
+- Every variable of the preset is set to the route's placeholder, by \`sidekey run\` and \`sidekey env\`. With \`env\` in the route it is that one alone.
+- Behind the gateway a client takes its base URL from the variable in the last column, where there is one: \`…\` is the gateway's address. \`sidekey env --gateway\`
+  prints them.
 - \`sidekey explain\` names the preset of a route, and what it sends.
 
 ${table(["preset", "for", "hosts", "sends", "variables", "base URL"], presets.map(row))}

@@ -7,6 +7,7 @@ import { caExport } from "./ca-export.ts";
 import { caPrint } from "./ca-print.ts";
 import { caRotate } from "./ca-rotate.ts";
 import { check } from "./check.ts";
+import { env } from "./env.ts";
 import { explain } from "./explain.ts";
 import { identity } from "./identity.ts";
 import { reload } from "./reload.ts";
@@ -57,6 +58,7 @@ export const COMMANDS: readonly CommandSpec[] = [
   caPrint,
   caExport,
   caRotate,
+  env,
   identity,
 ];
 

@@ -13,18 +13,22 @@ export interface RouteEnvironment {
   readonly hosts: readonly string[];
 }
 
-export interface ChildEnvironmentInput {
-  readonly caller: Environment;
-  /** `http://127.0.0.1:PORT` */
+/** How an agent gets to the sidecar. */
+export interface AgentAccess {
+  /** `http://HOST:PORT` */
   readonly proxyUrl: string;
-  /** The CA certificate alone, for variables that add. */
+  /** File with the CA certificate alone, for variables that add. */
   readonly ca: string;
-  /** Our CA, the system's and the caller's, for variables that replace. */
+  /** File with our CA, the system's and the caller's, for variables that replace. */
   readonly bundle: string;
+  readonly routes: readonly RouteEnvironment[];
+}
+
+export interface ChildEnvironmentInput extends AgentAccess {
+  readonly caller: Environment;
   /** The Node preload, absolute; undefined = the child cannot read it. */
   readonly preload: string | undefined;
   readonly runId: string;
-  readonly routes: readonly RouteEnvironment[];
   /** Every variable that the file reads a credential from. */
   readonly removedNames: readonly string[];
   /** Whether a text holds a resolved secret. */
@@ -88,18 +92,25 @@ export const childEnvironment = async (input: ChildEnvironmentInput): Promise<Ch
     if (isRemoved(name, named) || (await holdsSecret(value))) removed.push(name);
     else variables[name] = value;
   }
-  // Routes first: what the proxy needs must win over a route that names one of these variables.
-  for (const { variables: names, placeholder } of input.routes) for (const name of names) variables[name] = placeholder;
-  for (const name of PROXY_VARIABLES) variables[name] = input.proxyUrl;
-  const direct = directHosts(input.routes);
-  variables["NO_PROXY"] = direct;
-  variables["no_proxy"] = direct;
-  for (const name of ADDED_CA_VARIABLES) variables[name] = input.ca;
-  for (const name of BUNDLE_VARIABLES) variables[name] = input.bundle;
-  variables["NODE_USE_ENV_PROXY"] = "1";
+  Object.assign(variables, agentVariables(input));
   if (input.preload !== undefined) variables["NODE_OPTIONS"] = withPreload(variables["NODE_OPTIONS"], input.preload);
   variables["SIDEKEY_RUN"] = input.runId;
   return { variables, removed: removed.sort() };
+};
+
+/** What every agent gets, under `run` and by `env`: all of the table but NODE_OPTIONS, which is added to. */
+export const agentVariables = ({ proxyUrl, ca, bundle, routes }: AgentAccess): Readonly<Record<string, string>> => {
+  const variables: Record<string, string> = {};
+  // Routes first: what the proxy needs must win over a route that names one of these variables.
+  for (const { variables: names, placeholder } of routes) for (const name of names) variables[name] = placeholder;
+  for (const name of PROXY_VARIABLES) variables[name] = proxyUrl;
+  const direct = directHosts(routes);
+  variables["NO_PROXY"] = direct;
+  variables["no_proxy"] = direct;
+  for (const name of ADDED_CA_VARIABLES) variables[name] = ca;
+  for (const name of BUNDLE_VARIABLES) variables[name] = bundle;
+  variables["NODE_USE_ENV_PROXY"] = "1";
+  return variables;
 };
 
 /** One question for all values in the usual case that none holds a secret: each may cost a fetch from a source. */
@@ -124,8 +135,10 @@ const directHosts = (routes: readonly RouteEnvironment[]): string => {
 };
 
 /** Node splits NODE_OPTIONS at spaces; inside double quotes a backslash escapes. */
+export const nodeOption = (preload: string): string => `--require "${preload.replace(/[\\"]/g, "\\$&")}"`;
+
 const withPreload = (own: string | undefined, preload: string): string => {
-  const option = `--require "${preload.replace(/[\\"]/g, "\\$&")}"`;
+  const option = nodeOption(preload);
   return own === undefined || own.trim() === "" ? option : `${own} ${option}`;
 };
 
