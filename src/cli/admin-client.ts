@@ -21,13 +21,14 @@ export const askSidecar = async (
   invocation: Invocation,
   method: "GET" | "POST",
   path: string,
+  timeoutMs = TIMEOUT_MS,
 ): Promise<AdminAnswer> => {
   const { adminSocketOf } = await import("../sidecar/app/admin-address.ts");
   const file = findConfigFile(invocation) ?? join(invocation.directory, DEFAULT_NAME);
-  return ask(adminSocketOf(file), method, path);
+  return ask(adminSocketOf(file), method, path, timeoutMs);
 };
 
-const ask = (socketPath: string, method: string, path: string): Promise<AdminAnswer> =>
+const ask = (socketPath: string, method: string, path: string, timeoutMs: number): Promise<AdminAnswer> =>
   new Promise((resolve, reject) => {
     const fail = (why: string, hint?: string): void =>
       reject(
@@ -42,7 +43,7 @@ const ask = (socketPath: string, method: string, path: string): Promise<AdminAns
         () => fail("its answer is not one of a sidecar."),
       );
     });
-    asked.setTimeout(TIMEOUT_MS, () => asked.destroy(Object.assign(new Error("late"), { code: "ETIMEDOUT" })));
+    asked.setTimeout(timeoutMs, () => asked.destroy(Object.assign(new Error("late"), { code: "ETIMEDOUT" })));
     asked.on("error", (error: NodeJS.ErrnoException) => {
       const [why, hint] = WORDS[error.code ?? ""] ?? [`it broke off (${error.code ?? "unknown"}).`];
       fail(why, hint);
@@ -54,7 +55,7 @@ const WORDS: Readonly<Record<string, readonly [string, string?]>> = {
   ENOENT: ["there is no such socket.", "Start one: sidekey start. If one runs, name its file with -c FILE."],
   ECONNREFUSED: ["a sidecar was here and has gone.", "Start it again: sidekey start."],
   EACCES: ["it belongs to another user.", "Run this as the user who runs the sidecar."],
-  ETIMEDOUT: ["no answer within a minute."],
+  ETIMEDOUT: ["it does not answer."],
 };
 
 const readJson = async (response: IncomingMessage): Promise<unknown> => {

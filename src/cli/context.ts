@@ -5,11 +5,12 @@ import { formatProblem } from "../config/problem.ts";
 import { SidekeyError } from "../core/errors.ts";
 import type { loadConfig as Load, SidecarConfig } from "../sidecar/app/config.ts";
 import type { Invocation } from "./command.ts";
+import { NO_FILE_HINT } from "./first-steps.ts";
 
 export const CONFIG_VARIABLE = "SIDEKEY_CONFIG";
 export const DEFAULT_NAME = "sidekey.yaml";
 /** What holds where there is no file: an embedded vault under ./.sidekey and no routes. */
-const DEFAULT_TEXT = "version: 1\n";
+export const DEFAULT_TEXT = "version: 1\n";
 
 type Where = Pick<Invocation, "options" | "environment" | "directory">;
 
@@ -27,13 +28,7 @@ export const requireConfigFile = (where: Where): string => {
   if (file !== undefined) return file;
   throw new SidekeyError("CONFIG_UNREADABLE", {
     detail: `There is no ${DEFAULT_NAME} in ${where.directory}.`,
-    hint: [
-      "Name one with -c FILE, or write sidekey.yaml; three lines are a whole file:",
-      "",
-      "    version: 1",
-      "    routes:",
-      "      api.openai.com: production/openai/api-key",
-    ].join("\n"),
+    hint: NO_FILE_HINT,
   });
 };
 

@@ -10,5 +10,4 @@ export const LATER_COMMANDS: readonly string[] = [
   "approval list",
   "approval approve",
   "approval deny",
-  "doctor",
 ];

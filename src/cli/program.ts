@@ -4,6 +4,7 @@ import { SidekeyError, toSidekeyError } from "../core/errors.ts";
 import { readVersion } from "../core/version.ts";
 import type { CommandSpec, Invocation, OptionSpec, Options } from "./command.ts";
 import { EXIT_OK, EXIT_USAGE, exitCodeOf } from "./exit.ts";
+import { firstSteps } from "./first-steps.ts";
 import { createPaint, type Environment, type Terminal, type TerminalStreams } from "./terminal.ts";
 
 export interface Program {
@@ -58,7 +59,7 @@ const buildTree = (parts: ProgramParts): Tree => {
     .version(readVersion(), "-V, --version", "print the version")
     .helpCommand(false)
     .enablePositionalOptions()
-    .addHelpText("after", `\nThe whole set-up of a secret, and a program run with it:\n${SET_UP}`);
+    .addHelpText("after", `\n${firstSteps("From nothing to a program that runs without its key:")}`);
 
   const parentOf = (words: readonly string[], hidden: boolean): Command => {
     const [group, leaf] = words;
@@ -102,11 +103,6 @@ const buildTree = (parts: ProgramParts): Tree => {
   }
   return { root, exitCode: () => exitCode, reached: () => reached };
 };
-
-const SET_UP = [
-  '  printf %s "$KEY" | sidekey secret set production/openai/api-key',
-  "  sidekey run -- python agent.py",
-].join("\n");
 
 const prepare = (command: Command, { streams, environment }: ProgramParts): Command => {
   const paint = createPaint(streams.output.isTTY === true, environment);

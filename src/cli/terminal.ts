@@ -21,6 +21,10 @@ export interface Terminal {
   printError(text: string): void;
   /** `sidekey: CODE: sentence detail` and its hint, to standard error. */
   fail(error: SidekeyError): void;
+  /** One line that the next one takes the place of, on a terminal only; undefined takes it away. To standard error. */
+  progress(text: string | undefined): void;
+  /** For what is printed to standard output. */
+  readonly paint: Paint;
   /** Standard input to its end, or one hidden line when a person sits there; without its last newline. */
   readSecret(prompt: string): Promise<Buffer>;
 }
@@ -29,7 +33,7 @@ export interface Terminal {
 export interface TerminalStreams {
   readonly input: Readable & { readonly isTTY?: boolean; setRawMode?(raw: boolean): unknown };
   readonly output: Writable & { readonly isTTY?: boolean };
-  readonly errors: Writable & { readonly isTTY?: boolean };
+  readonly errors: Writable & { readonly isTTY?: boolean; readonly columns?: number };
 }
 
 /** In bytes; more than any secret may have, so that a wrong file on standard input does not fill the memory. */
@@ -37,36 +41,63 @@ const INPUT_LIMIT = 1024 * 1024;
 
 export const createTerminal = (streams: TerminalStreams, environment: Environment): Terminal => {
   const { input, output, errors } = streams;
-  const paint = createPaint(errors.isTTY === true, environment);
+  const paintErrors = createPaint(errors.isTTY === true, environment);
   const debug = environment["SIDEKEY_LOG_LEVEL"] === "debug";
+  let isProgressShown = false;
+  const progress = (text: string | undefined): void => {
+    if (errors.isTTY !== true || environment["TERM"] === "dumb") return;
+    if (text === undefined && !isProgressShown) return;
+    isProgressShown = text !== undefined;
+    errors.write(`\r\u001b[2K${text === undefined ? "" : clip(visible(text), (errors.columns ?? 80) - 1)}`);
+  };
+  const say = (text: string): void => {
+    progress(undefined);
+    errors.write(text);
+  };
+  const put = (data: string | Buffer): void => {
+    progress(undefined);
+    output.write(data);
+  };
   return {
-    print: (text) => void output.write(`${text}\n`),
-    printBytes: (bytes) => void output.write(bytes),
-    printJson: (value) => void output.write(`${JSON.stringify(value)}\n`),
-    note: (text) => void errors.write(`sidekey: ${text}\n`),
-    printError: (text) => void errors.write(`${visible(text)}\n`),
+    print: (text) => put(`${text}\n`),
+    printBytes: put,
+    printJson: (value) => put(`${JSON.stringify(value)}\n`),
+    note: (text) => say(`sidekey: ${text}\n`),
+    printError: (text) => say(`${visible(text)}\n`),
     fail(error) {
-      errors.write(
-        `${paint.red("sidekey:")} ${visible(error.message)}\n${paint.bold("hint:")} ${visible(error.hint)}\n`,
+      say(
+        `${paintErrors.red("sidekey:")} ${visible(error.message)}\n${paintErrors.bold("hint:")} ${visible(error.hint)}\n`,
       );
       if (debug) errors.write(`${stackOf(error)}\n`);
     },
+    progress,
+    paint: createPaint(output.isTTY === true, environment),
     readSecret: (prompt) => (input.isTTY === true ? readHidden(streams, prompt) : readToEnd(input)),
   };
 };
 
 export interface Paint {
   bold(text: string): string;
+  dim(text: string): string;
   red(text: string): string;
+  green(text: string): string;
+  yellow(text: string): string;
 }
 
-/** Colour on a terminal, unless NO_COLOR (https://no-color.org) or TERM=dumb says otherwise. */
+/**
+ * Colour on a terminal, unless NO_COLOR (https://no-color.org) or TERM=dumb says otherwise; FORCE_COLOR decides before
+ * all of these (https://force-color.org, and `0` for none as Node has it).
+ */
 export const createPaint = (terminal: boolean, environment: Environment): Paint => {
-  const noColour = (environment["NO_COLOR"] ?? "") !== "" || environment["TERM"] === "dumb";
+  const forced = environment["FORCE_COLOR"] ?? "";
+  const unwanted = (environment["NO_COLOR"] ?? "") !== "" || environment["TERM"] === "dumb";
+  const isOn = forced === "" ? terminal && !unwanted : forced !== "0" && forced !== "false";
   const wrap = (open: number, close: number) => (text: string) =>
-    terminal && !noColour ? `\u001b[${open}m${text}\u001b[${close}m` : text;
-  return { bold: wrap(1, 22), red: wrap(31, 39) };
+    isOn ? `\u001b[${open}m${text}\u001b[${close}m` : text;
+  return { bold: wrap(1, 22), dim: wrap(2, 22), red: wrap(31, 39), green: wrap(32, 39), yellow: wrap(33, 39) };
 };
+
+const clip = (text: string, width: number): string => (text.length <= width ? text : `${text.slice(0, width - 1)}…`);
 
 /** Controls other than newline and tab can steer a terminal; file names and keys may hold them. */
 const visible = (text: string): string =>

@@ -1,7 +1,8 @@
 /** Transcripts of what is the same for every command, and of `check`, `audit` and `ca` before anything has run. */
 import { spawnSync } from "node:child_process";
-import { readdirSync } from "node:fs";
+import { chmodSync, readdirSync } from "node:fs";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { FIRST_STEPS } from "../../src/cli/first-steps.ts";
 import { cleanEnvironment, MAIN } from "../support/program.ts";
 import { createWorkspace, type Workspace } from "../support/workspace.ts";
 
@@ -197,17 +198,31 @@ describe("without a file", () => {
     const result = await work.sidekey(args);
     expect(result).toMatchObject({ code, stdout: "" });
     expect(result.stderr).toContain(`sidekey: CONFIG_UNREADABLE: `);
-    expect(result.stderr).toContain("    version: 1\n    routes:\n      api.openai.com: production/openai/api-key\n");
+    for (const line of FIRST_STEPS) expect(result.stderr).toContain(`\n    ${line}\n`);
   });
 
-  it("the example that it gives is a right file", async () => {
-    const { stderr } = await work.sidekey(["check"]);
-    const example = stderr
-      .split("\n")
-      .filter((line) => line.startsWith("    "))
-      .map((line) => line.slice(4));
-    work.write("sidekey.yaml", `${example.join("\n")}\n`);
-    expect(await work.sidekey(["check"])).toMatchObject({ code: 0 });
+  it("sidekey alone shows the same lines", async () => {
+    const { code, stdout, stderr } = await work.sidekey([]);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+    for (const line of FIRST_STEPS) expect(stderr).toContain(`\n    ${line}\n`);
+  });
+
+  it("what it says to type, typed into a shell as it stands, ends with a program behind a sidecar", () => {
+    work.write("sidekey", `#!/bin/sh\nexec "${process.execPath}" "${MAIN}" "$@"\n`);
+    chmodSync(work.at("sidekey"), 0o755);
+    work.write("python", "#!/bin/sh\necho agent $1 runs in $SIDEKEY_RUN\n");
+    chmodSync(work.at("python"), 0o755);
+    const env = cleanEnvironment({ OPENAI_API_KEY: CANARY, PATH: `${work.path}:${process.env["PATH"]}` });
+    const { status, stdout, stderr } = spawnSync("sh", ["-e", "-c", FIRST_STEPS.join("\n")], {
+      cwd: work.path,
+      env,
+      encoding: "utf8",
+    });
+    expect({ status, stderr: stderr.replace(/^sidekey: same user: .*\n/, "") }).toEqual({ status: 0, stderr: "" });
+    expect(stdout).toMatch(
+      /^stored production\/openai\/api-key version 1, only for api\.openai\.com\nagent agent\.py runs in \w+\n$/,
+    );
+    expect(stdout + stderr).not.toContain(CANARY);
   });
 });
 

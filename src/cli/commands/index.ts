@@ -7,6 +7,7 @@ import { caExport } from "./ca-export.ts";
 import { caPrint } from "./ca-print.ts";
 import { caRotate } from "./ca-rotate.ts";
 import { check } from "./check.ts";
+import { doctor } from "./doctor.ts";
 import { env } from "./env.ts";
 import { explain } from "./explain.ts";
 import { identity } from "./identity.ts";
@@ -60,6 +61,7 @@ export const COMMANDS: readonly CommandSpec[] = [
   caRotate,
   env,
   identity,
+  doctor,
 ];
 
 export const GROUPS: Readonly<Record<string, string>> = {

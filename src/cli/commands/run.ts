@@ -5,7 +5,6 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { SidekeyError, toSidekeyError } from "../../core/errors.ts";
-import { packageFile } from "../../core/package.ts";
 import { prepareStateDirectory } from "../../core/state-directory.ts";
 import type { SidecarConfig } from "../../sidecar/app/config.ts";
 import { exposures } from "../../sidecar/app/file-check.ts";
@@ -15,6 +14,7 @@ import { loadRequiredConfig } from "../context.ts";
 import { EXIT_RUN_FAILED } from "../exit.ts";
 import { currentProcess, refuseOpenProcess } from "../guard.ts";
 import { logLevel } from "../log-level.ts";
+import { PRELOAD } from "../run/preload-path.ts";
 import type { Boundary } from "../run/user.ts";
 import { VAULT_OPTION } from "../vault-access.ts";
 
@@ -93,8 +93,6 @@ const SAME_USER = "same user: a hostile program could still read this process; '
 
 /** What the program left open when it ended is nobody's any more. `ms` */
 const GRACE_MS = 500;
-
-const PRELOAD = packageFile("dist", "cli", "run", "preload.cjs");
 
 interface Stage {
   readonly config: SidecarConfig;

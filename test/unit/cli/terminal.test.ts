@@ -51,8 +51,48 @@ describe("createPaint", () => {
     [true, { NO_COLOR: "1" }, false],
     [true, { NO_COLOR: "" }, true],
     [true, { TERM: "dumb" }, false],
+    [false, { FORCE_COLOR: "1" }, true],
+    [true, { FORCE_COLOR: "0" }, false],
+    [true, { FORCE_COLOR: "1", NO_COLOR: "1" }, true],
+    [true, { FORCE_COLOR: "" }, true],
   ])("terminal %s with %j: colour %s", (terminal, environment, coloured) => {
     expect(createPaint(terminal, environment).bold("x") !== "x").toBe(coloured);
+  });
+});
+
+describe("progress", () => {
+  const ERASE = "\r\u001b[2K";
+
+  it("is one line that gives way to whatever is said, on a terminal", () => {
+    const { terminal, output, errors } = setUp(none(), {}, true);
+    terminal.progress("one");
+    terminal.progress("two");
+    terminal.note("said");
+    expect(errors()).toBe(`${ERASE}one${ERASE}two${ERASE}sidekey: said\n`);
+    terminal.progress("three");
+    terminal.print("data");
+    expect(errors()).toBe(`${ERASE}three${ERASE}`);
+    expect(output()).toBe("data\n");
+    terminal.progress(undefined);
+    expect(errors()).toBe("");
+  });
+
+  it("is cut where the line would break, and cannot steer the terminal", () => {
+    const { terminal, errors } = setUp(none(), {}, true);
+    terminal.progress(`\u001b[2J${"x".repeat(200)}`);
+    const shown = errors().slice(ERASE.length);
+    expect(shown).toHaveLength(79);
+    expect(shown).not.toContain("\u001b");
+  });
+
+  it.each([
+    [{}, false],
+    [{ TERM: "dumb" }, true],
+  ])("is not there with %j, terminal %s", (environment, isTTY) => {
+    const { terminal, errors } = setUp(none(), environment, isTTY);
+    terminal.progress("one");
+    terminal.progress(undefined);
+    expect(errors()).toBe("");
   });
 });
 

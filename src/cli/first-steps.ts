@@ -1,0 +1,14 @@
+/** What to type where there is nothing yet. One place, so that every answer to "what now" is the same and is tested. */
+
+/** A file, a secret, a program: each a whole line for a shell. */
+export const FIRST_STEPS: readonly string[] = [
+  "printf 'version: 1\\nroutes:\\n  api.openai.com: production/openai/api-key\\n' > sidekey.yaml",
+  'printf %s "$OPENAI_API_KEY" | sidekey secret set production/openai/api-key --host api.openai.com',
+  "sidekey run -- python agent.py",
+];
+
+/** The steps, indented, below a sentence. */
+export const firstSteps = (sentence: string): string =>
+  [sentence, "", ...FIRST_STEPS.map((line) => `    ${line}`)].join("\n");
+
+export const NO_FILE_HINT = firstSteps("Type these three lines, or name a file with -c FILE:");
