@@ -21,8 +21,8 @@ export default defineConfig({
       project("unit", 10_000),
       project("conformance", 20_000),
       project("integration", 30_000),
-      project("security", 30_000),
       // They run the built program.
+      project("security", 30_000, ["test/support/build.ts"]),
       project("e2e", 60_000, ["test/support/build.ts"]),
     ],
   },

@@ -1,6 +1,7 @@
 /**
  * What a process that holds secrets refuses to run with: anything that opens its memory, its TLS or its traffic to
- * somebody else. Checked before anything is read (guarantees.md, F1).
+ * somebody else. Checked before anything is read, by every command: they all read files in which secrets may stand
+ * (guarantees.md, F1 and G1).
  */
 import { url as inspectorUrl } from "node:inspector";
 import { SidekeyError } from "../core/errors.ts";
@@ -23,8 +24,11 @@ const REFUSED_FLAGS = [
   "--insecure-http-parser",
 ] as const;
 
-/** Sections of NODE_DEBUG that print requests, headers or bytes. */
-const REFUSED_DEBUG = /(?:^|,)\s*(?:\*|fetch|https?2?|net|stream|tls|undici|websocket)\s*\*?\s*(?:,|$)/i;
+/** V8 prints every call with its arguments. Its other flags that begin so are harmless. */
+const TRACE_CALLS = "--trace";
+
+/** Sections of NODE_DEBUG that print names of files and times alone. All others print bytes, headers or environments. */
+const HARMLESS_DEBUG = /^(?:cjs|esm|module|source_map|timer)?$/i;
 
 export interface Process {
   readonly execArgv: readonly string[];
@@ -44,8 +48,12 @@ export const refuseOpenProcess = ({ execArgv, environment, inspector }: Process)
   for (const word of execArgv) refuseFlag(word, "among Node's arguments");
   for (const word of splitOptions(environment["NODE_OPTIONS"] ?? "")) refuseFlag(word, "in NODE_OPTIONS");
   if (inspector !== undefined) throw refusal("an inspector is open", "Start it without a debugger.");
-  if (REFUSED_DEBUG.test(environment["NODE_DEBUG"] ?? "")) {
-    throw refusal("NODE_DEBUG prints requests", "Unset NODE_DEBUG.");
+  const sections = (environment["NODE_DEBUG"] ?? "").split(",").map((section) => section.trim());
+  if (!sections.every((section) => HARMLESS_DEBUG.test(section))) {
+    throw refusal("NODE_DEBUG prints what is read and sent", "Unset NODE_DEBUG.");
+  }
+  if ((environment["NODE_DEBUG_NATIVE"] ?? "") !== "") {
+    throw refusal("NODE_DEBUG_NATIVE prints what Node does inside", "Unset NODE_DEBUG_NATIVE.");
   }
 };
 
@@ -70,8 +78,8 @@ export const refuseUntrustedTls = (environment: Environment): void => {
 const refuseFlag = (word: string, where: string): void => {
   // Node reads `_` in a flag as `-`.
   const flag = (word.split("=")[0] ?? "").replaceAll("_", "-");
-  for (const refused of REFUSED_FLAGS) {
-    if (flag !== refused && !flag.startsWith(`${refused}-`)) continue;
+  for (const refused of [...REFUSED_FLAGS, TRACE_CALLS]) {
+    if (flag !== refused && (refused === TRACE_CALLS || !flag.startsWith(`${refused}-`))) continue;
     throw refusal(`${flag} ${where}`, "It opens this process, which holds secrets, to others. Start it without.");
   }
 };

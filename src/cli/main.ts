@@ -1,11 +1,15 @@
 /** Ties the program to this process: its streams, its environment, its last resort for faults, its exit. */
 import { isSidekeyError } from "../core/errors.ts";
+import type { CommandSpec } from "./command.ts";
 import { COMMANDS, GROUPS } from "./commands/index.ts";
 import { EXIT_FAILED, EXIT_OK, EXIT_RUN_FAILED } from "./exit.ts";
-import { shutReports } from "./guard.ts";
+import { currentProcess, refuseOpenProcess, shutReports } from "./guard.ts";
 import { LATER_COMMANDS } from "./later.ts";
 import { createProgram } from "./program.ts";
-import { createTerminal } from "./terminal.ts";
+import { createTerminal, type Terminal, traceOf } from "./terminal.ts";
+
+/** Commands that have a value in memory before, or without, a sidecar that sees to its core dumps itself. */
+const HOLDS_SECRETS = /^(?:check|init|secret|token|vault)\b/;
 
 const YAML_DEBUG = ["LOG_STREAM", "LOG_TOKENS"] as const;
 
@@ -23,7 +27,7 @@ export const main = async (argv: readonly string[]): Promise<void> => {
     errors.write(
       `sidekey: ${code}: Stopped by a fault that nothing handled.\nhint: SIDEKEY_LOG_LEVEL=debug shows where.\n`,
     );
-    if (environment["SIDEKEY_LOG_LEVEL"] === "debug" && fault instanceof Error) errors.write(`${fault.stack}\n`);
+    if (environment["SIDEKEY_LOG_LEVEL"] === "debug") errors.write(`${traceOf(fault)}\n`);
     process.exit(failed);
   };
   process.on("uncaughtException", lastResort);
@@ -39,6 +43,10 @@ export const main = async (argv: readonly string[]): Promise<void> => {
     commands: COMMANDS,
     groups: GROUPS,
     later: LATER_COMMANDS,
+    async guard({ name }: CommandSpec) {
+      refuseOpenProcess(currentProcess(environment));
+      if (HOLDS_SECRETS.test(name)) await leaveNoCore(terminal);
+    },
     terminal,
     streams,
     environment,
@@ -47,4 +55,9 @@ export const main = async (argv: readonly string[]): Promise<void> => {
   const code = await createProgram(parts).run(argv);
   // Exit, not wait: a connection or a timer that something left open must not keep a command from ending.
   output.write("", () => process.exit(code));
+};
+
+const leaveNoCore = async ({ note }: Pick<Terminal, "note">): Promise<void> => {
+  const { forbidCoreDumps, readProcessLimits } = await import("../sidecar/app/process-limits.ts");
+  forbidCoreDumps({ warn: note }, readProcessLimits());
 };

@@ -18,6 +18,8 @@ export interface ProgramParts {
   readonly groups: Readonly<Record<string, string>>;
   /** Commands known, but not in this version. */
   readonly later: readonly string[];
+  /** Comes before every command; rejects where this process is no place for it. */
+  readonly guard?: (spec: CommandSpec) => Promise<void>;
   readonly terminal: Terminal;
   readonly streams: Pick<TerminalStreams, "output" | "errors">;
   readonly environment: Environment;
@@ -90,6 +92,7 @@ const buildTree = (parts: ProgramParts): Tree => {
     command.action(async () => {
       const options = createOptions(command.opts());
       refuseLaterOptions(spec, options);
+      await parts.guard?.(spec);
       exitCode = await spec.run(createInvocation(parts, command.args, options));
     });
     parent.addCommand(command);

@@ -3,7 +3,8 @@
  * on terminals. It never prints a secret that its caller did not ask it to, and never takes one from an argument.
  */
 import type { Readable, Writable } from "node:stream";
-import { SidekeyError } from "../core/errors.ts";
+import { isSidekeyError, SidekeyError } from "../core/errors.ts";
+import { framesOf } from "../core/frames.ts";
 import { cutTrailingNewline } from "../core/secret-bytes.ts";
 
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -68,7 +69,7 @@ export const createTerminal = (streams: TerminalStreams, environment: Environmen
       say(
         `${paintErrors.red("sidekey:")} ${visible(error.message)}\n${paintErrors.bold("hint:")} ${visible(error.hint)}\n`,
       );
-      if (debug) errors.write(`${stackOf(error)}\n`);
+      if (debug) errors.write(`${traceOf(error)}\n`);
     },
     progress,
     paint: createPaint(output.isTTY === true, environment),
@@ -104,10 +105,18 @@ const visible = (text: string): string =>
   // biome-ignore lint/suspicious/noControlCharactersInRegex: controls are what is looked for.
   text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, (found) => `\\x${found.charCodeAt(0).toString(16)}`);
 
-const stackOf = (error: unknown): string => {
-  if (!(error instanceof Error)) return String(error);
-  const own = error.stack ?? error.message;
-  return error.cause === undefined ? own : `${own}\ncaused by: ${stackOf(error.cause)}`;
+/** Where it came from, and what from. The words of errors that are not ours stay out: they may quote a secret. */
+export const traceOf = (error: unknown): string => {
+  const own = [nameOf(error), ...framesOf(error).map((frame) => `    ${frame}`)].join("\n");
+  return error instanceof Error && error.cause !== undefined ? `${own}\ncaused by: ${traceOf(error.cause)}` : own;
+};
+
+const nameOf = (error: unknown): string => {
+  if (isSidekeyError(error)) return error.code;
+  if (!(error instanceof Error)) return "something that is no error";
+  const code = "code" in error && typeof error.code === "string" && /^[A-Z0-9_]+$/.test(error.code) ? error.code : "";
+  // A class of Node's or of the language, as far as its name says so.
+  return `${/^[A-Za-z]+$/.test(error.constructor.name) ? error.constructor.name : "Error"} ${code}`.trimEnd();
 };
 
 const readToEnd = async (input: Readable): Promise<Buffer> => {

@@ -12,7 +12,6 @@ import type { Sidecar } from "../../sidecar/app/lifecycle.ts";
 import { CONFIG_OPTION, type CommandSpec, type Invocation } from "../command.ts";
 import { loadRequiredConfig } from "../context.ts";
 import { EXIT_RUN_FAILED } from "../exit.ts";
-import { currentProcess, refuseOpenProcess } from "../guard.ts";
 import { logLevel } from "../log-level.ts";
 import { PRELOAD } from "../run/preload-path.ts";
 import type { Boundary } from "../run/user.ts";
@@ -37,8 +36,7 @@ export const run: CommandSpec = {
   passThrough: true,
   failure: EXIT_RUN_FAILED,
   async run(invocation) {
-    const { environment, options } = invocation;
-    refuseOpenProcess(currentProcess(environment));
+    const { options } = invocation;
     // Only the child's copy is removed by the table; ours would turn off the checks of our own connections.
     delete process.env["NODE_TLS_REJECT_UNAUTHORIZED"];
     const user = options.text("user");

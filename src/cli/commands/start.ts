@@ -5,7 +5,7 @@ import { refuseExposedFile, refuseExposedFiles } from "../../sidecar/app/file-ch
 import { CONFIG_OPTION, type CommandSpec } from "../command.ts";
 import { loadRequiredConfig, requireConfigFile } from "../context.ts";
 import { EXIT_OK, EXIT_SIGNAL_BASE } from "../exit.ts";
-import { currentProcess, refuseOpenProcess, refuseUntrustedTls } from "../guard.ts";
+import { refuseUntrustedTls } from "../guard.ts";
 import { LOG_LEVELS, logLevel } from "../log-level.ts";
 
 export const start: CommandSpec = {
@@ -15,7 +15,6 @@ export const start: CommandSpec = {
   examples: ["sidekey start", "sidekey start -c /etc/sidekey.yaml --log-level warn"],
   async run(invocation) {
     const { environment, terminal } = invocation;
-    refuseOpenProcess(currentProcess(environment));
     refuseUntrustedTls(environment);
     // Before it is read: what somebody else wrote must not even name the files that are looked at next.
     refuseExposedFile(requireConfigFile(invocation));

@@ -45,7 +45,7 @@ export const connectionsThatFit = (wanted: number, { openFiles }: ProcessLimits)
  * No core dump of this process, from here on; says so in the log where that cannot be had. The hard limit stays: what
  * runs under `run` inherits it, and may want dumps of its own.
  */
-export const forbidCoreDumps = (log: Log, { coreBytes }: ProcessLimits): void => {
+export const forbidCoreDumps = (log: Pick<Log, "warn">, { coreBytes }: ProcessLimits): void => {
   if (coreBytes === 0 || coreBytes === undefined) return;
   // Node has no setrlimit; prlimit is part of util-linux.
   const { status } = spawnSync("prlimit", [`--pid=${process.pid}`, "--core=0:"], { stdio: "ignore" });

@@ -7,6 +7,7 @@ import { readFileSync, statSync } from "node:fs";
 import type { AuditBroker } from "../../audit/broker.ts";
 import { createProblem, formatProblem, type Problem } from "../../config/problem.ts";
 import { SidekeyError, toSidekeyError } from "../../core/errors.ts";
+import { framesOf } from "../../core/frames.ts";
 import type { Log } from "../../core/log.ts";
 import { readConfig } from "./config.ts";
 import type { SidecarConfig } from "./config-model.ts";
@@ -70,7 +71,8 @@ export const createReloader = ({ running, apply, broker, log }: ReloaderOptions)
       return { generation };
     } catch (thrown) {
       const error = toSidekeyError(thrown);
-      if (error.code === "INTERNAL") log.error("reload failed", { code: error.code, stack: framesOf(error) });
+      if (error.code === "INTERNAL")
+        log.error("reload failed", { code: error.code, stack: framesOf(error.cause).join(" < ") });
       return { problems: [problemOf(file, error)] };
     }
   };
@@ -158,7 +160,3 @@ const problemOf = (file: string, error: SidekeyError): Problem =>
     { line: 1, column: 1 },
     { path: [], message: (error.detail ?? error.publicMessage).trim(), hint: error.hint },
   );
-
-/** Frames only: a message may quote what was being handled. */
-const framesOf = ({ cause }: SidekeyError): string | undefined =>
-  cause instanceof Error ? cause.stack?.split("\n    at ").slice(1).join(" < ") : undefined;

@@ -8,6 +8,7 @@ import { TLSSocket } from "node:tls";
 import type { AuditBroker } from "../../audit/broker.ts";
 import type { Clock } from "../../core/clock.ts";
 import { SidekeyError, toSidekeyError } from "../../core/errors.ts";
+import { framesOf } from "../../core/frames.ts";
 import type { Log } from "../../core/log.ts";
 import type { InboundRequest, RequestContext } from "../pipeline/messages.ts";
 import { NodeClientResponse } from "./client-response.ts";
@@ -115,7 +116,8 @@ export const createRequestHandler = (options: RequestHandlerOptions): RequestHan
     } catch (thrown) {
       const error = toSidekeyError(thrown);
       const facts = { requestId: ctx.id, code: error.code, detail: error.detail };
-      if (error.code === "INTERNAL") log.error("request failed", { ...facts, stack: stackOf(error) });
+      if (error.code === "INTERNAL")
+        log.error("request failed", { ...facts, stack: framesOf(error.cause).join(" < ") });
       // What the operator can mend, and what the agent did.
       else if (/^(?:UPSTREAM|TLS|SOURCE|AUDIT)_/.test(error.code)) log.warn("request failed", facts);
       else log.debug("request refused", facts);
@@ -203,10 +205,4 @@ const parseTarget = (
   }
   requireSameAuthority(framing.host, target);
   return target;
-};
-
-const stackOf = (error: SidekeyError): string | undefined => {
-  const { cause } = error;
-  // Frames only: a message may quote what was being handled.
-  return cause instanceof Error ? cause.stack?.split("\n    at ").slice(1).join(" < ") : undefined;
 };

@@ -30,6 +30,7 @@ const FLAGS = [
   "--abort-on-uncaught-exception",
   "--tls-keylog=/tmp/keys",
   "--trace-tls",
+  "--trace",
   "--insecure-http-parser",
 ];
 
@@ -52,12 +53,18 @@ describe("a process that opens itself to others", () => {
     expect(codeOf(() => refuseOpenProcess({ ...closed, inspector: "ws://127.0.0.1:9229/x" }))).toBe("CONFIG_USAGE");
   });
 
-  it.each(["http", "HTTP", "tls", "net", "undici", "fetch", "module,https", "http*", "*"])(
-    "is refused with NODE_DEBUG=%s",
-    (NODE_DEBUG) => {
-      expect(codeOf(() => refuseOpenProcess({ ...closed, environment: { NODE_DEBUG } }))).toBe("CONFIG_USAGE");
-    },
-  );
+  const printing = ["http", "HTTP", "tls", "net", "undici", "fetch", "module,https", "http*", "*"];
+  const matching = ["h*", "*s", "*tt*", "s*m", "child_process", "ch*", "stream", "fs", "worker", "module, tls"];
+  it.each([...printing, ...matching, "module*", "unheard-of"])("is refused with NODE_DEBUG=%s", (NODE_DEBUG) => {
+    expect(codeOf(() => refuseOpenProcess({ ...closed, environment: { NODE_DEBUG } }))).toBe("CONFIG_USAGE");
+  });
+});
+
+describe("a process in which Node says what it does inside", () => {
+  it("is refused", () => {
+    const environment = { NODE_DEBUG_NATIVE: "tls" };
+    expect(codeOf(() => refuseOpenProcess({ ...closed, environment }))).toBe("CONFIG_USAGE");
+  });
 });
 
 describe("an ordinary process", () => {
@@ -65,6 +72,8 @@ describe("an ordinary process", () => {
     { execArgv: ["--max-old-space-size=64", "--enable-source-maps"] },
     { environment: { NODE_OPTIONS: "--require /x/--inspect.cjs --title=--inspector" } },
     { environment: { NODE_DEBUG: "module" } },
+    { environment: { NODE_DEBUG: "ESM, timer" } },
+    { execArgv: ["--trace-warnings", "--trace-deprecation"] },
     { environment: { NODE_DEBUG: "" } },
   ])("is accepted: %j", (change) => {
     expect(codeOf(() => refuseOpenProcess({ ...closed, ...change }))).toBeUndefined();

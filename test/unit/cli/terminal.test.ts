@@ -22,10 +22,16 @@ describe("a failure", () => {
     expect(output()).toBe("");
   });
 
-  it("shows stacks and causes only at SIDEKEY_LOG_LEVEL=debug", () => {
+  it("shows where it and its causes came from only at SIDEKEY_LOG_LEVEL=debug, and never a cause's words", () => {
     const { terminal, errors } = setUp(none(), { SIDEKEY_LOG_LEVEL: "debug" });
-    terminal.fail(failure);
-    expect(errors()).toMatch(/terminal\.test\.ts[\s\S]*caused by: Error: inner/);
+    const inner = Object.assign(new RangeError("canary\n    at canary"), { code: "ENOENT", cause: "canary" });
+    terminal.fail(new SidekeyError("CONFIG_USAGE", { detail: "It was x.", cause: inner }));
+    const told = errors();
+    expect(told).toMatch(
+      /CONFIG_USAGE\n {4}at .*terminal\.test\.ts[\s\S]*caused by: RangeError ENOENT\n {4}at .*terminal\.test\.ts/,
+    );
+    expect(told).toMatch(/caused by: something that is no error\n$/);
+    expect(told).not.toContain("canary");
   });
 
   it("cannot steer the terminal", () => {
