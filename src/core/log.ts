@@ -17,4 +17,12 @@ export interface AdjustableLog extends Log {
   setLevel(level: LogLevel): void;
 }
 
+/** A log that can look at a line before it leaves. */
+export interface LineFilter {
+  /** `filter`: the whole line with its newline, to what is written instead. One at a time: the last that was given. */
+  filterLines(filter: (line: string) => string): void;
+}
+
+export const hasLineFilter = (log: Log): log is Log & LineFilter => "filterLines" in log;
+
 export const silentLog: Log = { error() {}, warn() {}, info() {}, debug() {} };

@@ -10,6 +10,7 @@ import type { Log } from "../../core/log.ts";
 import type { Tally } from "../admin/tally.ts";
 import { createReplayBudget } from "../pipeline/replay-buffer.ts";
 import { createLiveExchanges } from "../pipeline/revocation.ts";
+import type { LiveValues } from "../secrets/live-values.ts";
 import type { Upstream } from "../upstream/upstream.ts";
 import type { SidecarConfig } from "./config-model.ts";
 import { createGeneration, type ServingGeneration } from "./generation.ts";
@@ -28,6 +29,7 @@ export interface GenerationsOptions extends WayOutParts {
   readonly clock: Clock;
   readonly log: Log;
   readonly tally: Tally;
+  readonly liveValues: LiveValues;
 }
 
 export interface Generations extends Closable {
@@ -38,8 +40,8 @@ export interface Generations extends Closable {
 
 /** Errors: as `replace`. */
 export const createGenerations = async (options: GenerationsOptions): Promise<Generations> => {
-  const { environment, broker, clock, log, tally } = options;
-  const build = { environment, clock, log, tally };
+  const { environment, broker, clock, log, tally, liveValues } = options;
+  const build = { environment, clock, log, tally, live: liveValues };
   const upstreams = new Set<Upstream>();
   const leaving = new Map<MountedSource, NodeJS.Timeout>();
   let closed = false;

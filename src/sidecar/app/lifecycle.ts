@@ -11,10 +11,11 @@ import { openAudit } from "../../audit/index.ts";
 import { type Clock, systemClock } from "../../core/clock.ts";
 import { createCloser } from "../../core/closer.ts";
 import { SidekeyError } from "../../core/errors.ts";
-import type { Log } from "../../core/log.ts";
+import { hasLineFilter, type Log } from "../../core/log.ts";
 import { prepareStateDirectory } from "../../core/state-directory.ts";
 import { Tally } from "../admin/tally.ts";
 import type { Resolver } from "../net/connector.ts";
+import { createLiveValues } from "../secrets/live-values.ts";
 import { assemble } from "./assemble.ts";
 import { mintFirst, openCa } from "./ca.ts";
 import type { SidecarConfig } from "./config.ts";
@@ -100,6 +101,8 @@ export const startSidecar = async (options: StartOptions): Promise<Sidecar> => {
     const plan = await planWayOut(config, environment);
     const audit = config.audit;
     const tally = new Tally();
+    const liveValues = createLiveValues();
+    if (hasLineFilter(log)) log.filterLines(liveValues.redact);
     const opened = closer.add(
       await openAudit({
         ...(mode === "run"
@@ -146,6 +149,7 @@ export const startSidecar = async (options: StartOptions): Promise<Sidecar> => {
         clock,
         log,
         tally,
+        liveValues,
         isOwnListener: own.has,
         resolve: options.resolve,
       }),

@@ -9,6 +9,7 @@ import { type ErrorCode, SidekeyError, toSidekeyError } from "../../core/errors.
 import type { Log } from "../../core/log.ts";
 import type { Tally } from "../admin/tally.ts";
 import { sourceKinds } from "../secrets/kinds/index.ts";
+import type { LiveValues } from "../secrets/live-values.ts";
 import { createSecretResolver, type SecretResolver } from "../secrets/resolver.ts";
 import {
   isRepermitted,
@@ -26,6 +27,8 @@ export interface SourceBuild {
   readonly log: Log;
   /** Told of each fetch. */
   readonly tally: Pick<Tally, "fetched">;
+  /** Told of each value. */
+  readonly live: Pick<LiveValues, "add">;
 }
 
 export interface MountedSource {
@@ -130,7 +133,7 @@ const mount = async (
   declared: SourceConfig,
   paths: readonly string[],
   config: SidecarConfig,
-  { clock, environment, log, tally }: SourceBuild,
+  { clock, environment, log, tally, live }: SourceBuild,
 ): Promise<MountedSource> => {
   const { name, fields } = declared;
   const { agent, baseDir, state: stateDir } = config;
@@ -140,6 +143,7 @@ const mount = async (
   const resolver = createSecretResolver(new Map([[name, source]]), clock, {
     report(ref, outcome, ms) {
       tally.fetched(fields.kind, outcome instanceof SidekeyError ? outcome.code : "ok", ms);
+      if (!(outcome instanceof SidekeyError)) live.add(outcome.value);
       noteFetch(ref, outcome);
     },
   });
