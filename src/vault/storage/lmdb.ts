@@ -3,6 +3,7 @@
  * the same directory open. Must never hand out memory that LMDB still owns, and never resolve a write before it is on
  * disk.
  */
+import { statSync } from "node:fs";
 import { chmod, mkdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { RootDatabase, RootDatabaseOptionsWithPath } from "lmdb";
@@ -14,7 +15,9 @@ const FILE_MODE = 0o600;
 const OTHERS = 0o077;
 /** Address space, not disk. LMDB grows it, but every process then has to notice; few stores ever will. */
 const MAP_BYTES = 64 * 1024 * 1024;
-const GENERATION_KEY = Buffer.from("generation");
+/** Beside the rows, and none of them. */
+const GENERATION = "generation";
+const GENERATION_KEY = Buffer.from(GENERATION);
 const COUNTER_BYTES = 8;
 
 type Options = RootDatabaseOptionsWithPath & { readonly permissionsMode: number };
@@ -22,18 +25,28 @@ type Database = RootDatabase<Buffer, Buffer>;
 
 /** `directory` is made (0700) when absent. Errors: VAULT_STORE_DAMAGED, VAULT_STORE_BUSY. */
 export const openLmdb = async (directory: string): Promise<EmbeddedStorage> => {
-  const db = await openDatabase(directory);
+  const shared = await openDatabase(directory);
+  const { db } = shared;
+  let closed = false;
 
   const tx: Tx = {
+    get generation() {
+      return readCounter(db);
+    },
     get: (key) => db.getBinary(Buffer.from(key)),
     put: (key, value) => db.putSync(Buffer.from(key), Buffer.from(value)),
     remove: (key) => db.removeSync(Buffer.from(key)),
     range: (prefix) => rowsOf(db, prefix),
   };
 
+  const refuseClosed = (): void => {
+    if (closed) throw new Error("closed");
+  };
+
   /** lmdb-js keeps one snapshot for the turn of the loop; without this another process's commit would come late. */
   const newest = <T>(use: () => T): T =>
     guarded(directory, () => {
+      refuseClosed();
       db.resetReadTxn();
       return use();
     });
@@ -47,6 +60,7 @@ export const openLmdb = async (directory: string): Promise<EmbeddedStorage> => {
     read: async (use) => newest(() => use(tx)),
     async write(use) {
       try {
+        refuseClosed();
         // A child transaction is what lmdb-js rolls back when the callback throws; a plain one keeps the half.
         return await db.childTransaction(() => {
           const result = use(tx);
@@ -57,7 +71,7 @@ export const openLmdb = async (directory: string): Promise<EmbeddedStorage> => {
         throw storageError(directory, error);
       }
     },
-    peek: (key) => newest(() => db.getBinary(Buffer.from(key))),
+    readNow: (use) => newest(() => use(tx)),
     generation() {
       if (generation === undefined) {
         generation = newest(() => readCounter(db));
@@ -67,16 +81,60 @@ export const openLmdb = async (directory: string): Promise<EmbeddedStorage> => {
       }
       return generation;
     },
-    close: () => db.close(),
+    async close() {
+      if (closed) return;
+      closed = true;
+      await release(shared);
+    },
   };
 };
 
-const openDatabase = async (directory: string): Promise<Database> => {
+/** A database of this process, and how many storages are on it. */
+interface Shared {
+  readonly db: Database;
+  readonly file: string;
+  users: number;
+  closing?: Promise<void>;
+}
+
+/**
+ * By file. Opening a file again that this process has open would wait, on the main thread, for a write of its own that
+ * waits for the main thread.
+ */
+const opened = new Map<string, Shared>();
+
+const fileId = (path: string): string | undefined => {
+  const found = statSync(path, { throwIfNoEntry: false });
+  return found === undefined ? undefined : `${found.dev}:${found.ino}`;
+};
+
+const release = async (shared: Shared): Promise<void> => {
+  shared.users -= 1;
+  if (shared.users > 0) return;
+  shared.closing = shared.db.close();
+  try {
+    await shared.closing;
+  } finally {
+    opened.delete(shared.file);
+  }
+};
+
+const openDatabase = async (directory: string): Promise<Shared> => {
   const file = join(directory, "data.mdb");
   try {
     await mkdir(directory, { recursive: true, mode: 0o700 });
     await inspectDataFile(file);
     const { open } = await import("lmdb");
+    // From here to the entry in `opened` nothing waits.
+    for (;;) {
+      const known = opened.get(fileId(file) ?? "");
+      if (known === undefined) break;
+      if (known.closing === undefined) {
+        known.users += 1;
+        return known;
+      }
+      await known.closing;
+    }
     const options: Options = {
       path: directory,
       noSubdir: false,
@@ -89,9 +147,16 @@ const openDatabase = async (directory: string): Promise<Database> => {
       permissionsMode: FILE_MODE,
     };
     const db = open<Buffer, Buffer>(options);
-    await closeToOthers(file);
-    await closeToOthers(join(directory, "lock.mdb"));
-    return db;
+    const shared: Shared = { db, file: fileId(file) ?? "", users: 1 };
+    opened.set(shared.file, shared);
+    try {
+      await closeToOthers(file);
+      await closeToOthers(join(directory, "lock.mdb"));
+    } catch (error) {
+      await release(shared);
+      throw error;
+    }
+    return shared;
   } catch (error) {
     throw storageError(directory, error);
   }
@@ -108,6 +173,7 @@ const rowsOf = (db: Database, prefix: string): readonly Row[] => {
   for (const { key, value } of db.getRange({ start: Buffer.from(prefix) })) {
     const text = key.toString("utf8");
     if (!text.startsWith(prefix)) break;
+    if (text === GENERATION) continue;
     rows.push({ key: text, value });
   }
   return rows;

@@ -4,6 +4,8 @@
  */
 
 export interface ReadTx {
+  /** How many write transactions there were before; one that writes adds itself at its end. */
+  readonly generation: number;
   get(key: string): Buffer | undefined;
   /** Rows whose key starts with `prefix`, in key order; read whole before it returns. */
   range(prefix: string): readonly Row[];
@@ -31,8 +33,8 @@ export interface VaultStorage {
 
 /** A store in this process, quick enough to be asked once per request (about 1 µs). */
 export interface EmbeddedStorage extends VaultStorage {
-  /** The row as of the newest commit of any process. */
-  peek(key: string): Buffer | undefined;
+  /** As `read`, at once. */
+  readNow<T>(use: (tx: ReadTx) => T): T;
   /** Grows with each write transaction of any process. */
   generation(): number;
 }

@@ -64,6 +64,79 @@ describe("inspectDataFile", () => {
     expect(await codeOf(() => inspectDataFile(file))).toBe("VAULT_STORE_DAMAGED");
   });
 
+  /** Where the newest meta record is. */
+  const newestMeta = (whole: Buffer): number =>
+    whole.readBigUInt64LE(PAGE + 152) > whole.readBigUInt64LE(152) ? PAGE : 0;
+  /** The root of the tree of rows, a branch; or, of rows that stay where they are, a large one. */
+  const placeOf = async (file: string, what: "root" | "large row"): Promise<number> => {
+    const whole = await readFile(file);
+    const root = Number(whole.readBigUInt64LE(newestMeta(whole) + 136)) * PAGE;
+    expect(whole.readUInt16LE(root + 18)).toBe(1);
+    if (what === "root") return root;
+    for (let at = 2 * PAGE; at < whole.length; at += PAGE) {
+      if (whole.readBigUInt64LE(at) === BigInt(at / PAGE) && whole.readUInt16LE(at + 18) === 4) return at;
+    }
+    throw new Error("no large row");
+  };
+  const u16 = (value: number): Buffer => Buffer.from([value & 0xff, value >> 8]);
+  const u64 = (value: bigint): Buffer => {
+    const bytes = Buffer.alloc(8);
+    bytes.writeBigUInt64LE(value);
+    return bytes;
+  };
+
+  it.each([
+    ["a page number", "root", 0, u64(7n)],
+    ["a page of a later time, which LMDB would take for its own memory", "root", 8, u64(1n << 60n)],
+    ["a leaf in a branch's place", "root", 18, u16(2)],
+    ["offsets beyond the page", "root", 24, u16(4080)],
+    ["offsets into the header", "root", 24, u16(0)],
+    ["an odd number of offset bytes", "root", 20, u16(5)],
+    ["more offsets than the page has", "root", 20, u16(4072)],
+    ["a free space that ends before it begins", "root", 22, u16(2)],
+    ["a large row of another length", "large row", 20, u16(9)],
+    ["a large row that is none", "large row", 18, u16(2)],
+    ["no offsets", "root", 20, u16(0)],
+  ] as const)("finds %s", async (_what, place, at, bytes) => {
+    const file = await filledStore();
+    await spoil(file, (await placeOf(file, place)) + at, bytes);
+    expect(await codeOf(() => inspectDataFile(file))).toBe("VAULT_STORE_DAMAGED");
+  });
+
+  it.each([
+    ["a tree of another kind", 24 + 24 + 48 + 4, u16(4)],
+    ["a tree of another depth", 24 + 24 + 48 + 6, u16(1)],
+    ["a tree deeper than any", 24 + 24 + 48 + 6, u16(40)],
+    ["a last page that cannot be", 24 + 24 + 96, u64(1n << 40n)],
+  ])("finds %s", async (_what, at, bytes) => {
+    const file = await filledStore();
+    for (const page of [0, PAGE]) await spoil(file, page + at, bytes);
+    expect(await codeOf(() => inspectDataFile(file))).toBe("VAULT_STORE_DAMAGED");
+  });
+
+  it("finds a list of free pages that holds one in use, or none that there is", async () => {
+    const file = await filledStore();
+    const whole = await readFile(file);
+    const root = Number(whole.readBigUInt64LE(newestMeta(whole) + 88));
+    const leaf = root * PAGE;
+    expect(whole.readUInt16LE(leaf + 18)).toBe(2);
+    const node = leaf + 24 + whole.readUInt16LE(leaf + 24);
+    // A node is 8 bytes, its key 8; then the list's length and its first page.
+    const list = node + 16;
+    expect(whole.readBigUInt64LE(list)).toBeGreaterThan(0n);
+    for (const [at, value] of [
+      [list + 8, BigInt(root)],
+      [list + 8, 1n],
+      [list + 8, 1n << 40n],
+      [list, 1n << 40n],
+      [node + 8, 1n << 40n],
+    ] as const) {
+      await writeFile(file, whole);
+      await spoil(file, at, u64(value));
+      expect(await codeOf(() => inspectDataFile(file)), `${at - node}: ${value}`).toBe("VAULT_STORE_DAMAGED");
+    }
+  });
+
   it("passes a store that ends before its last page when nothing of it is missing", async () => {
     const file = await filledStore();
     const { size } = await stat(file);
