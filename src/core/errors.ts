@@ -135,6 +135,11 @@ export const ERROR_TABLE = {
   CONFIG_USAGE: entry(500, "The command is not used as it should be.", "Run it with --help."),
   VAULT_KEY_UNREADABLE: entry(500, "The vault's key cannot be read.", "Check the key file or FERNET_SECRET_KEY."),
   VAULT_KEY_WRONG: entry(500, "The vault's key does not open its records.", "Use the key the vault was made with."),
+  VAULT_KEY_UNWRITABLE: entry(
+    500,
+    "The vault's key file cannot be replaced.",
+    "Check its directory's owner, mode and free space, then run the command again.",
+  ),
   VAULT_STORE_DAMAGED: entry(
     500,
     "The vault's store is damaged.",

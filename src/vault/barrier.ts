@@ -20,6 +20,10 @@ export interface Barrier {
   seal(row: RowName, value: Uint8Array): Buffer;
   /** Errors: VAULT_KEY_WRONG (no key opens it), VAULT_STORE_DAMAGED (it is another row's, or no record). */
   open(row: RowName, sealed: Buffer): Buffer;
+  /** Whether the key that seals now has sealed it. */
+  isCurrent(sealed: Buffer): boolean;
+  /** The same record, sealed with the key that seals now; `key` is the row's. Errors: VAULT_KEY_WRONG. */
+  reseal(key: string, sealed: Buffer): Buffer;
 }
 
 const FORMAT = 1;
@@ -31,15 +35,20 @@ const recordSchema = z.strictObject({
   value: z.string(),
 });
 
-/** Seals with the first key and opens with any, so that keys can be changed one after the other. */
-export const createBarrier = (keys: readonly FernetKey[], clock: Clock): Barrier => {
-  const [first] = keys;
-  if (first === undefined) throw new TypeError("a barrier needs a key");
+/** Seals with the first key and opens with any, so that keys can be changed one after the other, also under way. */
+export const createBarrier = (ring: { readonly keys: readonly FernetKey[] }, clock: Clock): Barrier => {
+  const first = (): FernetKey => {
+    const [key] = ring.keys;
+    if (key === undefined) throw new TypeError("a barrier needs a key");
+    return key;
+  };
+
+  const encrypt = (message: Buffer): Buffer => Buffer.from(sealFernet(first(), message, clock.now()), "latin1");
 
   const decrypt = (row: RowName, sealed: Buffer): Buffer => {
     const token = sealed.toString("latin1");
     const now = clock.now();
-    for (const key of keys) {
+    for (const key of ring.keys) {
       const message = openFernet(key, token, { now });
       if (message !== undefined) return message;
     }
@@ -49,7 +58,7 @@ export const createBarrier = (keys: readonly FernetKey[], clock: Clock): Barrier
   return {
     seal({ path, version }, value) {
       const record = { v: FORMAT, path, version, value: Buffer.from(value).toString("base64") };
-      return Buffer.from(sealFernet(first, Buffer.from(JSON.stringify(record)), clock.now()), "latin1");
+      return encrypt(Buffer.from(JSON.stringify(record)));
     },
     open(row, sealed) {
       const record = recordSchema.safeParse(parseJson(decrypt(row, sealed))).data;
@@ -58,6 +67,8 @@ export const createBarrier = (keys: readonly FernetKey[], clock: Clock): Barrier
       }
       return Buffer.from(record.value, "base64");
     },
+    isCurrent: (sealed) => openFernet(first(), sealed.toString("latin1"), { now: clock.now() }) !== undefined,
+    reseal: (key, sealed) => encrypt(decrypt({ path: key, version: 0 }, sealed)),
   };
 };
 

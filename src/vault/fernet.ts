@@ -44,6 +44,10 @@ export const parseFernetKey = (text: string): FernetKey | undefined => {
 /** A new key as text, with padding, as other implementations want it. */
 export const generateFernetKey = (): string => `${randomBytes(KEY_BYTES).toString("base64url")}=`;
 
+/** As `generateFernetKey` gives it. */
+export const formatFernetKey = ({ signing, encryption }: FernetKey): string =>
+  padBase64url(Buffer.concat([signing.export(), encryption.export()]).toString("base64url"));
+
 /** `iv` is for test vectors only. */
 export const sealFernet = (key: FernetKey, message: Uint8Array, now: EpochMs, iv = randomBytes(IV_BYTES)): string => {
   const head = Buffer.alloc(9);

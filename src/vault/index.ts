@@ -1,22 +1,23 @@
 /**
  * The embedded vault: an encrypted store of secrets and tokens in a directory, which several processes may have open at
- * once. Opening it checks the key, so that a wrong one is told here and not by a secret later.
+ * once. Opening it checks the key and every row, so that a wrong or changed one is told here and not by a secret later.
  */
 import type { Clock } from "../core/clock.ts";
-import { SidekeyError } from "../core/errors.ts";
 import { type Backup, readBackup, writeBackup } from "./backup.ts";
-import { type Barrier, createBarrier } from "./barrier.ts";
-import { loadVaultKeys, storeExists, type VaultKeySource } from "./key.ts";
+import { createBarrier } from "./barrier.ts";
+import { guardStorage } from "./guarded-storage.ts";
+import { openKeyRing, storeExists, type VaultKeySource } from "./key.ts";
+import { type Rekeyed, rekey } from "./rekey.ts";
 import { type Restored, restoreInto } from "./restore.ts";
 import { META, VALUE } from "./rows.ts";
 import { createVaultSecrets, type VaultSecrets } from "./secrets.ts";
 import { openLmdb } from "./storage/lmdb.ts";
-import type { EmbeddedStorage } from "./storage/storage.ts";
 import { createVaultTokens, type VaultTokens } from "./tokens.ts";
 
 export { type Backup, isBackup } from "./backup.ts";
 export { KEY_VARIABLE, storeExists, type VaultKeyContext, type VaultKeySource, vaultKeySource } from "./key.ts";
 export { isSecretPath } from "./path.ts";
+export type { Rekeyed } from "./rekey.ts";
 export { type Restored, storeExistsError } from "./restore.ts";
 export type {
   ImportEntry,
@@ -50,6 +51,12 @@ export interface Vault {
   readonly tokens: VaultTokens;
   /** Grows with each write, of any process. Fast: about 1 µs. */
   generation(): number;
+  /**
+   * Seals every row with a new key, or with the first of several, and leaves only that one in the key file. Other processes
+   * may go on using the store. Cut short, the next call goes on. `progress` hears of rows done, of all there are to do.
+   * Errors: CONFIG_USAGE (one key, and not in a file), VAULT_KEY_UNWRITABLE, VAULT_STORE_BUSY.
+   */
+  rekey(progress?: (done: number, total: number) => void): Promise<Rekeyed>;
   /** All secrets as one text of sealed rows, as they are at one moment. Errors: VAULT_KEY_WRONG, VAULT_STORE_DAMAGED. */
   backup(): Promise<string>;
   /** The secrets of a backup in the place of all that are there, in one transaction; tokens stay as they are. */
@@ -57,44 +64,44 @@ export interface Vault {
   close(): Promise<void>;
 }
 
-const CHECK = "check:key";
-const CHECK_TEXT = Buffer.from("sidekey");
-
 /** Errors: VAULT_KEY_UNREADABLE, VAULT_KEY_WRONG, VAULT_STORE_DAMAGED, VAULT_STORE_BUSY. */
-export const openVault = async ({ directory, keys, clock }: VaultOptions): Promise<Vault> => {
-  const barrier = createBarrier(await loadVaultKeys(keys, !(await storeExists(directory))), clock);
-  const storage = await openLmdb(directory);
+export const openVault = async ({ directory, keys: source, clock }: VaultOptions): Promise<Vault> => {
+  const ring = await openKeyRing(source, !(await storeExists(directory)));
+  const barrier = createBarrier(ring, clock);
+  const file = await openLmdb(directory);
   try {
-    await checkKey(storage, barrier);
+    const storage = await guardStorage(file, { ring, barrier }, clock);
+    return {
+      secrets: createVaultSecrets(storage, barrier, clock),
+      tokens: createVaultTokens(storage, barrier, clock),
+      generation: () => storage.generation(),
+      rekey: (progress) => rekey(storage, { ring, barrier }, progress),
+      backup: () =>
+        storage.read((tx) =>
+          writeBackup([...tx.range(META), ...tx.range(VALUE)], barrier, {
+            createdAt: clock.now(),
+            generation: tx.generation,
+          }),
+        ),
+      async restore({ rows }) {
+        await storage.write((tx) => {
+          const wanted = new Set(rows.map(({ key }) => key));
+          for (const { key } of [...tx.range(META), ...tx.range(VALUE)]) if (!wanted.has(key)) tx.remove(key);
+          // Sealed anew where another key did it: that one may leave the key file at any time.
+          for (const { key, value } of rows) tx.put(key, barrier.isCurrent(value) ? value : barrier.reseal(key, value));
+        });
+      },
+      close: () => storage.close(),
+    };
   } catch (error) {
-    await storage.close();
+    await file.close();
     throw error;
   }
-  return {
-    secrets: createVaultSecrets(storage, barrier, clock),
-    tokens: createVaultTokens(storage, barrier, clock),
-    generation: () => storage.generation(),
-    async backup() {
-      const { generation, rows } = await storage.read((tx) => ({
-        generation: storage.generation(),
-        rows: [...tx.range(META), ...tx.range(VALUE)],
-      }));
-      return writeBackup(rows, barrier, { createdAt: clock.now(), generation });
-    },
-    async restore({ rows }) {
-      await storage.write((tx) => {
-        const wanted = new Set(rows.map(({ key }) => key));
-        for (const { key } of [...tx.range(META), ...tx.range(VALUE)]) if (!wanted.has(key)) tx.remove(key);
-        for (const { key, value } of rows) tx.put(key, value);
-      });
-    },
-    close: () => storage.close(),
-  };
 };
 
 /** Reads and checks a backup, down to its last row. Errors: VAULT_BAD_BACKUP, VAULT_KEY_UNREADABLE, VAULT_KEY_WRONG. */
 export const openBackup = async (text: string, { keys, clock }: Pick<VaultOptions, "keys" | "clock">) =>
-  readBackup(text, createBarrier(await loadVaultKeys(keys, false), clock));
+  readBackup(text, createBarrier(await openKeyRing(keys, false), clock));
 
 /**
  * `backup` as `openBackup` gave it, with the same keys. Without `replace` only where there is no store.
@@ -111,23 +118,3 @@ export const restoreVault = (
     clock,
     openVault: (place) => openVault({ directory: place, keys, clock }),
   });
-
-/** A row that every key of this store opens: the first process writes it, before anything else is in the store. */
-const checkKey = async (storage: EmbeddedStorage, barrier: Barrier): Promise<void> => {
-  const row = { path: CHECK, version: 0 };
-  const used = storage.generation() > 0;
-  const known = await storage.read((tx) => tx.get(CHECK));
-  if (known === undefined && used) {
-    throw new SidekeyError("VAULT_STORE_DAMAGED", { detail: "The row that its key is checked with is gone." });
-  }
-  const sealed =
-    known ??
-    (await storage.write((tx) => {
-      const other = tx.get(CHECK);
-      if (other !== undefined) return other;
-      const fresh = barrier.seal(row, CHECK_TEXT);
-      tx.put(CHECK, fresh);
-      return fresh;
-    }));
-  barrier.open(row, sealed);
-};

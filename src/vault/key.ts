@@ -1,15 +1,14 @@
 /**
- * The vault's keys: from a file that only its owner can read, or from a text (FERNET_SECRET_KEY). Must never overwrite a
- * key, make a second one for a store that has one, or put any part of a key into an error.
+ * The vault's keys: from a file that only its owner can read, or from a text (FERNET_SECRET_KEY). Must never make a second
+ * key for a store that has one, or put any part of a key into an error.
  */
-import { randomUUID } from "node:crypto";
-import { constants } from "node:fs";
-import { access, type FileHandle, link, mkdir, open, unlink } from "node:fs/promises";
-import { dirname, join, resolve } from "node:path";
+import { access } from "node:fs/promises";
+import { join, resolve } from "node:path";
 import type { Credential, Environment } from "../config/credential.ts";
-import { SidekeyError } from "../core/errors.ts";
-import { syncDirectory } from "../core/whole-file.ts";
-import { type FernetKey, generateFernetKey, parseFernetKey } from "./fernet.ts";
+import { isSidekeyError, SidekeyError } from "../core/errors.ts";
+import { systemCode } from "../core/whole-file.ts";
+import { type FernetKey, formatFernetKey, generateFernetKey, parseFernetKey } from "./fernet.ts";
+import { createKeyFile, readKeyFile, replaceKeyFile } from "./key-file.ts";
 
 /** Absolute path of a key file, or the keys themselves and the name of where they came from. */
 export type VaultKeySource = { readonly file: string } | { readonly text: string; readonly where: string };
@@ -24,11 +23,19 @@ export interface VaultKeyContext {
   readonly environment: Environment;
 }
 
-export const KEY_VARIABLE = "FERNET_SECRET_KEY";
+/** The keys as this process knows them. */
+export interface KeyRing {
+  /** The first seals, every one opens. */
+  readonly keys: readonly FernetKey[];
+  /** Where they come from: a file, or a name to tell. */
+  readonly source: { readonly file: string } | { readonly where: string };
+  /** Looks where they come from; whether they have changed. Errors: VAULT_KEY_UNREADABLE. */
+  reload(): boolean;
+  /** Puts others into the file, on disk when it returns. Only within a write transaction. Errors: VAULT_KEY_UNWRITABLE. */
+  replace(keys: readonly FernetKey[]): void;
+}
 
-const OTHERS = 0o077;
-/** Room for some hundred keys. */
-const MAX_KEY_FILE_BYTES = 8 * 1024;
+export const KEY_VARIABLE = "FERNET_SECRET_KEY";
 
 /** Where the keys are by the file, else `FERNET_SECRET_KEY` when set, else `<state>/vault.key`. */
 export const vaultKeySource = ({ credential, baseDir, stateDir, environment }: VaultKeyContext): VaultKeySource => {
@@ -40,24 +47,83 @@ export const vaultKeySource = ({ credential, baseDir, stateDir, environment }: V
   throw new SidekeyError("VAULT_KEY_UNREADABLE", { detail: `Variable ${name} is not set.` });
 };
 
-/**
- * The first key seals, every key opens. An absent key file is made when `mayCreate`: the store is new.
- * Errors: VAULT_KEY_UNREADABLE.
- */
-export const loadVaultKeys = async (source: VaultKeySource, mayCreate: boolean): Promise<readonly FernetKey[]> => {
-  if ("text" in source) return parseKeys(source.text, source.where);
-  const found = await readKeyFile(source.file);
-  if (found !== undefined) return parseKeys(found, source.file);
+/** An absent key file is made when `mayCreate`: the store is new. Errors: VAULT_KEY_UNREADABLE. */
+export const openKeyRing = async (source: VaultKeySource, mayCreate: boolean): Promise<KeyRing> => {
+  if ("text" in source) {
+    const keys = parseKeys(source.text, source.where);
+    const fixed = (): never => {
+      throw new TypeError("keys of a text cannot be replaced");
+    };
+    return { keys, source: { where: source.where }, reload: () => false, replace: fixed };
+  }
+  const { file } = source;
+  let text = await readOrCreate(file, mayCreate);
+  let keys = parseKeys(text, file);
+  return {
+    get keys() {
+      return keys;
+    },
+    source: { file },
+    reload() {
+      const found = readKeyFile(file);
+      // Gone: what this process has is what there is.
+      if (found === undefined || found === text) return false;
+      keys = parseKeys(found, file);
+      text = found;
+      return true;
+    },
+    replace(next) {
+      const written = `${next.map(formatFernetKey).join("\n")}\n`;
+      replaceKeyFile(file, written);
+      keys = next;
+      text = written;
+    },
+  };
+};
+
+const readOrCreate = async (file: string, mayCreate: boolean): Promise<string> => {
+  const found = readKeyFile(file);
+  if (found !== undefined) return found;
   if (!mayCreate) {
     throw new SidekeyError("VAULT_KEY_UNREADABLE", {
-      detail: `${source.file} is absent, and the store was made with a key already.`,
+      detail: `${file} is absent, and the store was made with a key already.`,
       hint: "Bring back the key the vault was made with; a new one would not open its records.",
     });
   }
-  await createKeyFile(source.file);
+  await createKeyFile(file, `${generateFernetKey()}\n`);
   // Another process may have been first: what stands in the file now counts.
-  return parseKeys((await readKeyFile(source.file)) ?? "", source.file);
+  return readKeyFile(file) ?? "";
 };
+
+/** How often the keys may change while one thing is done. */
+const MAX_CHANGES = 5;
+
+/**
+ * Runs `use` with the keys at hand, and again while the file has newer ones than those that opened nothing.
+ * Errors: those of `use`; VAULT_KEY_UNREADABLE.
+ */
+export const withNewestKeys = <T>(ring: KeyRing, use: () => T): T => {
+  for (let change = 0; ; change += 1) {
+    try {
+      return use();
+    } catch (error) {
+      if (change === MAX_CHANGES || !isWrongKey(error) || !ring.reload()) throw error;
+    }
+  }
+};
+
+/** As `withNewestKeys`. */
+export const withNewestKeysLater = async <T>(ring: KeyRing, use: () => Promise<T>): Promise<T> => {
+  for (let change = 0; ; change += 1) {
+    try {
+      return await use();
+    } catch (error) {
+      if (change === MAX_CHANGES || !isWrongKey(error) || !ring.reload()) throw error;
+    }
+  }
+};
+
+const isWrongKey = (error: unknown): boolean => isSidekeyError(error) && error.code === "VAULT_KEY_WRONG";
 
 /** Keys are separated by commas or white space. */
 const parseKeys = (text: string, where: string): readonly FernetKey[] => {
@@ -72,65 +138,6 @@ const parseKeys = (text: string, where: string): readonly FernetKey[] => {
   return keys;
 };
 
-/** Undefined when there is no such file. */
-const readKeyFile = async (path: string): Promise<string | undefined> => {
-  let file: FileHandle;
-  try {
-    // Non-blocking: a FIFO in its place must not hang the start.
-    file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
-  } catch (error) {
-    const code = codeOf(error);
-    if (code === "ENOENT") return undefined;
-    throw unreadable(`${path} cannot be opened (${code}).`);
-  }
-  try {
-    const found = await file.stat();
-    if (!found.isFile() || found.size > MAX_KEY_FILE_BYTES) throw unreadable(`${path} is not a key file.`);
-    if ((found.mode & OTHERS) !== 0) {
-      const mode = (found.mode & 0o777).toString(8).padStart(4, "0");
-      throw new SidekeyError("VAULT_KEY_UNREADABLE", {
-        detail: `${path} is open to other users (mode ${mode}).`,
-        hint: `See who had access to it, then: chmod 600 ${path}`,
-      });
-    }
-    return (await file.readFile()).toString("utf8");
-  } finally {
-    await file.close();
-  }
-};
-
-/**
- * Whole or not at all, and never over an existing one: written beside, then linked to its name, which fails when the
- * name is taken. On disk before anything is sealed with it.
- */
-const createKeyFile = async (path: string): Promise<void> => {
-  const directory = dirname(path);
-  const draft = `${path}.${randomUUID()}`;
-  try {
-    await mkdir(directory, { recursive: true, mode: 0o700 });
-    const file = await open(draft, "wx", 0o600);
-    try {
-      await file.writeFile(`${generateFernetKey()}\n`);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    try {
-      await link(draft, path);
-    } catch (error) {
-      if (codeOf(error) !== "EEXIST") throw error;
-    } finally {
-      await unlink(draft);
-    }
-    await syncDirectory(directory);
-  } catch (error) {
-    throw new SidekeyError("VAULT_KEY_UNREADABLE", {
-      detail: `${path} cannot be made (${codeOf(error)}).`,
-      cause: error,
-    });
-  }
-};
-
 /** Whether `directory` holds a store already. */
 export const storeExists = async (directory: string): Promise<boolean> => {
   try {
@@ -138,11 +145,8 @@ export const storeExists = async (directory: string): Promise<boolean> => {
     return true;
   } catch (error) {
     // Out of sight is not absent: opening it will say why.
-    return codeOf(error) !== "ENOENT" && codeOf(error) !== "ENOTDIR";
+    return !["ENOENT", "ENOTDIR"].includes(systemCode(error));
   }
 };
 
 const unreadable = (detail: string): SidekeyError => new SidekeyError("VAULT_KEY_UNREADABLE", { detail });
-
-const codeOf = (error: unknown): string =>
-  error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : "unknown";

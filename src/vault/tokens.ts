@@ -16,7 +16,7 @@ import {
   verifyToken,
 } from "../identity/token.ts";
 import { type Barrier, openJson, sealJson } from "./barrier.ts";
-import type { EmbeddedStorage, Tx } from "./storage/storage.ts";
+import type { EmbeddedStorage, ReadTx, Tx } from "./storage/storage.ts";
 
 export const DEFAULT_TOKEN_TTL_MS = 60 * 60 * 1000;
 export const MAX_TOKEN_TTL_MS = 24 * 60 * 60 * 1000;
@@ -88,22 +88,24 @@ export const createVaultTokens = (storage: EmbeddedStorage, barrier: Barrier, cl
 
   const requireSigner = async (): Promise<SigningKey> => {
     if (signer !== undefined) return signer;
-    const known = await storage.read((tx) => tx.get(SIGNER));
-    const sealed = known ?? (await storage.write(createSigner));
-    const der = barrier.open({ path: SIGNER, version: 0 }, sealed);
+    const der = (await storage.read(openSigner)) ?? (await storage.write(createSigner));
     signer = createSigningKey(createPrivateKey({ key: der, format: "der", type: "pkcs8" }));
     return signer;
   };
 
+  const openSigner = (tx: ReadTx): Buffer | undefined => {
+    const sealed = tx.get(SIGNER);
+    return sealed === undefined ? undefined : barrier.open({ path: SIGNER, version: 0 }, sealed);
+  };
+
   /** Looks again: another process may have made one since. */
   const createSigner = (tx: Tx): Buffer => {
-    const known = tx.get(SIGNER);
+    const known = openSigner(tx);
     if (known !== undefined) return known;
     const { privateKey } = generateKeyPairSync("ed25519");
     const der = privateKey.export({ format: "der", type: "pkcs8" });
-    const sealed = barrier.seal({ path: SIGNER, version: 0 }, der);
-    tx.put(SIGNER, sealed);
-    return sealed;
+    tx.put(SIGNER, barrier.seal({ path: SIGNER, version: 0 }, der));
+    return der;
   };
 
   const openRow = (key: string, sealed: Buffer): TokenRow => openJson(barrier, key, sealed, rowSchema);
@@ -114,11 +116,12 @@ export const createVaultTokens = (storage: EmbeddedStorage, barrier: Barrier, cl
     for (const { key, value } of tx.range(PREFIX)) if (openRow(key, value).expiresAt <= now) tx.remove(key);
   };
 
-  const state = (id: string): TokenState => {
-    const sealed = storage.peek(PREFIX + id);
-    if (sealed === undefined) return "unknown";
-    return openRow(PREFIX + id, sealed).revokedAt === undefined ? "active" : "revoked";
-  };
+  const state = (id: string): TokenState =>
+    storage.readNow((tx) => {
+      const sealed = tx.get(PREFIX + id);
+      if (sealed === undefined) return "unknown";
+      return openRow(PREFIX + id, sealed).revokedAt === undefined ? "active" : "revoked";
+    });
 
   return {
     async issue(request) {

@@ -5,7 +5,16 @@ import { describe, expect, it } from "vitest";
 import { SecretValue } from "../../../src/core/secret-value.ts";
 import { parseScopes } from "../../../src/identity/scope.ts";
 import { openBackup, openVault, restoreVault, type Vault } from "../../../src/vault/index.ts";
-import { afterTest, codeOf, createTestClock, failureOf, openTestVault, START, temporaryDirectory } from "./support.ts";
+import {
+  afterTest,
+  codeOf,
+  createTestClock,
+  failureOf,
+  openTestVault,
+  START,
+  temporaryDirectory,
+  withGuardedRows,
+} from "./support.ts";
 
 const CANARY = "canary-3e7a51";
 
@@ -77,12 +86,11 @@ describe("a backup", () => {
   it("is not written of a store whose rows do not all open", async () => {
     const { vault, state } = await setUp();
     await vault.close();
-    const { openLmdb } = await import("../../../src/vault/storage/lmdb.ts");
-    const storage = await openLmdb(join(state, "vault"));
-    const moved = await storage.read((tx) => tx.get("value:a/one@1"));
-    await storage.write((tx) => tx.put("value:a/one@2", moved ?? Buffer.alloc(0)));
-    await storage.close();
-    const again = await openTestVault({ state, clock: createTestClock() });
+    const clock = createTestClock();
+    await withGuardedRows({ state, clock }, (storage) =>
+      storage.write((tx) => tx.put("value:a/one@2", tx.get("value:a/one@1") ?? Buffer.alloc(0))),
+    );
+    const again = await openTestVault({ state, clock });
     expect(await codeOf(() => again.vault.backup())).toBe("VAULT_STORE_DAMAGED");
   });
 

@@ -20,7 +20,7 @@ const newKey = (): FernetKey => {
 const clock = createTestClock();
 const first = newKey();
 const second = newKey();
-const barrierOf = (...keys: FernetKey[]): Barrier => createBarrier(keys, clock);
+const barrierOf = (...keys: FernetKey[]): Barrier => createBarrier({ keys }, clock);
 const row = { path: "production/x/key", version: 3 };
 
 describe("createBarrier", () => {
@@ -70,9 +70,13 @@ describe("createBarrier", () => {
 
   it("opens whatever the clock says", () => {
     const early = createTestClock();
-    const sealed = createBarrier([first], early).seal(row, Buffer.from("value"));
+    const sealed = createBarrier({ keys: [first] }, early).seal(row, Buffer.from("value"));
     early.setWall(0);
-    expect(createBarrier([first], early).open(row, sealed).toString()).toBe("value");
+    expect(
+      createBarrier({ keys: [first] }, early)
+        .open(row, sealed)
+        .toString(),
+    ).toBe("value");
   });
 
   it("takes a sealed text that is no record as damage, and repeats nothing of it", async () => {

@@ -6,8 +6,15 @@ import { describe, expect, it } from "vitest";
 import { SecretValue } from "../../../src/core/secret-value.ts";
 import { generateFernetKey } from "../../../src/vault/fernet.ts";
 import { openVault } from "../../../src/vault/index.ts";
-import { openLmdb } from "../../../src/vault/storage/lmdb.ts";
-import { afterTest, codeOf, createTestClock, openTestVault, temporaryDirectory } from "./support.ts";
+import {
+  afterTest,
+  codeOf,
+  createTestClock,
+  openTestVault,
+  temporaryDirectory,
+  withGuardedRows,
+  withRows,
+} from "./support.ts";
 
 const clock = createTestClock();
 const secret = SecretValue.fromText("value");
@@ -66,27 +73,25 @@ describe("openVault", () => {
   it("takes a used store without its check row as damaged", async () => {
     const { vault, state } = await openTestVault();
     await vault.close();
-    const storage = await openLmdb(join(state, "vault"));
-    await storage.write((tx) => tx.remove("check:key"));
-    await storage.close();
+    await withRows({ state, clock }, (storage) => storage.write((tx) => tx.remove("check:key")));
     const options = { directory: join(state, "vault"), keys: { file: join(state, "vault.key") }, clock };
     expect(await codeOf(() => openVault(options))).toBe("VAULT_STORE_DAMAGED");
   });
 
-  it("refuses rows that were moved, swapped or made up behind its back", async () => {
+  it("refuses rows that are other rows' or no rows, whoever accounted for them", async () => {
     const { vault, state } = await openTestVault();
     await vault.secrets.set("a/low", SecretValue.fromText("low"), { hosts: ["low.test"] });
     await vault.secrets.set("a/high", SecretValue.fromText("high"), { hosts: ["high.test"] });
     await vault.secrets.set("a/high", SecretValue.fromText("high-2"));
     await vault.close();
-    const storage = await openLmdb(join(state, "vault"));
-    await storage.write((tx) => {
-      tx.put("value:a/low@1", tx.get("value:a/high@1") ?? Buffer.alloc(0));
-      tx.put("value:a/high@2", tx.get("value:a/high@1") ?? Buffer.alloc(0));
-      tx.put("meta:a/forged", tx.get("meta:a/low") ?? Buffer.alloc(0));
-      tx.put("meta:a/text", Buffer.from('{"hosts":[]}'));
-    });
-    await storage.close();
+    await withGuardedRows({ state, clock }, (storage) =>
+      storage.write((tx) => {
+        tx.put("value:a/low@1", tx.get("value:a/high@1") ?? Buffer.alloc(0));
+        tx.put("value:a/high@2", tx.get("value:a/high@1") ?? Buffer.alloc(0));
+        tx.put("meta:a/forged", tx.get("meta:a/low") ?? Buffer.alloc(0));
+        tx.put("meta:a/text", Buffer.from('{"hosts":[]}'));
+      }),
+    );
     const again = await openTestVault({ state, clock });
     expect(await codeOf(() => again.vault.secrets.get("a/low"))).toBe("VAULT_STORE_DAMAGED");
     expect(await codeOf(() => again.vault.secrets.get("a/high"))).toBe("VAULT_STORE_DAMAGED");

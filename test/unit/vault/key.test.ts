@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { inspect } from "node:util";
 import { describe, expect, it } from "vitest";
 import { generateFernetKey } from "../../../src/vault/fernet.ts";
-import { loadVaultKeys, vaultKeySource } from "../../../src/vault/key.ts";
+import { openKeyRing, vaultKeySource } from "../../../src/vault/key.ts";
 import { failureOf, temporaryDirectory } from "./support.ts";
 
 const context = { baseDir: "/base", stateDir: "/base/.sidekey", environment: {} };
@@ -36,17 +36,17 @@ describe("vaultKeySource", () => {
   });
 });
 
-describe("loadVaultKeys from a text", () => {
+describe("openKeyRing from a text", () => {
   it("takes several keys, separated by commas or white space", async () => {
     const [a, b, c] = [generateFernetKey(), generateFernetKey(), generateFernetKey()];
-    expect(await loadVaultKeys({ text: `${a}, ${b}\n${c}\n`, where: "here" }, false)).toHaveLength(3);
-    expect(await loadVaultKeys({ text: a, where: "here" }, false)).toHaveLength(1);
+    expect((await openKeyRing({ text: `${a}, ${b}\n${c}\n`, where: "here" }, false)).keys).toHaveLength(3);
+    expect((await openKeyRing({ text: a, where: "here" }, false)).keys).toHaveLength(1);
   });
 
   it("refuses none, and anything that is no key, without showing it", async () => {
     const good = generateFernetKey();
     for (const text of ["", " , \n", "canary-4711", `${good} canary-4711`, `${good}${good}`]) {
-      const error = await failureOf(() => loadVaultKeys({ text, where: "variable K" }, true));
+      const error = await failureOf(() => openKeyRing({ text, where: "variable K" }, true));
       expect(error.code).toBe("VAULT_KEY_UNREADABLE");
       expect(error.message).toContain("variable K");
       expect(inspect(error)).not.toContain("canary-4711");
@@ -55,11 +55,11 @@ describe("loadVaultKeys from a text", () => {
   });
 });
 
-describe("loadVaultKeys from a file", () => {
+describe("openKeyRing from a file", () => {
   it("makes it on first use, for its owner alone, and leaves nothing else behind", async () => {
     const state = join(await temporaryDirectory(), "deep", "state");
     const file = join(state, "vault.key");
-    expect(await loadVaultKeys({ file }, true)).toHaveLength(1);
+    expect((await openKeyRing({ file }, true)).keys).toHaveLength(1);
     expect(await readdir(state)).toEqual(["vault.key"]);
     expect((await stat(file)).mode & 0o777).toBe(0o600);
     expect((await stat(state)).mode & 0o777).toBe(0o700);
@@ -68,14 +68,14 @@ describe("loadVaultKeys from a file", () => {
 
   it("makes one key when many ask at once", async () => {
     const file = join(await temporaryDirectory(), "vault.key");
-    const loaded = await Promise.all(Array.from({ length: 20 }, () => loadVaultKeys({ file }, true)));
-    const texts = loaded.map(([key]) => key?.signing.export().toString("hex"));
+    const loaded = await Promise.all(Array.from({ length: 20 }, () => openKeyRing({ file }, true)));
+    const texts = loaded.map(({ keys: [key] }) => key?.signing.export().toString("hex"));
     expect(new Set(texts).size).toBe(1);
   });
 
   it("does not make one for a store that has been sealed with another", async () => {
     const directory = await temporaryDirectory();
-    const error = await failureOf(() => loadVaultKeys({ file: join(directory, "vault.key") }, false));
+    const error = await failureOf(() => openKeyRing({ file: join(directory, "vault.key") }, false));
     expect(error.code).toBe("VAULT_KEY_UNREADABLE");
     expect(error.message).toContain("absent");
     expect(await readdir(directory)).toEqual([]);
@@ -85,7 +85,7 @@ describe("loadVaultKeys from a file", () => {
     const file = join(await temporaryDirectory(), "vault.key");
     await writeFile(file, generateFernetKey());
     await chmod(file, mode);
-    const error = await failureOf(() => loadVaultKeys({ file }, true));
+    const error = await failureOf(() => openKeyRing({ file }, true));
     expect(error.code).toBe("VAULT_KEY_UNREADABLE");
     expect(error.hint).toContain("chmod 600");
   });
@@ -93,19 +93,19 @@ describe("loadVaultKeys from a file", () => {
   it("accepts one that is read-only", async () => {
     const file = join(await temporaryDirectory(), "vault.key");
     await writeFile(file, `${generateFernetKey()}\r\n`, { mode: 0o400 });
-    expect(await loadVaultKeys({ file }, false)).toHaveLength(1);
+    expect((await openKeyRing({ file }, false)).keys).toHaveLength(1);
   });
 
   it("tells what cannot be opened from what is absent, and never replaces it", async () => {
     const directory = await temporaryDirectory();
     await writeFile(join(directory, "plain"), "");
     for (const file of [join(directory, "plain", "vault.key")]) {
-      const error = await failureOf(() => loadVaultKeys({ file }, true));
+      const error = await failureOf(() => openKeyRing({ file }, true));
       expect(error.code).toBe("VAULT_KEY_UNREADABLE");
       expect(error.message).toContain("ENOTDIR");
     }
     await symlink("loop", join(directory, "loop"));
-    const error = await failureOf(() => loadVaultKeys({ file: join(directory, "loop") }, true));
+    const error = await failureOf(() => openKeyRing({ file: join(directory, "loop") }, true));
     expect(error.message).toContain("ELOOP");
   });
 
@@ -121,7 +121,7 @@ describe("loadVaultKeys from a file", () => {
     execFileSync("mkfifo", ["-m", "600", join(directory, "fifo")]);
     files.push(join(directory, "folder"), join(directory, "fifo"));
     for (const file of files) {
-      expect((await failureOf(() => loadVaultKeys({ file }, true))).code, file).toBe("VAULT_KEY_UNREADABLE");
+      expect((await failureOf(() => openKeyRing({ file }, true))).code, file).toBe("VAULT_KEY_UNREADABLE");
     }
   });
 });

@@ -5,7 +5,12 @@ import { join } from "node:path";
 import { afterEach } from "vitest";
 import type { Clock } from "../../../src/core/clock.ts";
 import { type ErrorCode, isSidekeyError, type SidekeyError } from "../../../src/core/errors.ts";
+import { createBarrier } from "../../../src/vault/barrier.ts";
+import { type GuardedStorage, guardStorage, type Keys } from "../../../src/vault/guarded-storage.ts";
 import { openVault, type Vault } from "../../../src/vault/index.ts";
+import { openKeyRing } from "../../../src/vault/key.ts";
+import { openLmdb } from "../../../src/vault/storage/lmdb.ts";
+import type { EmbeddedStorage } from "../../../src/vault/storage/storage.ts";
 
 export interface TestClock extends Clock {
   /** Both clocks, `ms`. */
@@ -63,6 +68,28 @@ export const openTestVault = async (at?: { state: string; clock: TestClock }): P
   afterTest(async () => vault.close());
   return { vault, clock, state };
 };
+
+type Place = { readonly state: string; readonly clock: Clock };
+
+/** Keys of a closed vault, and its rows as anybody who may write the files can change them. */
+export const withRows = async <T>(
+  { state, clock }: Place,
+  use: (storage: EmbeddedStorage, keys: Keys) => Promise<T>,
+): Promise<T> => {
+  const ring = await openKeyRing({ file: join(state, "vault.key") }, false);
+  const storage = await openLmdb(join(state, "vault"));
+  try {
+    return await use(storage, { ring, barrier: createBarrier(ring, clock) });
+  } finally {
+    await storage.close();
+  }
+};
+
+/** As `withRows`, but with every change accounted for: what a faulty version of Sidekey could write. */
+export const withGuardedRows = (
+  at: Place,
+  use: (storage: GuardedStorage, keys: Keys) => Promise<void>,
+): Promise<void> => withRows(at, async (storage, keys) => use(await guardStorage(storage, keys, at.clock), keys));
 
 /** The SidekeyError that `run` throws or rejects with. */
 export const failureOf = async (run: () => unknown): Promise<SidekeyError> => {

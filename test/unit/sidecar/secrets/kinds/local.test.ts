@@ -7,7 +7,9 @@ import { parseScopes } from "../../../../../src/identity/scope.ts";
 import { sourceKinds } from "../../../../../src/sidecar/secrets/kinds/index.ts";
 import type { LocalSource } from "../../../../../src/sidecar/secrets/kinds/local.ts";
 import { createBarrier } from "../../../../../src/vault/barrier.ts";
-import { generateFernetKey, parseFernetKey } from "../../../../../src/vault/fernet.ts";
+import { generateFernetKey } from "../../../../../src/vault/fernet.ts";
+import { guardStorage } from "../../../../../src/vault/guarded-storage.ts";
+import { openKeyRing } from "../../../../../src/vault/key.ts";
 import { openLmdb } from "../../../../../src/vault/storage/lmdb.ts";
 import {
   afterTest,
@@ -200,15 +202,14 @@ describe("source local", () => {
   it("refuses a value that should never have got into the store, without showing it", async () => {
     const state = await temporaryDirectory();
     const text = generateFernetKey();
-    const key = parseFernetKey(text);
-    if (key === undefined) throw new Error("no key");
     const deps = depsIn(state, { environment: { FERNET_SECRET_KEY: text }, paths: [PATH] });
     const source = await local.create({ kind: "local" }, deps);
     afterTest(async () => source.close());
     const at = { vault: join(state, "vault"), clock: deps.clock };
-    const storage = await openLmdb(at.vault);
+    const ring = await openKeyRing({ text, where: "here" }, false);
+    const barrier = createBarrier(ring, at.clock);
+    const storage = await guardStorage(await openLmdb(at.vault), { ring, barrier }, at.clock);
     afterTest(() => storage.close());
-    const barrier = createBarrier([key], at.clock);
     const meta = JSON.stringify({ versions: [{ version: 1, createdAt: 1 }], hosts: [] });
     await storage.write((tx) => {
       tx.put(`meta:${PATH}`, barrier.seal({ path: `meta:${PATH}`, version: 0 }, Buffer.from(meta)));

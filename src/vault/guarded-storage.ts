@@ -1,0 +1,136 @@
+/**
+ * The store as secrets and tokens see it: rows that are accounted for (integrity.ts), sealed with keys that may change
+ * while it is open (rekey.ts). Every way to the rows leads through here.
+ */
+import type { Clock } from "../core/clock.ts";
+import { SidekeyError } from "../core/errors.ts";
+import type { Barrier } from "./barrier.ts";
+import { createIntegrity, type Integrity } from "./integrity.ts";
+import { type KeyRing, withNewestKeys, withNewestKeysLater } from "./key.ts";
+import type { EmbeddedStorage, ReadTx, Tx } from "./storage/storage.ts";
+
+/** The row that tells which key seals, and what the store is. */
+export const CHECK = "check:key";
+/** Without a sum of its rows: 0.1.0. */
+const WITHOUT_SUM = "sidekey";
+const TEXT = "sidekey/2";
+
+export interface Keys {
+  readonly ring: KeyRing;
+  readonly barrier: Barrier;
+}
+
+export interface GuardedStorage extends EmbeddedStorage {
+  /** As `write`, after a look at every row, and with a new hash key for them that is sealed with what seals then. */
+  writeAnew<T>(use: (tx: Tx) => T): Promise<T>;
+}
+
+/**
+ * Checks key and rows, and makes a new store or one of 0.1.0 what it should be.
+ * Errors: VAULT_KEY_WRONG, VAULT_KEY_UNREADABLE, VAULT_STORE_DAMAGED, VAULT_STORE_BUSY.
+ */
+export const guardStorage = async (
+  storage: EmbeddedStorage,
+  { ring, barrier }: Keys,
+  clock: Clock,
+): Promise<GuardedStorage> => {
+  const integrity = createIntegrity(barrier, clock);
+  let check = await withNewestKeysLater(ring, () => admit(storage, barrier, integrity));
+  let verified = storage.generation();
+
+  /**
+   * Another key seals since this process looked: a row that is sealed with the old one now would be lost with it. The file
+   * was changed before this row was, and both are under the lock that a writer holds.
+   */
+  const followKeys = (tx: ReadTx): void => {
+    const found = tx.get(CHECK);
+    if (found === undefined) throw gone();
+    if (found.equals(check)) return;
+    ring.reload();
+    openCheck(barrier, found);
+    check = found;
+  };
+
+  /** Something that counts generations but no rows has written meanwhile. */
+  const checkGeneration = (tx: ReadTx): void => {
+    if (tx.generation === verified) return;
+    integrity.verifyGeneration(tx);
+    verified = tx.generation;
+  };
+
+  const readNow = <T>(use: (tx: ReadTx) => T): T =>
+    withNewestKeys(ring, () =>
+      storage.readNow((tx) => {
+        checkGeneration(tx);
+        return use(tx);
+      }),
+    );
+
+  return {
+    read: async (use) => readNow(use),
+    readNow,
+    write: (use) =>
+      withNewestKeysLater(ring, () =>
+        storage.write((tx) => {
+          followKeys(tx);
+          return integrity.tracked(tx, use);
+        }),
+      ),
+    writeAnew: (use) =>
+      withNewestKeysLater(ring, () =>
+        storage.write((tx) => {
+          followKeys(tx);
+          integrity.verify(tx);
+          const result = use(tx);
+          integrity.create(tx);
+          return result;
+        }),
+      ),
+    generation: () => storage.generation(),
+    close: () => storage.close(),
+  };
+};
+
+/** The check row of a store whose rows were found whole. */
+const admit = async (storage: EmbeddedStorage, barrier: Barrier, integrity: Integrity): Promise<Buffer> => {
+  const found = storage.readNow((tx) => {
+    const sealed = tx.get(CHECK);
+    if (sealed === undefined && tx.generation > 0) throw gone();
+    if (sealed === undefined || openCheck(barrier, sealed) === WITHOUT_SUM) return undefined;
+    integrity.verify(tx);
+    return sealed;
+  });
+  if (found !== undefined) return found;
+  await storage.write((tx) => prepare(tx, barrier, integrity));
+  return admit(storage, barrier, integrity);
+};
+
+/** Once per store, by the first that opens it: another process may have been quicker. */
+const prepare = (tx: Tx, barrier: Barrier, integrity: Integrity): void => {
+  const sealed = tx.get(CHECK);
+  if (sealed === undefined && tx.generation > 0) throw gone();
+  if (sealed !== undefined && openCheck(barrier, sealed) !== WITHOUT_SUM) {
+    // Nothing to do but to keep the generation and the sum in step.
+    integrity.tracked(tx, () => undefined);
+    return;
+  }
+  if (tx.range("integrity:").length > 0) {
+    throw new SidekeyError("VAULT_STORE_DAMAGED", { detail: "An older check row was put back." });
+  }
+  tx.put(CHECK, sealCheck(barrier));
+  integrity.create(tx);
+};
+
+export const sealCheck = (barrier: Barrier): Buffer => barrier.seal({ path: CHECK, version: 0 }, Buffer.from(TEXT));
+
+const openCheck = (barrier: Barrier, sealed: Buffer): typeof WITHOUT_SUM | typeof TEXT => {
+  const text = barrier.open({ path: CHECK, version: 0 }, sealed).toString();
+  if (text === WITHOUT_SUM || text === TEXT) return text;
+  throw new SidekeyError("VAULT_STORE_DAMAGED", {
+    detail: "It is of a kind that this version does not know.",
+    hint: "Use the version of Sidekey that wrote it, or a newer one.",
+  });
+};
+
+const gone = (): SidekeyError =>
+  new SidekeyError("VAULT_STORE_DAMAGED", { detail: "The row that its key is checked with is gone." });

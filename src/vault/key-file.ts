@@ -1,0 +1,112 @@
+/**
+ * The file that holds a vault's keys. Synchronous but for its making, since it is read and replaced within transactions.
+ * Must never leave half a file, widen who may read it, or put any part of a key into an error.
+ */
+import {
+  closeSync,
+  constants,
+  fchmodSync,
+  fchownSync,
+  fstatSync,
+  fsyncSync,
+  openSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { mkdir } from "node:fs/promises";
+import { dirname } from "node:path";
+import { isSidekeyError, SidekeyError } from "../core/errors.ts";
+import { PRIVATE_MODE, publishFile, syncDirectory, systemCode } from "../core/whole-file.ts";
+
+const OTHERS = 0o077;
+/** Room for some hundred keys. */
+const MAX_BYTES = 8 * 1024;
+
+/** Undefined when there is no such file. Errors: VAULT_KEY_UNREADABLE. */
+export const readKeyFile = (path: string): string | undefined => {
+  let fd: number;
+  try {
+    // Non-blocking: a FIFO in its place must not hang the start.
+    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  } catch (error) {
+    const code = systemCode(error);
+    if (code === "ENOENT") return undefined;
+    throw unreadable(`${path} cannot be opened (${code}).`);
+  }
+  try {
+    const found = fstatSync(fd);
+    if (!found.isFile() || found.size > MAX_BYTES) throw unreadable(`${path} is not a key file.`);
+    if ((found.mode & OTHERS) !== 0) {
+      const mode = (found.mode & 0o777).toString(8).padStart(4, "0");
+      throw new SidekeyError("VAULT_KEY_UNREADABLE", {
+        detail: `${path} is open to other users (mode ${mode}).`,
+        hint: `See who had access to it, then: chmod 600 ${path}`,
+      });
+    }
+    return readFileSync(fd, "utf8");
+  } catch (error) {
+    throw isSidekeyError(error) ? error : unreadable(`${path} cannot be read (${systemCode(error)}).`);
+  } finally {
+    closeSync(fd);
+  }
+};
+
+/** Never over an existing one. On disk before anything is sealed with it. Errors: VAULT_KEY_UNREADABLE. */
+export const createKeyFile = async (path: string, text: string): Promise<void> => {
+  const directory = dirname(path);
+  try {
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    await publishFile(path, text, PRIVATE_MODE);
+    await syncDirectory(directory);
+  } catch (error) {
+    throw new SidekeyError("VAULT_KEY_UNREADABLE", {
+      detail: `${path} cannot be made (${systemCode(error)}).`,
+      cause: error,
+    });
+  }
+};
+
+/**
+ * The old text or the new one, also after `kill -9` or a power loss; mode and owner stay. On disk when it returns. Callers
+ * hold the store's write lock, so the draft is theirs alone, and one that a killed caller left is written over.
+ * Errors: VAULT_KEY_UNWRITABLE.
+ */
+export const replaceKeyFile = (path: string, text: string): void => {
+  try {
+    // A link stays a link.
+    const target = realpathSync(path);
+    const draft = `${target}.next`;
+    const { mode, uid, gid } = statSync(target);
+    const fd = openSync(
+      draft,
+      constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW,
+      0o600,
+    );
+    try {
+      fchmodSync(fd, mode & 0o700);
+      if (process.getuid?.() !== uid) fchownSync(fd, uid, gid);
+      writeFileSync(fd, text);
+      fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+    renameSync(draft, target);
+    syncNow(dirname(target));
+  } catch (error) {
+    throw new SidekeyError("VAULT_KEY_UNWRITABLE", { detail: `${path} (${systemCode(error)}).`, cause: error });
+  }
+};
+
+const syncNow = (directory: string): void => {
+  const fd = openSync(directory, "r");
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+};
+
+const unreadable = (detail: string): SidekeyError => new SidekeyError("VAULT_KEY_UNREADABLE", { detail });
