@@ -3,7 +3,6 @@
 export const LATER_COMMANDS: readonly string[] = [
   "init",
   "vault serve",
-  "vault rekey",
   "agent create",
   "agent list",
   "agent revoke",

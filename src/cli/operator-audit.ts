@@ -19,6 +19,8 @@ export interface RecordedChange<T> {
   /** What is about to happen, one for each thing that changes. */
   readonly events: readonly OperatorEvent[];
   change(): Promise<T>;
+  /** It may take longer than others would wait: they get at the log meanwhile. */
+  readonly isLong?: boolean;
   /** What happened. */
   done(result: T): readonly OperatorEvent[];
 }
@@ -30,33 +32,46 @@ const PAUSE_MS = 15;
 /** Errors: AUDIT_UNAVAILABLE, AUDIT_KEY_UNREADABLE, AUDIT_LOCKED, and what `change` throws. */
 export const onRecord = async <T>(
   config: Pick<SidecarConfig, "state" | "agent" | "audit">,
-  { events, change, done }: RecordedChange<T>,
+  { events, change, done, isLong = false }: RecordedChange<T>,
 ): Promise<T> => {
-  const broker = await openLog(config);
+  let broker = await openLog(config);
   const requestId = randomUUID();
   const record = async (list: readonly OperatorEvent[], more: Partial<OperatorEvent>): Promise<void> => {
     await Promise.all(list.map((event) => broker.record({ ...event, ...more, requestId })));
   };
   try {
     await record(events, {});
+    if (isLong) await broker.close();
+    const changed = change();
+    if (isLong) {
+      await changed.catch(() => undefined);
+      broker = await openLog(config).catch(async (error: unknown) => {
+        // Its own error counts, where it has one.
+        await changed;
+        throw unrecordedEnd(error);
+      });
+    }
     let result: T;
     try {
-      result = await change();
+      result = await changed;
     } catch (error) {
       await record(events, { outcome: "refused", code: toSidekeyError(error).code });
       throw error;
     }
     await record(done(result), { outcome: "ok" }).catch((error: unknown) => {
-      throw new SidekeyError("AUDIT_UNAVAILABLE", {
-        detail: "The change was made, and that it was about to be made is on record; its end is not.",
-        cause: error,
-      });
+      throw unrecordedEnd(error);
     });
     return result;
   } finally {
     await broker.close();
   }
 };
+
+const unrecordedEnd = (cause: unknown): SidekeyError =>
+  new SidekeyError("AUDIT_UNAVAILABLE", {
+    detail: "The change was made, and that it was about to be made is on record; its end is not.",
+    cause,
+  });
 
 const openLog = async ({
   state,

@@ -1,5 +1,5 @@
 /** Opens the embedded vault that a command names. Must never make a store only to find nothing in it. */
-import { existsSync } from "node:fs";
+import { existsSync, realpathSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { systemClock } from "../core/clock.ts";
 import { SidekeyError } from "../core/errors.ts";
@@ -33,8 +33,8 @@ export interface VaultPlace {
 export const locateVault = async (invocation: Invocation): Promise<VaultPlace> => {
   const config = await loadConfigOrDefaults(invocation);
   const { name, fields } = localSource(config, invocation.options.text("source"));
-  const { path, key } = fields;
-  const directory = path === undefined ? join(config.state, "vault") : resolve(config.baseDir, path);
+  const { key } = fields;
+  const directory = storeOf(config, fields);
   const { vaultKeySource } = await import("../vault/index.ts");
   const { environment } = invocation;
   const keys = vaultKeySource({ credential: key, baseDir: config.baseDir, stateDir: config.state, environment });
@@ -62,12 +62,37 @@ export const withVault = async <T>(
   }
 };
 
+/** Names of the other sources whose stores are there and have their key in the same file. */
+export const sourcesWithKey = async (invocation: Invocation, keys: VaultKeySource): Promise<readonly string[]> => {
+  if (!("file" in keys)) return [];
+  const { config, source } = await locateVault(invocation);
+  const { vaultKeySource } = await import("../vault/index.ts");
+  const { baseDir, state: stateDir } = config;
+  const names: string[] = [];
+  for (const { name, fields } of config.sources) {
+    if (name === source || fields.kind !== "local") continue;
+    // What comes from a variable is no file, set or not.
+    if (fields.key !== undefined && "env" in fields.key) continue;
+    const { environment } = invocation;
+    const other = vaultKeySource({ credential: fields.key, baseDir, stateDir, environment });
+    if ("file" in other && realPath(other.file) === realPath(keys.file) && existsSync(storeOf(config, fields))) {
+      names.push(name);
+    }
+  }
+  return names;
+};
+
+const realPath = (path: string): string => (existsSync(path) ? realpathSync(path) : path);
+
 /** Where the key of a store is, for JSON. */
 export const keyPlace = (keys: VaultKeySource): { readonly file: string } | { readonly from: string } =>
   "file" in keys ? { file: keys.file } : { from: keys.where };
 
 /** The same in words: the file's path, or `variable NAME`. */
 export const keyWords = (keys: VaultKeySource): string => ("file" in keys ? keys.file : keys.where);
+
+const storeOf = ({ state, baseDir }: SidecarConfig, { path }: LocalFields): string =>
+  path === undefined ? join(state, "vault") : resolve(baseDir, path);
 
 /** The named source, or the first local one. Errors: CONFIG_USAGE. */
 const localSource = (

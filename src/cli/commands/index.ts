@@ -29,6 +29,7 @@ import { tokenList } from "./token-list.ts";
 import { tokenRevoke } from "./token-revoke.ts";
 import { vaultBackup } from "./vault-backup.ts";
 import { vaultInit } from "./vault-init.ts";
+import { vaultRekey } from "./vault-rekey.ts";
 import { vaultRestore } from "./vault-restore.ts";
 
 export const COMMANDS: readonly CommandSpec[] = [
@@ -53,6 +54,7 @@ export const COMMANDS: readonly CommandSpec[] = [
   vaultInit,
   vaultBackup,
   vaultRestore,
+  vaultRekey,
   auditTail,
   auditSearch,
   auditVerify,
@@ -67,7 +69,7 @@ export const COMMANDS: readonly CommandSpec[] = [
 export const GROUPS: Readonly<Record<string, string>> = {
   secret: "the secrets of the embedded vault",
   token: "its scoped tokens",
-  vault: "the embedded vault as a whole: make, back up, restore",
+  vault: "the embedded vault as a whole: make, back up, restore, give a new key",
   audit: "read and verify the audit",
   ca: "the CA that clients must trust",
 };
