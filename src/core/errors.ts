@@ -87,12 +87,12 @@ export const ERROR_TABLE = {
   SOURCE_BAD_VALUE: entry(
     503,
     "The secret cannot be used as a credential.",
-    "It is empty, has control characters, or lacks the field; store it again.",
+    "It is empty, has control characters, lacks the field, or does not fit its place (a path, a cookie); store it again.",
   ),
   INJECT_PLACEHOLDER_MISPLACED: entry(
     403,
     "A placeholder stands where the route does not allow it.",
-    "See the route's 'in'.",
+    "It may stand once, in one of the places of its route's 'in'.",
   ),
   UPSTREAM_UNREACHABLE: entry(502, "The upstream cannot be reached.", "See the sidecar's log for the cause."),
   UPSTREAM_RESET: entry(502, "The upstream closed the connection before it answered.", "Try again."),

@@ -9,6 +9,7 @@ import type { UpstreamHandler } from "../support/upstream.ts";
 
 const ONE = "canary-one+/=&5d1f0c93b7e84a26";
 const TWO = "canary-two%: 91ab6e72c0d35f48";
+const OLD = "canary-old-70b1de3f9a6c4d28";
 const NEW = "canary-new-2c77d0e19b5f4a83";
 const ENCODED_ONE = encodeURIComponent(ONE);
 
@@ -129,6 +130,94 @@ describe("a cookie", () => {
     const stage = await open({ "": COOKIE }, { secrets: { one: `${VALUE}; admin=1` } });
     const { status, code, received } = await stage.ask("/x");
     expect([status, code, received]).toEqual([503, "SOURCE_BAD_VALUE", undefined]);
+  });
+});
+
+describe("a placeholder", () => {
+  const MINE = "placeholder-0123456789";
+  const where = "[header:Authorization, basic, query:key, path]";
+  const SWAP = `secret: one, inject: { kind: placeholder, placeholder: ${MINE}, in: ${where} }`;
+  const base64 = (text: string): string => Buffer.from(text).toString("base64");
+
+  it("is swapped where the agent put it, and all else of the request stays", async () => {
+    const stage = await open({ "": SWAP });
+    const bearer = await stage.ask("/x?a=1", [`Authorization: Bearer ${MINE}`, "Cookie: a=1"]);
+    expect(bearer.received?.header("authorization")).toEqual([`Bearer ${ONE}`]);
+    expect(bearer.received?.header("cookie")).toEqual(["a=1"]);
+    const basic = await stage.ask("/x", [`Authorization: Basic ${base64(`me:${MINE}`)}`]);
+    expect(basic.received?.header("authorization")).toEqual([`Basic ${base64(`me:${ONE}`)}`]);
+    expect((await stage.ask(`/x?key=${MINE}&b=%2f`)).received?.path).toBe(`/x?key=${ENCODED_ONE}&b=%2f`);
+    await expect.poll(async () => (await stage.audit()).length).toBe(6);
+    const audit = await stage.audit();
+    expect(audit.filter(({ type }) => type === "intent").every(({ secret }) => secret === "files:one")).toBe(true);
+    expect(JSON.stringify(audit)).not.toContain("canary");
+  });
+
+  it("is swapped in the path, which policy and audit see with the placeholder", async () => {
+    const stage = await open({ "": SWAP }, { secrets: { one: NEW } });
+    expect((await stage.ask(`/bot${MINE}/x`)).received?.path).toBe(`/bot${NEW}/x`);
+    await expect.poll(async () => (await stage.audit()).length).toBe(2);
+    expect((await stage.audit())[0]).toMatchObject({ path: `/bot${MINE}/x` });
+    const slashed = await open({ "": SWAP });
+    expect((await slashed.ask(`/bot${MINE}/x`)).code).toBe("SOURCE_BAD_VALUE");
+  });
+
+  it("that is not there puts nothing in: the request goes as it is, and its record names no secret", async () => {
+    const stage = await open({ "": SWAP }, { handler: (_request, response) => void response.writeHead(401).end() });
+    const { status, received } = await stage.ask("/x", ["Authorization: Bearer own"]);
+    expect([status, received?.header("authorization")]).toEqual([401, ["Bearer own"]]);
+    await expect.poll(async () => (await stage.audit()).map(({ type }) => type)).toEqual(["intent", "outcome"]);
+    const [intent] = await stage.audit();
+    expect(intent).toMatchObject({ decision: "inject", route: "r0" });
+    expect(intent).not.toHaveProperty("secret");
+    // And a 401 for what had no secret fetches none.
+    stage.set("one", NEW);
+    expect((await stage.ask("/x")).status).toBe(401);
+    expect(stage.upstream.requests).toHaveLength(2);
+  });
+
+  it("in a body is not looked at", async () => {
+    const stage = await open({ "": SWAP });
+    const connection = await openConnection(stage.sidecar.port);
+    const body = `{"${MINE}":"${MINE}"}`;
+    connection.send(
+      `POST ${stage.upstream.origin}/x HTTP/1.1\r\nHost: 127.0.0.1:${stage.upstream.port}\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+    );
+    expect((await connection.receive()).status).toBe(200);
+    expect(stage.upstream.requests[0]?.body.toString()).toBe(body);
+    connection.destroy();
+  });
+
+  it("of one route leaves by no other one, nor by what no route serves", async () => {
+    const other = "secret: two, inject: { kind: header, name: X-Key }";
+    const stage = await open({ "/mine": SWAP, "/other": other }, { more: "unmatched: tunnel\n" });
+    const { status, code, received } = await stage.ask(`/other?q=${MINE}`);
+    expect([status, code, received]).toEqual([403, "INJECT_PLACEHOLDER_MISPLACED", undefined]);
+    // The injected header is ours: what the agent has there does not leave.
+    expect((await stage.ask("/other", [`X-Key: ${MINE}`])).received?.header("x-key")).toEqual([TWO]);
+    const connection = await openConnection(stage.sidecar.port);
+    connection.send(`GET http://unrouted.test/?q=${MINE} HTTP/1.1\r\nHost: unrouted.test\r\n\r\n`);
+    const refused = await connection.receive();
+    expect(refused.headers.get("x-sidekey-error")).toEqual(["INJECT_PLACEHOLDER_MISPLACED"]);
+    connection.destroy();
+    await expect.poll(async () => (await stage.audit()).filter(({ type }) => type === "refusal")).toHaveLength(2);
+  });
+
+  it("is sent once more after a 401 with a newer secret", async () => {
+    const stage = await open(
+      { "": SWAP },
+      {
+        handler: (_request, response, { header }) => {
+          response.writeHead(header("authorization")[0] === `Bearer ${NEW}` ? 200 : 401).end();
+        },
+      },
+    );
+    stage.set("one", OLD);
+    expect((await stage.ask("/x", [`Authorization: Bearer ${MINE}`])).status).toBe(401);
+    stage.set("one", NEW);
+    await expect
+      .poll(async () => (await stage.ask("/x", [`Authorization: Bearer ${MINE}`])).status, { timeout: 10_000 })
+      .toBe(200);
   });
 });
 

@@ -53,7 +53,10 @@ const describe = (explanation: Explanation): readonly string[] => {
     ...line(
       "sends",
       inject
-        .map(({ kind, where, secret: own }) => `${where} (${own === undefined ? kind : `${kind}, ${own}`})`)
+        .map(({ kind, where, placeholder, secret: own }) => {
+          const details = [kind, placeholder, own].filter((text) => text !== undefined);
+          return `${where} (${details.join(", ")})`;
+        })
         .join(", "),
     ),
     ...line("removes", removed.length === 0 ? "" : `the agent's own ${removed.join(", ")}, however it is spelt`),

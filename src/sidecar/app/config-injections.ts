@@ -1,10 +1,12 @@
 /** The injections of a route: which secret each sends, and that no two of them write to one place. */
 import type { Finding, KeyPath } from "../../config/problem.ts";
+import { isSwap } from "../injection/injector.ts";
 import { createInjector } from "../injection/kinds/index.ts";
 import { isSamePlace, type Place, placeText } from "../injection/place.ts";
 import { isReferenceProblem, parseReference, type ReferenceContext } from "../secrets/reference.ts";
 import type { SecretRef } from "../secrets/source.ts";
 import type { InjectionConfig, InjectionFields } from "./config-model.ts";
+import type { PlacedPlaceholder } from "./config-placeholders.ts";
 import { injectionSchema, type RouteFields } from "./config-schema.ts";
 
 export interface InjectionChecks {
@@ -23,6 +25,8 @@ export interface WrittenInjections {
   readonly inject: RouteFields["inject"];
   /** Some keys were refused already: what is missing here may stand in the file. */
   readonly isPartial: boolean;
+  /** For those that write none; `n`: from 0, of the route. */
+  placeholder(n: number): string;
 }
 
 interface Placed {
@@ -30,13 +34,16 @@ interface Placed {
   readonly path: KeyPath;
 }
 
+export interface BuiltInjections {
+  readonly injections: readonly InjectionConfig[];
+  /** Of those that swap one, in their order. */
+  readonly placeholders: readonly PlacedPlaceholder[];
+}
+
 /** Undefined where a problem was reported. */
-export const buildInjections = (
-  written: WrittenInjections,
-  checks: InjectionChecks,
-): readonly InjectionConfig[] | undefined => {
+export const buildInjections = (written: WrittenInjections, checks: InjectionChecks): BuiltInjections | undefined => {
   const { path, secretPath, secret, inject, isPartial } = written;
-  const placed = placeInjections(path, inject);
+  const placed = withPlaceholders(placeInjections(path, inject), written.placeholder);
   const ref = secret === undefined ? undefined : checkedReference(secret, secretPath, checks);
   if (secret !== undefined && !placed.some(({ fields }) => usesRoutes(fields))) {
     checks.warn({ path: secretPath, message: "is used by no injection: each has a secret of its own" });
@@ -52,7 +59,21 @@ export const buildInjections = (
     if (own !== undefined) injections.push({ kind: fields.kind, fields, ref: own });
   }
   const isClear = reportConflicts(placed, checks);
-  return isClear && injections.length === placed.length ? injections : undefined;
+  if (!isClear || injections.length < placed.length) return undefined;
+  const placeholders = placed.flatMap(({ fields, path: at }) =>
+    fields.kind === "placeholder" ? [{ text: fields.placeholder ?? "", path: at }] : [],
+  );
+  return { injections, placeholders };
+};
+
+const withPlaceholders = (placed: readonly Placed[], defaultOf: (n: number) => string): readonly Placed[] => {
+  let n = 0;
+  return placed.map(({ fields, path }) => {
+    if (fields.kind !== "placeholder") return { fields, path };
+    const text = fields.placeholder ?? defaultOf(n);
+    n += 1;
+    return { fields: { ...fields, placeholder: text }, path };
+  });
 };
 
 const placeInjections = (route: KeyPath, inject: RouteFields["inject"]): readonly Placed[] => {
@@ -95,13 +116,21 @@ const checkedReference = (text: string, path: KeyPath, checks: InjectionChecks):
   return undefined;
 };
 
-/** Said at both: either of the two may be the one too many. False: there are some. */
+/**
+ * Said at both: either of the two may be the one too many. Two placeholders may share a place, such as both parts of Basic.
+ * False: there are some.
+ */
 const reportConflicts = (placed: readonly Placed[], checks: InjectionChecks): boolean => {
-  const claims = placed.flatMap(({ fields, path }) => createInjector(fields).places.map((place) => ({ place, path })));
+  const claims = placed.flatMap(({ fields, path }) => {
+    const injector = createInjector(fields);
+    return injector.places.map((place) => ({ place, path, swaps: isSwap(injector) }));
+  });
   let isClear = true;
   for (const [index, one] of claims.entries()) {
     for (const other of claims.slice(index + 1)) {
-      if (one.path === other.path || !isSamePlace(one.place, other.place)) continue;
+      if (one.path === other.path || (one.swaps && other.swaps) || !isSamePlace(one.place, other.place)) continue;
+      // A prefix and a swap in the path behind it do not meet.
+      if (one.place.in === "path" && one.swaps !== other.swaps) continue;
       isClear = false;
       reportConflict(one.path, one.place, other.path, checks);
       reportConflict(other.path, other.place, one.path, checks);

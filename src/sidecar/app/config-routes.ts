@@ -8,6 +8,7 @@ import { isPatternProblem, matchesHost, type Pattern, type PatternProblem, parse
 import { createRouteTable } from "../policy/route-table.ts";
 import { buildInjections, type InjectionChecks } from "./config-injections.ts";
 import type { RouteConfig, SidecarConfig } from "./config-model.ts";
+import { type PlacedPlaceholder, reportSharedPlaceholders } from "./config-placeholders.ts";
 import { presetOf, withPreset } from "./config-presets.ts";
 import { type RouteFields, routeSchema } from "./config-schema.ts";
 import { placeholderOf } from "./placeholder.ts";
@@ -36,6 +37,7 @@ export interface RouteEntry {
 export const buildRoutes = (entries: readonly RouteEntry[], checks: RouteChecks): RouteConfig[] => {
   const placed = new Map<string, readonly Placed[]>();
   const routes: RouteConfig[] = [];
+  const placeholders: PlacedPlaceholder[] = [];
   for (const entry of entries) {
     const { name, written } = entry;
     const isShort = typeof written === "string";
@@ -54,17 +56,20 @@ export const buildRoutes = (entries: readonly RouteEntry[], checks: RouteChecks)
     }
     const { secret, inject } = fields;
     const secretPath = isShort ? path : [...path, "secret"];
-    const injections = buildInjections({ path, secretPath, secret, inject, isPartial }, checks);
-    if (patterns === undefined || injections === undefined) continue;
+    const placeholder = (n: number): string =>
+      placeholderOf(n === 0 ? name : `${name}#${n + 1}`, checks.state, preset?.placeholder);
+    const built = buildInjections({ path, secretPath, secret, inject, isPartial, placeholder }, checks);
+    placeholders.push(...(built?.placeholders ?? []));
+    if (patterns === undefined || built === undefined) continue;
     const gateway = gatewayOrigin(patterns, fields, path, checks);
     routes.push({
       name,
       patterns: patterns.map(({ pattern }) => pattern),
       deny: fields.deny,
-      injections,
+      injections: built.injections,
       ...(preset !== undefined && { preset: preset.name }),
       variables: fields.env === undefined ? (preset?.env ?? []) : [fields.env],
-      placeholder: placeholderOf(name, checks.state, preset?.placeholder),
+      placeholder: built.placeholders[0]?.text ?? placeholder(0),
       maxAgeMs: fields.max_age,
       staleWhileErrorMs: fields.stale_while_error,
       timeouts: {
@@ -80,6 +85,7 @@ export const buildRoutes = (entries: readonly RouteEntry[], checks: RouteChecks)
     });
   }
   reportTies(placed, checks);
+  reportSharedPlaceholders(placeholders, checks.report);
   return routes;
 };
 

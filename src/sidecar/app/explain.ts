@@ -6,6 +6,7 @@
 import { isSidekeyError, SidekeyError } from "../../core/errors.ts";
 import { isHeaderName } from "../../core/headers.ts";
 import { parseAbsoluteTarget, type Target } from "../ingress/target.ts";
+import { isSwap } from "../injection/injector.ts";
 import { createInjector } from "../injection/kinds/index.ts";
 import { isRemovable, placeText } from "../injection/place.ts";
 import { createEgressGuard } from "../policy/egress.ts";
@@ -25,13 +26,21 @@ export interface Explanation {
   readonly source?: string;
   /** Canonical reference; several with commas, as in the audit. */
   readonly secret?: string;
-  /** `secret`: which of them, where there are several. */
-  readonly inject?: readonly { readonly kind: string; readonly where: string; readonly secret?: string }[];
+  readonly inject?: readonly ExplainedInjection[];
   /** What of the agent's own does not leave, in every spelling. */
   readonly removed?: readonly string[];
   /** Of the refusal. */
   readonly code?: string;
   readonly reason: string;
+}
+
+export interface ExplainedInjection {
+  readonly kind: string;
+  readonly where: string;
+  /** What is swapped there; absent: it is set, whatever the agent sends. */
+  readonly placeholder?: string;
+  /** Which of the route's secrets, where it has several. */
+  readonly secret?: string;
 }
 
 export type Explainer = (method: string, url: string) => Explanation;
@@ -86,7 +95,7 @@ const readTarget = (url: string): Target | Explanation => {
 
 const injected = (route: RouteConfig, pattern: string, byMethod: boolean): Explanation => {
   const refs = [...new Map(route.injections.map(({ ref }) => [ref.text, ref])).values()];
-  const places = route.injections.map(({ kind, fields, ref }) => ({ kind, ref, at: createInjector(fields).places }));
+  const sent = route.injections.map(({ fields, ref }) => ({ injector: createInjector(fields), ref }));
   return {
     decision: "inject",
     route: route.name,
@@ -95,12 +104,15 @@ const injected = (route: RouteConfig, pattern: string, byMethod: boolean): Expla
     pattern,
     source: [...new Set(refs.map(({ source }) => source))].join(","),
     secret: refs.map(({ text }) => text).join(","),
-    inject: places.map(({ kind, at, ref }) => ({
-      kind,
-      where: at.map(placeText).join(", "),
+    inject: sent.map(({ injector, ref }) => ({
+      kind: injector.kind,
+      where: injector.places.map(placeText).join(", "),
+      ...(isSwap(injector) && { placeholder: injector.placeholder }),
       ...(refs.length > 1 && { secret: ref.text }),
     })),
-    removed: [...new Set(places.flatMap(({ at }) => at.filter(isRemovable).map(placeText)))],
+    removed: sent.flatMap(({ injector }) =>
+      isSwap(injector) ? [] : injector.places.filter(isRemovable).map(placeText),
+    ),
     reason: `the most specific pattern that covers this host${byMethod ? ", method" : ""} and path`,
   };
 };

@@ -9,8 +9,9 @@ import type { Log } from "../../core/log.ts";
 import { createBlindTunnel } from "../ingress/blind-tunnel.ts";
 import type { GatewayOrigin, Generation } from "../ingress/generation.ts";
 import { createInjectionRules } from "../injection/apply.ts";
-import { type Injection, onTheWire } from "../injection/injector.ts";
+import { type Injection, isSwap, onTheWire } from "../injection/injector.ts";
 import { createInjector } from "../injection/kinds/index.ts";
+import { compilePlaceholders, type Placeholder } from "../injection/placeholder.ts";
 import { createLine } from "../pipeline/line.ts";
 import { createReflectionLimit } from "../pipeline/reflection.ts";
 import type { ReplayBudget } from "../pipeline/replay-buffer.ts";
@@ -74,7 +75,7 @@ export const createGeneration = (parts: GenerationParts, before: ServingGenerati
       identify: createIdentify(agent),
       route,
       resolve: createResolve(sources, resolver, clock),
-      inject: createInject(clock, log),
+      inject: createInject(clock, log, compilePlaceholders(placeholdersIn(config.routes))),
       record: createRecord(broker),
       dispatch: createDispatch(upstream),
       renew: createRenew(sources, resolver, clock),
@@ -147,6 +148,7 @@ const compileRoute = (config: RouteConfig, redactions: RedactionCache): Route =>
     injector: createInjector(fields),
     secret: secrets.findIndex(({ text }) => text === ref.text),
   }));
+  const sets = injections.flatMap(({ injector, secret }) => (isSwap(injector) ? [] : [{ injector, secret }]));
   return {
     name: config.name,
     secrets,
@@ -154,7 +156,9 @@ const compileRoute = (config: RouteConfig, redactions: RedactionCache): Route =>
     isRenewable: secrets.some(({ version }) => version === undefined),
     bundles: createBundles(secrets),
     injections,
-    rules: createInjectionRules(ownedHeaders(injections), config.allowRange),
+    sets,
+    placeholders: ownPlaceholders(injections),
+    rules: createInjectionRules(ownedHeaders(sets), config.allowRange),
     redactions,
     responseDrops: createResponseDrops({ allowRange: config.allowRange, passCookies: config.cookies === "pass" }),
     reflection: {
@@ -168,6 +172,18 @@ const compileRoute = (config: RouteConfig, redactions: RedactionCache): Route =>
     cleartext: config.cleartext,
   };
 };
+
+const ownPlaceholders = (injections: readonly Injection[]): ReadonlyMap<string, Placeholder> =>
+  new Map(
+    injections.flatMap(({ injector, secret }) =>
+      isSwap(injector) ? [[injector.placeholder, { places: injector.places, secret }] as const] : [],
+    ),
+  );
+
+const placeholdersIn = (routes: readonly RouteConfig[]): readonly string[] =>
+  routes.flatMap(({ injections }) =>
+    injections.flatMap(({ fields }) => (fields.kind === "placeholder" ? [fields.placeholder ?? ""] : [])),
+  );
 
 const distinct = (refs: readonly SecretRef[]): readonly SecretRef[] => [
   ...new Map(refs.map((ref) => [ref.text, ref])).values(),

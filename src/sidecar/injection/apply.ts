@@ -8,7 +8,7 @@ import { MAX_TARGET } from "../../core/limits.ts";
 import type { SecretValue } from "../../core/secret-value.ts";
 import { acceptsCodings, OFFERED_CODINGS } from "../scrub/codings.ts";
 import { setCookie } from "./cookie.ts";
-import type { Injection, OutboundTarget } from "./injector.ts";
+import type { Injection, OutboundTarget, SetInjector } from "./injector.ts";
 import { setParameter } from "./query.ts";
 
 /** Rebuilt by the upstream client from the parsed model, whatever the agent wrote. */
@@ -126,7 +126,7 @@ export const buildHeaders = (sent: HeaderList, rules: HeaderRules, connection: s
 export const applyInjections = (
   headers: string[],
   request: OutboundTarget,
-  injections: readonly Injection[],
+  injections: readonly Injection<SetInjector>[],
   secrets: readonly { readonly value: SecretValue }[],
 ): string => {
   let { path, query } = request;

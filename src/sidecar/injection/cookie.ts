@@ -35,22 +35,31 @@ export const setCookie = (headers: string[], folded: string, pair: string): void
   headers.push("Cookie", cookies);
 };
 
-/**
- * Old servers (RFC 2109 and 2965) split at commas and spaces too. Between those only what has a `=` is taken for a cookie;
- * the rest is part of some other one's value.
- */
 const withoutCookie = (value: string, folded: string): string => {
-  // Pieces at even places, what separates them at odd ones.
-  const parts = value.split(/([;,\s]+)/);
-  const isEdge = (separator: string | undefined): boolean => separator === undefined || separator.includes(";");
-  let kept: string | undefined;
-  let isWhole = true;
-  for (let i = 0; i < parts.length; i += 2) {
-    const piece = parts[i] as string;
-    const [name = ""] = piece.split("=", 1);
-    const isCookie = name !== piece || (isEdge(parts[i - 1]) && isEdge(parts[i + 1]));
-    if (isCookie && isReadAs(name, folded)) isWhole = false;
-    else kept = kept === undefined ? piece : `${kept}${parts[i - 1]}${piece}`;
+  const pairs = value.split(";");
+  const others = pairs.filter((pair) => !isReadAs(nameIn(pair), folded)).map((pair) => withoutInner(pair, folded));
+  return others.length === pairs.length ? others.join(";") : others.join(";").replace(/^\s+/, "");
+};
+
+const nameIn = (pair: string): string => pair.split("=", 1)[0] ?? "";
+
+/**
+ * One pair without those that old servers (RFC 2109 and 2965) see inside it, because they split at commas and spaces too.
+ * Only what has a `=` is one of those; the rest is part of the pair's value.
+ */
+const withoutInner = (pair: string, folded: string): string => {
+  // Words at even places, what separates them at odd ones.
+  const parts = pair.split(/([,\s]+)/);
+  let kept = parts[0] as string;
+  for (let i = 2; i < parts.length; i += 2) {
+    let word = parts[i] as string;
+    const before = parts[i - 1] as string;
+    // Spaces before the `=` belong to the name.
+    if (parts[i + 2]?.startsWith("=") === true && parts[i + 1]?.includes(",") === false) {
+      word += `${parts[i + 1]}${parts[i + 2]}`;
+      i += 2;
+    }
+    if (!word.includes("=") || !isReadAs(nameIn(word), folded)) kept += before + word;
   }
-  return isWhole ? value : (kept ?? "");
+  return kept;
 };

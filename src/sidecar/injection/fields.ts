@@ -1,7 +1,9 @@
 /** Zod types that injection kinds share. */
 import * as z from "zod";
+import { refuse } from "../../config/units.ts";
 import { foldHeaderName, HOP_BY_HOP, isHeaderName } from "../../core/headers.ts";
 import { canonicalPath } from "../policy/path.ts";
+import type { Place } from "./place.ts";
 
 /** Headers that frame or address the message: never a place for a credential. */
 const RESERVED: ReadonlySet<string> = new Set([...HOP_BY_HOP, "host", "content-length", "expect", "accept-encoding"]);
@@ -32,6 +34,28 @@ export const cookieName = z
 
 const SECRET_ONCE = "must hold {secret} exactly once";
 const holdsSecretOnce = (text: string): boolean => text.split("{secret}").length === 2;
+
+const PLACE_FORM = "must be header:NAME, basic, query:NAME or path";
+
+/** Where a placeholder may stand. */
+export const swapPlace = z
+  .string()
+  .meta({ pattern: "^(header:.+|basic|query:.+|path)$" })
+  .transform((text, context): Place => {
+    if (text === "basic" || text === "path") return { in: text };
+    const [, part, name = ""] = /^(header|query):(.+)$/s.exec(text) ?? [];
+    if (part === undefined) return refuse(context, PLACE_FORM);
+    const judged = (part === "header" ? headerName : parameterName).safeParse(name);
+    if (judged.success) return { in: part === "header" ? "header" : "query", name };
+    return refuse(context, `its ${part} ${judged.error.issues[0]?.message ?? "is none"}`);
+  });
+
+export const placeholderText = z
+  .string()
+  .regex(
+    /^[\x21-\x7e][\x20-\x7e]{14,254}[\x21-\x7e]$/,
+    "must be 16 to 256 printable ASCII characters, without a space at an end",
+  );
 
 /** The beginning of a path with the secret's place in it. */
 export const pathFormat = z

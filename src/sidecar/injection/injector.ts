@@ -50,18 +50,31 @@ export interface CookiePatch {
   readonly pair: string;
 }
 
-export interface Injector {
+interface AnyInjector {
   readonly kind: string;
-  /** Where it writes. What the agent has there is removed, in every spelling (`isRemovable`). */
+  /** Where it writes. */
   readonly places: readonly Place[];
-  plan(target: OutboundTarget, secret: SecretValue): RequestPatch;
   /** Byte strings made from the secret that go over the wire and so must not come back either. */
   derived(secret: SecretValue): readonly Buffer[];
 }
 
+/** Sets its place in every request. What the agent has there is removed, in every spelling (`isRemovable`). */
+export interface SetInjector extends AnyInjector {
+  plan(target: OutboundTarget, secret: SecretValue): RequestPatch;
+}
+
+/** Swaps a placeholder, in requests that have it in one of the places. All else of the agent's stays. */
+export interface SwapInjector extends AnyInjector {
+  readonly placeholder: string;
+}
+
+export type Injector = SetInjector | SwapInjector;
+
+export const isSwap = (injector: Injector): injector is SwapInjector => "placeholder" in injector;
+
 /** One of a route's injections. */
-export interface Injection {
-  readonly injector: Injector;
+export interface Injection<Kind extends Injector = Injector> {
+  readonly injector: Kind;
   /** Which of the route's secrets it sends. */
   readonly secret: number;
 }

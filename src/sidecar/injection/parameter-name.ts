@@ -13,7 +13,8 @@ export const isReadAs = (raw: string, folded: string): boolean => {
   // No reading is longer than what was sent.
   if (raw.length < folded.length) return false;
   const [name = ""] = percentDecode(percentDecode(raw.replaceAll("+", " "))).split("\0", 1);
-  const trimmed = name.replace(/^[\s?]+|\s+$/g, "");
+  // Not `\s+$`: that takes quadratic time for spaces in the middle.
+  const trimmed = name.replace(/^[\s?]+/, "").trimEnd();
   if (foldParameterName(trimmed) === folded) return true;
   const bracket = trimmed.indexOf("[");
   return bracket > 0 && foldParameterName(trimmed.slice(0, bracket).trimEnd()) === folded;

@@ -8,11 +8,14 @@ export type Place =
       /** As the file has it. */
       readonly name: string;
     }
-  | { readonly in: "path" };
+  | {
+      /** `basic`: inside the base64 of an Authorization header. */
+      readonly in: "path" | "basic";
+    };
 
 /** Some server takes places with the same key for one. */
 const placeKey = (place: Place): string => {
-  if (place.in === "path") return "path";
+  if (!("name" in place)) return place.in;
   return `${place.in}:${place.in === "header" ? foldHeaderName(place.name) : foldParameterName(place.name)}`;
 };
 
@@ -20,8 +23,10 @@ const placeKey = (place: Place): string => {
 export const isSamePlace = (one: Place, other: Place): boolean =>
   placeKey(one) === placeKey(other) || isInside(one, other) || isInside(other, one);
 
-/** Cookies are parts of one header. */
-const isInside = (one: Place, other: Place): boolean => one.in === "cookie" && placeKey(other) === "header:cookie";
+/** Cookies are parts of one header, and so is what Basic encodes. */
+const isInside = (one: Place, other: Place): boolean =>
+  (one.in === "cookie" && placeKey(other) === "header:cookie") ||
+  (one.in === "basic" && placeKey(other) === "header:authorization");
 
 /** As `explain` says it. Servers ignore the case of a header's name, and heed that of other names. */
 export const placeText = (place: Place): string =>

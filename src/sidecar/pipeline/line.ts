@@ -189,8 +189,8 @@ export const createLine = (stages: LineStages, { broker, clock, log, live, repla
         relay = answer;
         if (answer.over) return;
         live.add(answer);
-        // Where every version is pinned there is nothing to try again with.
-        if (route?.isRenewable !== true) {
+        // Where every version is pinned, or no secret was sent, there is nothing to try again with.
+        if (route?.isRenewable !== true || recorded.injected.sent === undefined) {
           stages.dispatch(recorded, answer);
           return;
         }

@@ -79,7 +79,7 @@ export interface Injected {
   readonly target: string;
   /** Flat, without Host and framing. */
   readonly headers: string[];
-  /** The secrets in it. */
+  /** The secrets in it; undefined for none. */
   readonly sent: SecretNames | undefined;
   /** What must not come back; undefined where nothing was injected. */
   readonly redaction: Matcher | undefined;

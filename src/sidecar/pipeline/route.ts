@@ -1,6 +1,7 @@
 /** A route as requests use it: compiled once when the file is loaded, never changed. */
 import type { HeaderRules } from "../injection/apply.ts";
-import type { Injection } from "../injection/injector.ts";
+import type { Injection, SetInjector } from "../injection/injector.ts";
+import type { Placeholder } from "../injection/placeholder.ts";
 import type { RedactionCache } from "../scrub/redaction.ts";
 import type { SecretBundles } from "../secrets/bundle.ts";
 import type { SecretRef } from "../secrets/source.ts";
@@ -24,8 +25,12 @@ export interface Route {
   /** Some reference names no version: its secret may be another one tomorrow. */
   readonly isRenewable: boolean;
   readonly bundles: SecretBundles;
-  /** In the order in which they are applied. Never empty. */
+  /** All of them, in the order of the file. Never empty. */
   readonly injections: readonly Injection[];
+  /** Those that set something. */
+  readonly sets: readonly Injection<SetInjector>[];
+  /** The others, by the placeholder. */
+  readonly placeholders: ReadonlyMap<string, Placeholder>;
   readonly rules: HeaderRules;
   /** What to look for in responses, kept per version of the secrets. */
   readonly redactions: RedactionCache;

@@ -44,8 +44,20 @@ export const createBundles = (refs: readonly SecretRef[]): SecretBundles => {
   };
 };
 
+/** Those of a bundle with these numbers; undefined for none. */
+export const namesOf = (
+  bundle: SecretBundle,
+  refs: readonly SecretRef[],
+  used: ReadonlySet<number>,
+): SecretNames | undefined => {
+  if (used.size === refs.length) return bundle;
+  if (used.size === 0) return undefined;
+  const isUsed = (_: unknown, i: number): boolean => used.has(i);
+  return secretNames(refs.filter(isUsed), bundle.materials.filter(isUsed));
+};
+
 /** `materials[i]` is of `refs[i]`. */
-export const secretNames = (refs: readonly SecretRef[], materials: readonly SecretMaterial[]): SecretNames => {
+const secretNames = (refs: readonly SecretRef[], materials: readonly SecretMaterial[]): SecretNames => {
   const versions = materials.map(({ version }) => version);
   return {
     secret: refs.map(({ text }) => text).join(","),

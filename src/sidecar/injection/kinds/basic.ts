@@ -3,7 +3,7 @@ import * as z from "zod";
 import type { Kind } from "../../../core/kind.ts";
 import type { SecretValue } from "../../../core/secret-value.ts";
 import { basicUsername, ownSecret } from "../fields.ts";
-import type { Injector } from "../injector.ts";
+import type { SetInjector } from "../injector.ts";
 
 const fields = z.strictObject({
   kind: z.literal("basic"),
@@ -11,7 +11,7 @@ const fields = z.strictObject({
   secret: ownSecret,
 });
 
-export const basic: Kind<"basic", typeof fields, void, Injector> = {
+export const basic: Kind<"basic", typeof fields, void, SetInjector> = {
   kind: "basic",
   fields,
   summary: "sends 'Basic base64(username:S)'; without 'username' the secret is 'user:password'",

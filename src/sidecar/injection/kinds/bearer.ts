@@ -2,7 +2,7 @@
 import * as z from "zod";
 import type { Kind } from "../../../core/kind.ts";
 import { headerName, ownSecret } from "../fields.ts";
-import { type Injector, wireText } from "../injector.ts";
+import { type SetInjector, wireText } from "../injector.ts";
 
 const fields = z.strictObject({
   kind: z.literal("bearer"),
@@ -10,7 +10,7 @@ const fields = z.strictObject({
   secret: ownSecret,
 });
 
-export const bearer: Kind<"bearer", typeof fields, void, Injector> = {
+export const bearer: Kind<"bearer", typeof fields, void, SetInjector> = {
   kind: "bearer",
   fields,
   summary: "sends 'Bearer S' in Authorization, or in the header that 'name' says",

@@ -3,7 +3,7 @@ import * as z from "zod";
 import type { Kind } from "../../../core/kind.ts";
 import { cookieText } from "../cookie.ts";
 import { cookieName, ownSecret } from "../fields.ts";
-import type { Injector } from "../injector.ts";
+import type { SetInjector } from "../injector.ts";
 import { foldParameterName } from "../parameter-name.ts";
 
 const fields = z.strictObject({
@@ -12,7 +12,7 @@ const fields = z.strictObject({
   secret: ownSecret,
 });
 
-export const cookie: Kind<"cookie", typeof fields, void, Injector> = {
+export const cookie: Kind<"cookie", typeof fields, void, SetInjector> = {
   kind: "cookie",
   fields,
   summary: "sends the secret as the cookie 'name'",

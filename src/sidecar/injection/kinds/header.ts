@@ -2,7 +2,7 @@
 import * as z from "zod";
 import type { Kind } from "../../../core/kind.ts";
 import { headerName, ownSecret, secretFormat } from "../fields.ts";
-import { type Injector, wireText } from "../injector.ts";
+import { type SetInjector, wireText } from "../injector.ts";
 
 const fields = z.strictObject({
   kind: z.literal("header"),
@@ -11,7 +11,7 @@ const fields = z.strictObject({
   secret: ownSecret,
 });
 
-export const header: Kind<"header", typeof fields, void, Injector> = {
+export const header: Kind<"header", typeof fields, void, SetInjector> = {
   kind: "header",
   fields,
   summary: "sends the secret in the header 'name', written as 'format'",

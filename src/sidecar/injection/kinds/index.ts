@@ -6,9 +6,10 @@ import { bearer } from "./bearer.ts";
 import { cookie } from "./cookie.ts";
 import { header } from "./header.ts";
 import { path } from "./path.ts";
+import { placeholder } from "./placeholder.ts";
 import { query } from "./query.ts";
 
-export const injectionKinds = [bearer, basic, header, query, path, cookie] as const;
+export const injectionKinds = [bearer, basic, header, query, path, cookie, placeholder] as const;
 
 /** What a kind's `create` takes. */
 type InjectionFields = ReturnType<(typeof injectionKinds)[number]["fields"]["parse"]>;

@@ -5,11 +5,11 @@
 import * as z from "zod";
 import { SidekeyError } from "../../../core/errors.ts";
 import type { Kind } from "../../../core/kind.ts";
-import { percentEncode } from "../../../core/percent.ts";
 import type { SecretValue } from "../../../core/secret-value.ts";
 import { canonicalPath } from "../../policy/path.ts";
 import { ownSecret, pathFormat } from "../fields.ts";
-import type { Injector } from "../injector.ts";
+import type { SetInjector } from "../injector.ts";
+import { pathEncode } from "../path-encode.ts";
 
 const fields = z.strictObject({
   kind: z.literal("path"),
@@ -17,16 +17,13 @@ const fields = z.strictObject({
   secret: ownSecret,
 });
 
-/** RFC 3986 section 3.3 less `;`, which servers cut parameters off at; `/` because a secret may be several segments. */
-const PATH_MARKS = "-._~!$&'()*+,=:@/";
-
-export const path: Kind<"path", typeof fields, void, Injector> = {
+export const path: Kind<"path", typeof fields, void, SetInjector> = {
   kind: "path",
   fields,
   summary: "puts 'format' with the secret before the path",
   create: ({ format }) => {
     const [before = "", after = ""] = format.split("{secret}");
-    const encoded = (secret: SecretValue): string => secret.lend((bytes) => percentEncode(bytes, PATH_MARKS));
+    const encoded = (secret: SecretValue): string => secret.lend((bytes) => pathEncode(bytes, "segments"));
     return {
       kind: "path",
       places: [{ in: "path" }],

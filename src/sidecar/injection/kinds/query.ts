@@ -4,7 +4,7 @@ import type { Kind } from "../../../core/kind.ts";
 import { percentEncode, UNRESERVED_MARKS } from "../../../core/percent.ts";
 import type { SecretValue } from "../../../core/secret-value.ts";
 import { ownSecret, parameterName } from "../fields.ts";
-import type { Injector } from "../injector.ts";
+import type { SetInjector } from "../injector.ts";
 import { foldParameterName } from "../parameter-name.ts";
 
 const fields = z.strictObject({
@@ -13,7 +13,7 @@ const fields = z.strictObject({
   secret: ownSecret,
 });
 
-export const query: Kind<"query", typeof fields, void, Injector> = {
+export const query: Kind<"query", typeof fields, void, SetInjector> = {
   kind: "query",
   fields,
   summary: "sends the secret as the query parameter 'name'",

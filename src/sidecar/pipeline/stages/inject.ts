@@ -4,12 +4,14 @@ import { SidekeyError } from "../../../core/errors.ts";
 import type { Log } from "../../../core/log.ts";
 import { applyInjections, buildHeaders, passthroughRules } from "../../injection/apply.ts";
 import { onTheWire } from "../../injection/injector.ts";
+import { type Placeholder, type Swapped, swapPlaceholders } from "../../injection/placeholder.ts";
 import { isWeak } from "../../scrub/strength.ts";
-import type { SecretBundle } from "../../secrets/bundle.ts";
+import { namesOf, type SecretBundle } from "../../secrets/bundle.ts";
 import type { Injected, Resolved, Stage } from "../messages.ts";
 import type { Route } from "../route.ts";
 
-export const createInject = (clock: Clock, log: Log): Stage<Resolved, Injected> => {
+/** `placeholders`: finds those of the whole file, which leave in no request; undefined: it has none. */
+export const createInject = (clock: Clock, log: Log, placeholders: RegExp | undefined): Stage<Resolved, Injected> => {
   /** What went over the wire for these secrets, and for those that they replaced lately. */
   const sentBytes = (route: Route, { materials }: SecretBundle): readonly Buffer[] =>
     materials.flatMap(({ value, replaced = [] }, i) => {
@@ -25,6 +27,7 @@ export const createInject = (clock: Clock, log: Log): Stage<Resolved, Injected> 
     const { request } = routed.identified;
     if (route === undefined || secrets === undefined) {
       const headers = buildHeaders(request.headers, passthroughRules, request.connection);
+      if (placeholders !== undefined) swapPlaceholders(headers, request, placeholders, NONE, []);
       const target = request.path + request.query;
       return { resolved, target, headers, sent: undefined, redaction: undefined } as Partial<Injected> as Injected;
     }
@@ -33,8 +36,18 @@ export const createInject = (clock: Clock, log: Log): Stage<Resolved, Injected> 
       throw new SidekeyError("UPSTREAM_REFLECTED", { detail: `route ${route.name} is closed for up to an hour` });
     }
     const headers = buildHeaders(request.headers, route.rules, request.connection);
-    const target = applyInjections(headers, request, route.injections, secrets.materials);
+    const { sets, placeholders: own } = route;
+    const { materials } = secrets;
+    const swapped = placeholders && swapPlaceholders(headers, request, placeholders, own, materials);
+    const target = applyInjections(headers, swapped ?? request, sets, materials);
+    const sent = own.size === 0 ? secrets : namesOf(secrets, route.secrets, usedBy(sets, swapped));
     const redaction = route.redactions.get(secrets, () => sentBytes(route, secrets));
-    return { resolved, target, headers, sent: secrets, redaction } as Partial<Injected> as Injected;
+    return { resolved, target, headers, sent, redaction } as Partial<Injected> as Injected;
   };
 };
+
+const NONE: ReadonlyMap<string, Placeholder> = new Map();
+
+/** A placeholder that the agent did not send puts no secret in. */
+const usedBy = (sets: Route["sets"], swapped: Swapped | undefined): ReadonlySet<number> =>
+  new Set([...sets.map(({ secret }) => secret), ...(swapped?.used ?? [])]);

@@ -89,3 +89,61 @@ describe("several injections", () => {
     ]);
   });
 });
+
+describe("placeholders", () => {
+  const swap = (more = ""): string => `{ kind: placeholder, in: [header:X-A]${more} }`;
+  const text = (inject: string): readonly (string | undefined)[] =>
+    injections(`      - ${inject}`).map(({ fields }) =>
+      fields.kind === "placeholder" ? fields.placeholder : undefined,
+    );
+  const routes = (...lists: readonly string[]) => {
+    const lines = lists.map((list, i) => `  r${i}: { match: "https://${i}.example", secret: a/b, inject: ${list} }`);
+    return loadConfig({ file: "/x/sidekey.yaml", text: `version: 1\nroutes:\n${lines.join("\n")}\n` });
+  };
+
+  it("are the file's, or one that stays the same for the state directory and differs by route", () => {
+    expect(text(swap(", placeholder: placeholder-0123456789"))).toEqual(["placeholder-0123456789"]);
+    const [made = ""] = text(swap());
+    expect(made).toMatch(/^sidekey-placeholder-r-[0-9a-f]{12}$/);
+    expect(text(swap())).toEqual([made]);
+    const result = routes(`[${swap()}, ${swap(", secret: a/c")}]`, swap());
+    if ("problems" in result) throw new Error(JSON.stringify(result.problems));
+    const all = result.config.routes.flatMap((route) =>
+      route.injections.map(({ fields }) => fields.kind === "placeholder" && fields.placeholder),
+    );
+    expect(new Set(all).size).toBe(3);
+    // What `run` puts into the environment is what is swapped.
+    expect(result.config.routes.map(({ placeholder }) => placeholder)).toEqual([all[0], all[2]]);
+  });
+
+  it.each([
+    ["the same", "placeholder-0123456789", "placeholder-0123456789"],
+    ["one inside the other", "placeholder-0123456789", "my-placeholder-0123456789"],
+  ])("can't be %s: said at both", (_name, one, other) => {
+    const result = routes(swap(`, placeholder: ${one}`), swap(`, placeholder: ${other}`));
+    const found = "problems" in result ? result.problems : [];
+    expect(found.map(({ line, path, message }) => `${line} ${path} ${message}`)).toEqual([
+      "3 routes.r0.inject has the same placeholder as routes.r1, or one inside the other",
+      "4 routes.r1.inject has the same placeholder as routes.r0, or one inside the other",
+    ]);
+  });
+
+  it("may share a place with each other, and with nothing that sets it", () => {
+    const basic = "      - { kind: placeholder, in: [basic, header:X-A, query:q] }";
+    expect(injections(`${basic}\n${basic.replace(" }", ", secret: a/b }")}`)).toHaveLength(2);
+    expect(injections(`${basic}\n      - { kind: cookie, name: q }\n      - { kind: query, name: p }`)).toHaveLength(3);
+    const path = "      - { kind: placeholder, in: [path] }\n      - { kind: path, format: '/x{secret}' }";
+    expect(injections(path)).toHaveLength(2);
+    for (const [other, place] of [
+      ["bearer", "basic"],
+      ["basic, username: u", "basic"],
+      ["header, name: x_a", "header:x-a"],
+      ["query, name: Q", "query:q"],
+    ]) {
+      expect(problems(`${basic}\n      - { kind: ${other} }`)).toEqual([
+        `7:9 routes.r.inject[0] writes to ${place}, and so does inject[1]`,
+        expect.stringContaining("routes.r.inject[1] writes to "),
+      ]);
+    }
+  });
+});

@@ -59,11 +59,6 @@ listen: { proxy: 0.0.0.0:7070 }
   });
 
   it("say that later kinds are not in this version", () => {
-    for (const kind of ["placeholder"]) {
-      expect(routeProblems(`{ match: https://a.example, secret: a/b, inject: { kind: ${kind}, name: x } }`)).toEqual([
-        expect.stringContaining(`routes.r.inject.kind inject kind '${kind}' is not in this version`),
-      ]);
-    }
     for (const kind of ["sidekey", "vault", "aws-secrets-manager", "agent-secret-store"]) {
       expect(problems(`version: 1\nsources: { s: { kind: ${kind}, address: x } }\nroutes: { a.example: s:x }`)).toEqual(
         [
@@ -83,7 +78,7 @@ listen: { proxy: 0.0.0.0:7070 }
     ["{ match: https://a.example, secret: one }", "two or more segments"],
     [
       "{ match: https://a.example, secret: a/b, inject: { kind: beaer } }",
-      "must be one of: bearer, basic, header, query, path, cookie",
+      "must be one of: bearer, basic, header, query, path, cookie, placeholder",
     ],
     ["{ match: https://a.example, secret: a/b, inject: {} }", "is missing"],
     ["{ match: https://a.example, secret: a/b, inject: [] }", "must hold at least 1 entry"],

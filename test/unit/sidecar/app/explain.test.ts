@@ -10,6 +10,7 @@ routes:
   key: { match: "https://127.0.0.1:9443/**", secret: production/a/b, inject: { kind: header, name: X-Api-Key } }
   several: { match: "https://several.test", secret: production/a/b, inject: [{ kind: header, name: X-Api-Key }, { kind: query, name: App_Key, secret: production/a/app }] }
   prefix: { match: "https://prefix.test", secret: production/a/b, inject: [{ kind: path, format: "/bot{secret}" }, { kind: cookie, name: Sid }] }
+  swap: { match: "https://swap.test", secret: production/a/b, inject: { kind: placeholder, placeholder: placeholder-0123456789, in: [header:X-Api-Key, basic, "query:Key", path] } }
 `;
 
 const explain = (method: string, url: string, rest = ""): Explanation => {
@@ -52,6 +53,16 @@ describe("what becomes of a request", () => {
         { kind: "cookie", where: "cookie:Sid" },
       ],
       removed: ["cookie:Sid"],
+    });
+    expect(explain("GET", "https://swap.test/x")).toMatchObject({
+      inject: [
+        {
+          kind: "placeholder",
+          where: "header:x-api-key, basic, query:Key, path",
+          placeholder: "placeholder-0123456789",
+        },
+      ],
+      removed: [],
     });
   });
 

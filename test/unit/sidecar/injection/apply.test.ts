@@ -7,7 +7,7 @@ import {
   type HeaderRules,
   passthroughRules,
 } from "../../../../src/sidecar/injection/apply.ts";
-import type { Injector } from "../../../../src/sidecar/injection/injector.ts";
+import type { SetInjector } from "../../../../src/sidecar/injection/injector.ts";
 import { basic } from "../../../../src/sidecar/injection/kinds/basic.ts";
 import { bearer } from "../../../../src/sidecar/injection/kinds/bearer.ts";
 import { header } from "../../../../src/sidecar/injection/kinds/header.ts";
@@ -26,7 +26,7 @@ const withCredential = (
   sent: readonly string[],
   rules: HeaderRules,
   connection: string | undefined,
-  injector: Injector,
+  injector: SetInjector,
 ): string[] => {
   const headers = buildHeaders(sent, rules, connection);
   applyInjections(headers, target, [{ injector, secret: 0 }], [{ value: SecretValue.fromText("S") }]);
@@ -34,7 +34,7 @@ const withCredential = (
 };
 
 /** Of the header that a kind sets. */
-const headerValue = (injector: Injector, value: SecretValue): string => {
+const headerValue = (injector: SetInjector, value: SecretValue): string => {
   const patch = injector.plan(target, value);
   if (patch.to !== "header") throw new Error(`writes to the ${patch.to}`);
   return patch.value;
