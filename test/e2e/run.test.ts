@@ -216,6 +216,18 @@ routes:
     expect(stderr).not.toContain(CANARY);
   });
 
+  it("loses what looks like a credential while a source is down, and says so", async () => {
+    const sources = "sources: { down: { kind: exec, command: [sh, -c, 'exit 1'] } }";
+    work.write("sidekey.yaml", `version: 1\n${sources}\nroutes:\n  api.example.test: down:x\n`);
+    const environment = { ACME_TOKEN: CANARY, SSH_AUTH_SOCK: "/run/agent", OTHER: "kept" };
+    const { code, stdout, stderr } = await sh('echo "$ACME_TOKEN,$SSH_AUTH_SOCK,$OTHER"', environment);
+    expect({ code, stdout }).toEqual({ code: 0, stdout: ",/run/agent,kept\n" });
+    expect(stderr).toBe(
+      "sidekey: not to be read now: down:x (SOURCE_UNAVAILABLE). Its requests get 503 until it is.\n" +
+        `sidekey: variables that might hold it are kept from the program: ACME_TOKEN\n${NOTE}`,
+    );
+  });
+
   it("keeps sidekey itself from handing out keys", async () => {
     await work.sidekey(["secret", "set", "production/x/key"], { input: CANARY });
     const { stdout, stderr } = await sh(

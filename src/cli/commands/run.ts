@@ -100,14 +100,15 @@ interface Stage {
 
 const prepareEnvironment = async (
   { environment, options, terminal }: Invocation,
-  { config, sidecar: { proxyUrl, files, runId, containsSecret }, boundary }: Stage,
+  { config, sidecar: { proxyUrl, files, runId, containsSecret, unknownSecrets }, boundary }: Stage,
 ): Promise<Readonly<Record<string, string>>> => {
   const { childEnvironment } = await import("../run/environment.ts");
   const { credentialNames, routeEnvironments } = await import("../run/from-config.ts");
   if (proxyUrl === undefined) throw new TypeError("run always has a proxy");
   const hasPreload = boundary?.canRead(PRELOAD) ?? true;
   if (!hasPreload) terminal.note(`no proxy for fetch of Node before 22.21: this user cannot read ${PRELOAD}`);
-  const { variables, removed } = await childEnvironment({
+  const unknown = await unknownSecrets();
+  const { variables, removed, suspected } = await childEnvironment({
     caller: { ...environment, ...boundary?.variables },
     proxyUrl,
     ca: files.ca,
@@ -117,7 +118,14 @@ const prepareEnvironment = async (
     routes: routeEnvironments(config),
     removedNames: credentialNames(config),
     containsSecret,
+    isCautious: unknown.length > 0,
   });
+  if (unknown.length > 0) {
+    const which = unknown.map(({ secret, code }) => `${secret} (${code})`).join(", ");
+    const gone = suspected.length === 0 ? "there are none" : suspected.join(" ");
+    terminal.note(`not to be read now: ${which}. Its requests get 503 until it is.`);
+    terminal.note(`variables that might hold it are kept from the program: ${gone}`);
+  }
   if (options.flag("verbose")) {
     const set = Object.keys(variables).filter((name) => variables[name] !== environment[name]);
     terminal.note(`proxy ${proxyUrl}, log ${join(config.state, "sidekey.log")}`);

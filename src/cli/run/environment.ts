@@ -33,12 +33,16 @@ export interface ChildEnvironmentInput extends AgentAccess {
   readonly removedNames: readonly string[];
   /** Whether a text holds a resolved secret. */
   containsSecret(text: string): Promise<boolean>;
+  /** A secret could not be read, so nobody can tell which variable holds it: those that look like it go. */
+  readonly isCautious?: boolean;
 }
 
 export interface ChildEnvironment {
   readonly variables: Readonly<Record<string, string>>;
   /** Names of the caller's variables that the child does not get, sorted. */
   readonly removed: readonly string[];
+  /** Those of them that went for their looks alone. */
+  readonly suspected: readonly string[];
 }
 
 /** Compared in any case: Python and npm read these so. */
@@ -86,16 +90,18 @@ export const childEnvironment = async (input: ChildEnvironmentInput): Promise<Ch
   const named = new Set(input.removedNames);
   const variables: Record<string, string> = {};
   const removed: string[] = [];
+  const suspected: string[] = [];
   const holdsSecret = await secretTest(input);
   for (const [name, value] of Object.entries(input.caller)) {
     if (value === undefined) continue;
     if (isRemoved(name, named) || (await holdsSecret(value))) removed.push(name);
+    else if (input.isCautious === true && looksLikeCredential(name, value)) suspected.push(name);
     else variables[name] = value;
   }
   Object.assign(variables, agentVariables(input));
   if (input.preload !== undefined) variables["NODE_OPTIONS"] = withPreload(variables["NODE_OPTIONS"], input.preload);
   variables["SIDEKEY_RUN"] = input.runId;
-  return { variables, removed: removed.sort() };
+  return { variables, removed: [...removed, ...suspected].sort(), suspected: suspected.sort() };
 };
 
 /** What every agent gets, under `run` and by `env`: all of the table but NODE_OPTIONS, which is added to. */
@@ -128,6 +134,16 @@ const isRemoved = (name: string, named: ReadonlySet<string>): boolean =>
   CREDENTIAL_NAMES.has(name) ||
   named.has(name) ||
   PROXY_NAMES.has(name.toLowerCase().replaceAll("-", "_"));
+
+const CREDENTIAL_WORD =
+  /(?:^|_)(?:API_?KEY|ACCESS_?KEY|SECRET|TOKEN|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?)(?:_|$)|_(?:KEY|PASS|PAT|PWD|AUTH|DSN)$/i;
+/** These say where something is, and programs need them. */
+const PLACE_WORD = /_(?:DIR|FILE|PATH|SOCK|HOME)$/i;
+/** RFC 3986 section 3.2.1: a password in a URL. */
+const PASSWORD_IN_URL = /^[a-z][a-z0-9+.-]*:\/\/[^/?#\s]*:[^/?#\s]*@/i;
+
+const looksLikeCredential = (name: string, value: string): boolean =>
+  value !== "" && ((CREDENTIAL_WORD.test(name) && !PLACE_WORD.test(name)) || PASSWORD_IN_URL.test(value));
 
 const directHosts = (routes: readonly RouteEnvironment[]): string => {
   const routed = new Set(routes.flatMap(({ hosts }) => hosts));

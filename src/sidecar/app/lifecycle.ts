@@ -26,7 +26,7 @@ import { createOwnListeners, openListener } from "./listeners.ts";
 import { createOperatorServers } from "./operator.ts";
 import { connectionsThatFit, forbidCoreDumps, type ProcessLimits, readProcessLimits } from "./process-limits.ts";
 import { createReloader, type ReloadResult, type ReloadTrigger } from "./reload.ts";
-import { createSecretSearch } from "./secret-search.ts";
+import { createSecretSearch, type UnknownSecret } from "./secret-search.ts";
 import { resolverOf } from "./sources.ts";
 import { startWatchdog } from "./watchdog.ts";
 import { planWayOut } from "./way-out.ts";
@@ -77,6 +77,8 @@ export interface Sidecar {
   reload(trigger: ReloadTrigger): Promise<ReloadResult>;
   /** Whether a text holds the value of any route's secret; one of under 8 bytes counts only as a whole line. */
   containsSecret(text: string): Promise<boolean>;
+  /** Secrets of routes whose value could not be had, though they may exist: `containsSecret` does not find these. */
+  unknownSecrets(): Promise<readonly UnknownSecret[]>;
   /** Stops accepting, lets requests in flight end within `graceMs` (30 s), closes everything. */
   drain(graceMs?: number): Promise<void>;
 }
@@ -220,6 +222,7 @@ export const startSidecar = async (options: StartOptions): Promise<Sidecar> => {
       closer.add(watchFile({ path: config.file, others: reloader.related, changed: reloader.reloadIfChanged, log }));
     }
 
+    const search = createSecretSearch(config, resolverOf(current().mounted));
     return {
       ready: { pid: process.pid, ...listeners },
       runId,
@@ -229,7 +232,8 @@ export const startSidecar = async (options: StartOptions): Promise<Sidecar> => {
         if (mode === "run") throw new TypeError("run never reads its file again");
         return reloader.reload(trigger);
       },
-      containsSecret: createSecretSearch(config, resolverOf(current().mounted)),
+      containsSecret: search.contains,
+      unknownSecrets: search.unknown,
       async drain(graceMs = GRACE_MS) {
         draining = true;
         await stop(graceMs);

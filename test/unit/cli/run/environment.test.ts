@@ -72,6 +72,35 @@ describe("what the child does not get", () => {
     expect(variables["PATH"]).toBe("/bin");
   });
 
+  it("what looks like a credential, where a secret could not be read, and only there", async () => {
+    const looks = {
+      ACME_TOKEN: "a",
+      openai_api_key: "b",
+      DB_PASSWORD: "c",
+      SECRET_THING: "d",
+      SSH_KEY: "e",
+      DATABASE_URL: "postgres://user:pass@db.test/x",
+    };
+    const plain = {
+      PATH: "/bin",
+      PWD: "/home",
+      SSH_AUTH_SOCK: "/run/ssh",
+      AWS_SHARED_CREDENTIALS_FILE: "/home/.aws",
+      TOKENIZERS_PARALLELISM: "false",
+      MONKEY: "x",
+      HOMEPAGE: "https://user@x.test/a:b@c",
+      EMPTY_TOKEN: "",
+    };
+    const caller = { ...looks, ...plain };
+    const cautious = await build({ caller, isCautious: true });
+    expect(cautious.suspected).toEqual(Object.keys(looks).sort());
+    expect(cautious.removed).toEqual(cautious.suspected);
+    expect(cautious.variables).toMatchObject(plain);
+    const { suspected, variables } = await build({ caller });
+    expect(suspected).toEqual([]);
+    expect(variables).toMatchObject(caller);
+  });
+
   it("nothing, after a single question, when no value holds a secret", async () => {
     let asked = 0;
     const containsSecret = async (): Promise<boolean> => {
