@@ -11,8 +11,6 @@ import { join } from "node:path";
 import type { CopyStep, Stage } from "./dockerfile.ts";
 import { type Finished, finished } from "./program.ts";
 
-const ROOT = join(import.meta.dirname, "../..");
-
 /** Why no container can be made here; undefined = one can. With SIDEKEY_TEST_ALL=1 nothing is a reason. */
 export const noContainers = (): string | undefined => {
   if (process.env["SIDEKEY_TEST_ALL"] === "1") return undefined;
@@ -23,8 +21,6 @@ export const noContainers = (): string | undefined => {
   if (!works("nft", "--version")) return "no nft here";
   if (!works("ip", "-V")) return "no ip here";
   if (!readFileSync("/proc/filesystems", "utf8").includes("\toverlay\n")) return "no overlay file system here";
-  const offline = ["ci", "--dry-run", "--offline", "--ignore-scripts", "--no-audit", "--no-fund"];
-  if (spawnSync("npm", offline, { cwd: ROOT }).status !== 0) return "npm's cache lacks a package";
   return undefined;
 };
 
@@ -148,7 +144,7 @@ const buildStages = (shell: Shell, directory: string, stages: readonly Stage[], 
     shell('mount --rbind /proc "$1/proc"; mount --rbind /dev "$1/dev"', rootOf(stage.name));
     for (const step of stage.steps) {
       if (step.kind === "copy") copy(shell, step, rootOf(stage.name), stage, step.from ? rootOf(step.from) : context);
-      // No step needs a registry here: `npm ci` of this checkout has left all packages in npm's cache.
+      // No step asks a registry: `npm ci` of this checkout has left all packages in npm's cache.
       else
         shell(
           `cd "$1$2"; npm_config_offline=true chroot "$1" sh -c 'cd "$1" && eval "$2"' sh "$2" "$3"`,

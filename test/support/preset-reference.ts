@@ -2,6 +2,7 @@
 
 import type { Preset } from "../../src/sidecar/app/presets.ts";
 import { formatHostPattern } from "../../src/sidecar/policy/pattern.ts";
+import { table } from "./markdown.ts";
 
 type Injection = Preset["inject"][number];
 
@@ -43,14 +44,6 @@ const row = (preset: Preset): readonly string[] => [
     .map(([name, path]) => code(`${name}=…/ROUTE${path}`))
     .join(", "),
 ];
-
-/** With columns of one width, as the formatter leaves them. */
-const table = (head: readonly string[], rows: readonly (readonly string[])[]): string => {
-  const widths = head.map((name, column) => Math.max(name.length, ...rows.map((cells) => cells[column]?.length ?? 0)));
-  const line = (cells: readonly string[]): string =>
-    `| ${cells.map((text, column) => text.padEnd(widths[column] ?? 0)).join(" | ")} |`;
-  return [line(head), line(widths.map((width) => "-".repeat(width))), ...rows.map(line)].join("\n");
-};
 
 export const renderPresetReference = (presets: readonly Preset[]): string => `# Presets
 
