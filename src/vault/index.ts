@@ -14,7 +14,7 @@ import { createVaultSecrets, type VaultSecrets } from "./secrets.ts";
 import { openLmdb } from "./storage/lmdb.ts";
 import { createVaultTokens, type VaultTokens } from "./tokens.ts";
 
-export { type Backup, isBackup } from "./backup.ts";
+export { type Backup, isBackup, MAX_BACKUP_BYTES } from "./backup.ts";
 export { KEY_VARIABLE, storeExists, type VaultKeyContext, type VaultKeySource, vaultKeySource } from "./key.ts";
 export { isSecretPath } from "./path.ts";
 export type { Rekeyed } from "./rekey.ts";

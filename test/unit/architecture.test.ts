@@ -82,6 +82,7 @@ const RANKS: Readonly<Record<string, number>> = {
 const PACKAGE_DOORS: Readonly<Record<string, readonly string[]>> = {
   undici: ["cli/run/preload.cts"],
   jose: ["identity/token.ts", "identity/sidecar-key.ts"],
+  "@opentelemetry/api": ["sidecar/app/tracing.ts"],
   "prom-client": ["sidecar/admin/metrics.ts"],
   "lru-cache": ["sidecar/secrets/resolver.ts"],
   yaml: ["config/document.ts"],
@@ -171,6 +172,25 @@ describe("the house", () => {
           : [],
       ),
     ).toEqual([]);
+  });
+
+  it("loads one package for any command, and the others when a command wants them", () => {
+    const byPath = new Map(sources.map((source) => [source.path, source]));
+    const trails = new Map<string, string>();
+    const visit = (path: string, trail: string): void => {
+      if (trails.has(path)) return;
+      trails.set(path, trail);
+      const { text = "" } = byPath.get(path) ?? {};
+      // Types alone load nothing.
+      for (const [, to = ""] of text.matchAll(/^(?:import|export)\b(?! type\b)[^"';=]*?\bfrom\s*"([^"]+)"/gm)) {
+        if (to.startsWith(".")) visit(relative(root, join(root, dirname(path), to)), `${trail} > ${to}`);
+        else if (!to.startsWith("node:")) trails.set(to, trail);
+      }
+    };
+    visit("cli/main.ts", "cli/main.ts");
+    const loaded = [...trails].filter(([name]) => !byPath.has(name));
+    expect(loaded.filter(([name]) => name !== "commander")).toEqual([]);
+    expect(loaded).toHaveLength(1);
   });
 
   it("asks where a module lies in one place, because in the bundle it lies elsewhere", () => {

@@ -10,7 +10,6 @@ import {
   syncDirectory,
   systemCode,
 } from "../../core/whole-file.ts";
-import { MAX_BACKUP_BYTES } from "../../vault/backup.ts";
 import type { Backup, VaultKeySource } from "../../vault/index.ts";
 import { CONFIG_OPTION, type CommandSpec, JSON_OPTION } from "../command.ts";
 import { EXIT_OK } from "../exit.ts";
@@ -62,7 +61,7 @@ export const vaultBackup: CommandSpec = {
 
 /** Durable and read back before it has its name. Errors: VAULT_BACKUP_FAILED. */
 const write = async (file: string, text: string, keys: VaultKeySource): Promise<Backup> => {
-  const { openBackup } = await import("../../vault/index.ts");
+  const { MAX_BACKUP_BYTES, openBackup } = await import("../../vault/index.ts");
   let backup: Backup | undefined;
   try {
     await replaceFile(file, text, PRIVATE_MODE, async (draft) => {
@@ -82,7 +81,7 @@ const reason = (error: unknown): string => (error instanceof FileFault ? error.r
 
 /** A slip of the hand (`vault backup sidekey.yaml`) must not cost a file. Errors: CONFIG_USAGE. */
 const refuseToReplace = async (file: string): Promise<void> => {
-  const { isBackup } = await import("../../vault/index.ts");
+  const { isBackup, MAX_BACKUP_BYTES } = await import("../../vault/index.ts");
   let found: string | undefined;
   try {
     found = await readWholeFile(file, { maxBytes: MAX_BACKUP_BYTES, isPrivate: false });

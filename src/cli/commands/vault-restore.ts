@@ -4,7 +4,6 @@ import { systemClock } from "../../core/clock.ts";
 import { SidekeyError } from "../../core/errors.ts";
 import { prepareStateDirectory } from "../../core/state-directory.ts";
 import { FileFault, readWholeFile } from "../../core/whole-file.ts";
-import { MAX_BACKUP_BYTES } from "../../vault/backup.ts";
 import type { Restored } from "../../vault/index.ts";
 import { CONFIG_OPTION, type CommandSpec, JSON_OPTION } from "../command.ts";
 import { EXIT_OK } from "../exit.ts";
@@ -68,6 +67,7 @@ const NO_TOKENS = "tokens are in no backup: issue those anew that agents or side
 
 /** Errors: CONFIG_USAGE (no such file), VAULT_BAD_BACKUP. */
 const read = async (file: string): Promise<string> => {
+  const { MAX_BACKUP_BYTES } = await import("../../vault/index.ts");
   try {
     const text = await readWholeFile(file, { maxBytes: MAX_BACKUP_BYTES, isPrivate: false });
     if (text !== undefined) return text;

@@ -31,6 +31,7 @@ import { createBundles } from "../secrets/bundle.ts";
 import { REPLACED_MS, type SecretRef } from "../secrets/source.ts";
 import type { RouteConfig, SidecarConfig } from "./config-model.ts";
 import { type Mounted, resolverOf, sourcesOf } from "./sources.ts";
+import type { Tracing } from "./tracing.ts";
 import type { WayOut } from "./way-out.ts";
 
 export interface GenerationParts {
@@ -43,6 +44,7 @@ export interface GenerationParts {
   readonly log: Log;
   readonly live: LiveExchanges;
   readonly replay: ReplayBudget;
+  readonly tracing: Tracing | undefined;
 }
 
 export interface ServingGeneration extends Generation {
@@ -60,7 +62,7 @@ interface CompiledRoute {
 }
 
 export const createGeneration = (parts: GenerationParts, before: ServingGeneration | undefined): ServingGeneration => {
-  const { number, config, mounted, wayOut, broker, clock, log, live, replay } = parts;
+  const { number, config, mounted, wayOut, broker, clock, log, live, replay, tracing } = parts;
   const { agent, unmatched, limits } = config;
   const { connector, upstream } = wayOut;
   const routes = compileRoutes(config.routes, before?.routes, clock);
@@ -90,7 +92,7 @@ export const createGeneration = (parts: GenerationParts, before: ServingGenerati
   };
   return {
     number,
-    line,
+    line: tracing?.trace(line) ?? line,
     namesAuthority,
     namesHost,
     tunnel: unmatched === "tunnel" ? createBlindTunnel({ connector, broker, agent, clock, log, live }) : undefined,

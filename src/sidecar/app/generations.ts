@@ -15,6 +15,7 @@ import type { Upstream } from "../upstream/upstream.ts";
 import type { SidecarConfig } from "./config-model.ts";
 import { createGeneration, type ServingGeneration } from "./generation.ts";
 import { type MountedSource, mountSources, NO_SOURCES } from "./sources.ts";
+import type { Tracing } from "./tracing.ts";
 import { openWayOut, planWayOut, type WayOutParts, type WayOutPlan } from "./way-out.ts";
 
 /** A source is asked at the beginning of a request, and answers or times out well within this. `ms` */
@@ -30,6 +31,7 @@ export interface GenerationsOptions extends WayOutParts {
   readonly log: Log;
   readonly tally: Tally;
   readonly liveValues: LiveValues;
+  readonly tracing: Tracing | undefined;
 }
 
 export interface Generations extends Closable {
@@ -40,7 +42,7 @@ export interface Generations extends Closable {
 
 /** Errors: as `replace`. */
 export const createGenerations = async (options: GenerationsOptions): Promise<Generations> => {
-  const { environment, broker, clock, log, tally, liveValues } = options;
+  const { environment, broker, clock, log, tally, liveValues, tracing } = options;
   const build = { environment, clock, log, tally, live: liveValues };
   const upstreams = new Set<Upstream>();
   const leaving = new Map<MountedSource, NodeJS.Timeout>();
@@ -70,6 +72,7 @@ export const createGenerations = async (options: GenerationsOptions): Promise<Ge
       log,
       live,
       replay,
+      tracing,
     },
     undefined,
   );
@@ -88,7 +91,10 @@ export const createGenerations = async (options: GenerationsOptions): Promise<Ge
       const wayOut = openWayOut(plan, before.wayOut, options);
       const number = before.number + 1;
       const { mounted, gone } = change;
-      const next = createGeneration({ number, config, mounted, wayOut, broker, clock, log, live, replay }, before);
+      const next = createGeneration(
+        { number, config, mounted, wayOut, broker, clock, log, live, replay, tracing },
+        before,
+      );
       // One run without a wait: no request sees one of these without the other.
       change.commit();
       current = next;

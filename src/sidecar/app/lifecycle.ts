@@ -13,6 +13,7 @@ import { createCloser } from "../../core/closer.ts";
 import { SidekeyError } from "../../core/errors.ts";
 import { hasLineFilter, type Log } from "../../core/log.ts";
 import { prepareStateDirectory } from "../../core/state-directory.ts";
+import { readVersion } from "../../core/version.ts";
 import { Tally } from "../admin/tally.ts";
 import type { Resolver } from "../net/connector.ts";
 import { createLiveValues } from "../secrets/live-values.ts";
@@ -28,6 +29,7 @@ import { connectionsThatFit, forbidCoreDumps, type ProcessLimits, readProcessLim
 import { createReloader, type ReloadResult, type ReloadTrigger } from "./reload.ts";
 import { createSecretSearch, type UnknownSecret } from "./secret-search.ts";
 import { resolverOf } from "./sources.ts";
+import { openTracing } from "./tracing.ts";
 import { startWatchdog } from "./watchdog.ts";
 import { planWayOut } from "./way-out.ts";
 
@@ -120,7 +122,10 @@ export const startSidecar = async (options: StartOptions): Promise<Sidecar> => {
         lock: mode === "start",
       }),
     );
-    const broker = counted(opened, tally);
+    const tracing = await openTracing(clock, readVersion(), log);
+    if (tracing !== undefined) closer.add(tracing);
+    const counting = counted(opened, tally);
+    const broker = tracing?.watch(counting) ?? counting;
     const ca = closer.add(
       await openCa({
         mode,
@@ -152,6 +157,7 @@ export const startSidecar = async (options: StartOptions): Promise<Sidecar> => {
         log,
         tally,
         liveValues,
+        tracing,
         isOwnListener: own.has,
         resolve: options.resolve,
       }),
