@@ -30,7 +30,51 @@ interface Credential {
   readonly inject: string;
   /** What is echoed. */
   readonly echoed: Buffer;
+  /** What the agent sends besides. */
+  readonly lines?: readonly string[];
 }
+
+/** As the query and the path carry it: all bytes escaped but those that `plain` matches. */
+const escaped = (secret: Buffer, plain: RegExp): Buffer =>
+  Buffer.from(
+    Array.from(secret, (byte) => {
+      const char = String.fromCharCode(byte);
+      return plain.test(char) ? char : `%${byte.toString(16).padStart(2, "0").toUpperCase()}`;
+    }).join(""),
+  );
+
+const PUNCTUATED = SHAPES["a password with punctuation"] ?? Buffer.alloc(0);
+/** What a path can hold: no backslash and no slash. */
+const FOR_PATH = Buffer.from(`p@ss"w:ord'<&>%+ é!$*(),=CANARY`);
+const SWAPPED = SHAPES["a vendor's key"] ?? Buffer.alloc(0);
+const PLACEHOLDER = "placeholder-0123456789";
+/** The agent's choice, so nothing that could be known beforehand. */
+const SOMEBODY = "somebody-else";
+const basicOf = (password: Buffer | string): string =>
+  Buffer.concat([Buffer.from(`${SOMEBODY}:`), Buffer.from(password)]).toString("base64");
+
+/** Credentials whose form on the wire is not the secret's. */
+const ELSEWHERE: readonly Credential[] = [
+  {
+    name: "a parameter of the query",
+    secret: PUNCTUATED,
+    inject: "{ kind: query, name: key }",
+    echoed: escaped(PUNCTUATED, /[A-Za-z0-9._~-]/),
+  },
+  {
+    name: "a prefix of the path",
+    secret: FOR_PATH,
+    inject: '{ kind: path, format: "/k{secret}" }',
+    echoed: escaped(FOR_PATH, /[A-Za-z0-9._~!$&'()*+,=:@-]/),
+  },
+  {
+    name: "a placeholder inside Basic",
+    secret: SWAPPED,
+    inject: `{ kind: placeholder, placeholder: ${PLACEHOLDER}, in: [basic] }`,
+    echoed: SWAPPED,
+    lines: [`Authorization: Basic ${basicOf(PLACEHOLDER)}`],
+  },
+];
 
 const CREDENTIALS: readonly Credential[] = [
   ...Object.entries(SHAPES).map(([name, secret]) => ({ name, secret, inject: "{ kind: bearer }", echoed: secret })),
@@ -42,6 +86,7 @@ const CREDENTIALS: readonly Credential[] = [
       inject: `{ kind: basic, username: ${USER} }`,
       echoed: Buffer.from(Buffer.concat([Buffer.from(`${USER}:`), secret]).toString("base64")),
     })),
+  ...ELSEWHERE,
 ];
 
 const FRAMINGS = [...PLAIN_FRAMINGS, ...RANGE_FRAMINGS, ...CODED_FRAMINGS];
@@ -68,7 +113,9 @@ beforeAll(async () => {
   upstream = await startRawUpstream({
     tls: await authority.issue({ names: [HOST] }),
     script: async (request, peer) => {
-      const answer = answers.get(request.path);
+      // A prefix and a parameter may have come to it.
+      const [path = request.path] = /\/c\d+\/\d+/.exec(request.path) ?? [];
+      const answer = answers.get(path);
       if (answer === undefined) throw new Error(`no answer for ${request.path}`);
       for (const piece of answer.pieces) await peer.send(piece);
       if (answer.closes === true) peer.end();
@@ -113,7 +160,8 @@ const ask = async (credential: number, path: string, answer: FramedAnswer, canRe
     tunnels.set(credential, tunnel);
   }
   const before = tunnel.transcript.length;
-  tunnel.send(`GET ${path} HTTP/1.1\r\nHost: ${HOST}\r\nAccept-Encoding: gzip, deflate, br\r\n\r\n`);
+  const lines = [`Host: ${HOST}`, "Accept-Encoding: gzip, deflate, br", ...(CREDENTIALS[credential]?.lines ?? [])];
+  tunnel.send(`GET ${path} HTTP/1.1\r\n${lines.join("\r\n")}\r\n\r\n`);
   const response = await tunnel.receive().catch((error: unknown) => {
     tunnels.delete(credential);
     if (answer.closes === true && canRetry) return undefined;
@@ -187,6 +235,15 @@ test("not even cut at every place into two records", async () => {
       check(credential, spelling, answer, await ask(index, `/c${index}/${at}`, answer));
     }
   }
+});
+
+test("the agent's own Basic, with our secret in it, is not echoed either", async () => {
+  const index = CREDENTIALS.findIndex(({ lines }) => lines !== undefined);
+  const credential = CREDENTIALS[index] as Credential;
+  const blob = Buffer.from(basicOf(SWAPPED));
+  const answer = (PLAIN_FRAMINGS[0] as Framing).answer(blob);
+  check(credential, { name: "blob", bytes: blob, printable: true }, answer, await ask(index, `/c${index}/0`, answer));
+  expect(upstream.transcript().includes(blob)).toBe(true);
 });
 
 test("every cell of the matrix would be a leak if nothing were scrubbed", () => {
