@@ -20,6 +20,7 @@ export interface ParameterSpec {
   /** `<path>`, `[prefix]` or `<command...>`. */
   readonly syntax: string;
   readonly summary: string;
+  readonly choices?: readonly string[];
 }
 
 export interface CommandSpec {
@@ -47,6 +48,10 @@ export interface Invocation {
   readonly environment: Environment;
   /** Absolute. */
   readonly directory: string;
+  /** All there are. */
+  readonly commands: readonly CommandSpec[];
+  /** Summaries of the groups: `secret`, `token`, … */
+  readonly groups: Readonly<Record<string, string>>;
 }
 
 /** Options by their long name, without dashes. */

@@ -1,5 +1,5 @@
 /** The argument parser: turns the commands' descriptions into a program. The only user of commander. */
-import { Command, CommanderError, Option } from "commander";
+import { Argument, Command, CommanderError, Option } from "commander";
 import { SidekeyError, toSidekeyError } from "../core/errors.ts";
 import { readVersion } from "../core/version.ts";
 import type { CommandSpec, Invocation, OptionSpec, Options } from "./command.ts";
@@ -124,7 +124,10 @@ const prepare = (command: Command, { streams, environment }: ProgramParts): Comm
 
 const describe = (command: Command, spec: CommandSpec): void => {
   command.description(spec.summary);
-  for (const { syntax, summary } of spec.parameters ?? []) command.argument(syntax, summary);
+  for (const { syntax, summary, choices } of spec.parameters ?? []) {
+    const argument = new Argument(syntax, summary);
+    command.addArgument(choices === undefined ? argument : argument.choices(choices));
+  }
   for (const option of spec.options ?? []) command.addOption(createOption(option));
   if (spec.excess === true) command.allowExcessArguments();
   if (spec.passThrough === true) command.passThroughOptions();
@@ -173,6 +176,8 @@ const createInvocation = (parts: ProgramParts, parameters: readonly string[], op
   terminal: parts.terminal,
   environment: parts.environment,
   directory: parts.directory,
+  commands: parts.commands,
+  groups: parts.groups,
 });
 
 const createOptions = (values: Readonly<Record<string, unknown>>): Options => {

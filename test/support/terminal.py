@@ -1,4 +1,5 @@
-"""Types into a shell on a terminal: terminal.py STEPS, a JSON list of [regular expression to wait for, keys to type]."""
+"""Types into a shell on a terminal: terminal.py STEPS [SHELL...], a JSON list of [regular expression to wait for, keys
+to type]; bash unless another shell and its arguments are named."""
 import json
 import os
 import pty
@@ -10,7 +11,8 @@ import time
 
 pid, terminal = pty.fork()
 if pid == 0:
-    os.execvp("bash", ["bash", "--norc", "--noprofile", "-i"])
+    shell = sys.argv[2:] or ["bash", "--norc", "--noprofile", "-i"]
+    os.execvp(shell[0], shell)
 shown = b""
 
 

@@ -7,6 +7,7 @@ import { caExport } from "./ca-export.ts";
 import { caPrint } from "./ca-print.ts";
 import { caRotate } from "./ca-rotate.ts";
 import { check } from "./check.ts";
+import { completion } from "./completion.ts";
 import { doctor } from "./doctor.ts";
 import { env } from "./env.ts";
 import { explain } from "./explain.ts";
@@ -64,6 +65,7 @@ export const COMMANDS: readonly CommandSpec[] = [
   env,
   identity,
   doctor,
+  completion,
 ];
 
 export const GROUPS: Readonly<Record<string, string>> = {
