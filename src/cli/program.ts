@@ -202,11 +202,18 @@ const reportParserError = (error: CommanderError, parts: ProgramParts, spec: Com
   if (error.code === "commander.help") return EXIT_USAGE;
   const words = error.message.replace(/^error: /, "").replace(/\s+/g, " ");
   const detail = `${words.charAt(0).toUpperCase()}${words.slice(1)}`;
-  const hint = spec === undefined ? "Run: sidekey --help" : `Run: sidekey ${spec.name} --help`;
+  const hint = spec === undefined ? hintFor(error, parts) : `Run: sidekey ${spec.name} --help`;
   parts.terminal.fail(
     new SidekeyError("CONFIG_USAGE", { detail: /[.?)]$/.test(detail) ? detail : `${detail}.`, hint }),
   );
   return spec?.failure ?? EXIT_USAGE;
+};
+
+/** A word of a group that was typed without its group, as `sidekey list`. */
+const hintFor = ({ code, message }: CommanderError, { commands }: ProgramParts): string => {
+  const typed = code === "commander.unknownCommand" ? /'([a-z-]+)'/.exec(message)?.[1] : undefined;
+  const meant = commands.filter(({ name }) => name.split(" ")[1] === typed).map(({ name }) => `sidekey ${name}`);
+  return typed === undefined || meant.length === 0 ? "Run: sidekey --help" : `There is: ${meant.join(", ")}.`;
 };
 
 const internal = (error: SidekeyError): SidekeyError =>

@@ -1,6 +1,7 @@
 /** Opens the embedded vault that a command names. Must never make a store only to find nothing in it. */
 import { existsSync, realpathSync } from "node:fs";
 import { join, resolve } from "node:path";
+import { nearest } from "../config/suggest.ts";
 import { systemClock } from "../core/clock.ts";
 import { SidekeyError } from "../core/errors.ts";
 import { prepareStateDirectory } from "../core/state-directory.ts";
@@ -109,9 +110,12 @@ const localSource = (
     });
   }
   const names = sources.filter(({ fields }) => fields.kind === "local").map((source) => source.name);
+  const meant = name === undefined ? undefined : nearest(name, names);
   throw new SidekeyError("CONFIG_USAGE", {
     detail: name === undefined ? "The file declares no local source." : `The file declares no source '${name}'.`,
     hint:
-      names.length === 0 ? "Add one: sources: { local: { kind: local } }" : `Its local sources: ${names.join(", ")}`,
+      names.length === 0
+        ? "Add one: sources: { local: { kind: local } }"
+        : `${meant === undefined ? "" : `Did you mean '${meant}'? `}Its local sources: ${names.join(", ")}.`,
   });
 };

@@ -72,7 +72,11 @@ describe("completion", () => {
   });
 
   it.skipIf(noZsh)(`works in zsh${noZsh ? " (skipped: no zsh here)" : ""}`, () => {
-    complete(["zsh", "-f", "-i"], "setopt no_beep no_auto_remove_slash; autoload -Uz compinit; compinit -D -u", "./completion.zsh");
+    complete(
+      ["zsh", "-f", "-i"],
+      "setopt no_beep no_auto_remove_slash; autoload -Uz compinit; compinit -D -u",
+      "./completion.zsh",
+    );
   });
 
   it.skipIf(noFish)(`works in fish${noFish ? " (skipped: no fish here)" : ""}`, () => {

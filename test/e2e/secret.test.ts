@@ -127,6 +127,21 @@ describe("secret get", () => {
   });
 
   it.each([
+    [["get", "production/x/kye", "--reveal"]],
+    [["history", "production/x/kye"]],
+    [["rm", "prodution/x/key"]],
+    [["rotate", "production/x/keys"]],
+  ])("of a path that is nearly one: %j says which was meant", async (args) => {
+    await store();
+    const result = await work.sidekey(["secret", ...args], { input: "new-value-1234" });
+    expect(result).toMatchObject({ code: 1, stdout: "" });
+    expect(result.stderr).toContain("VAULT_SECRET_MISSING");
+    expect(result.stderr).toContain("hint: Did you mean 'production/x/key'?\n");
+    const other = await work.sidekey(["secret", "list", "--source", "locl"]);
+    expect(other.stderr).toContain("hint: Did you mean 'local'? Its local sources: local.\n");
+  });
+
+  it.each([
     [["production/y/key"], 1, "VAULT_SECRET_MISSING"],
     [["production/x/key", "--version", "9"], 1, "VAULT_SECRET_MISSING"],
     [["production/x/key", "--version", "one"], 2, "CONFIG_USAGE"],

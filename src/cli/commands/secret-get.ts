@@ -4,6 +4,7 @@ import { SidekeyError } from "../../core/errors.ts";
 import { CONFIG_OPTION, type CommandSpec, JSON_OPTION, type Options } from "../command.ts";
 import { EXIT_OK } from "../exit.ts";
 import { refuseInsideRun } from "../inside-run.ts";
+import { suggestingPath } from "../nearest-secret.ts";
 import { SOURCE_OPTION, VAULT_OPTION, withVault } from "../vault-access.ts";
 
 export const secretGet: CommandSpec = {
@@ -34,7 +35,7 @@ export const secretGet: CommandSpec = {
     checkSecretPath(path);
     const found = await withVault(
       invocation,
-      ({ vault }) => vault.secrets.get(path, version),
+      ({ vault }) => suggestingPath(vault, path, () => vault.secrets.get(path, version)),
       (directory) => {
         throw new SidekeyError("VAULT_SECRET_MISSING", {
           detail: `${path}: there is no vault in ${directory} yet.`,

@@ -2,6 +2,7 @@
 import { SidekeyError } from "../../core/errors.ts";
 import { CONFIG_OPTION, type CommandSpec, JSON_OPTION } from "../command.ts";
 import { EXIT_OK } from "../exit.ts";
+import { suggestingPath } from "../nearest-secret.ts";
 import { table } from "../table.ts";
 import { SOURCE_OPTION, VAULT_OPTION, withVault } from "../vault-access.ts";
 
@@ -18,7 +19,7 @@ export const secretHistory: CommandSpec = {
     checkSecretPath(path);
     const versions = await withVault(
       invocation,
-      ({ vault }) => vault.secrets.history(path),
+      ({ vault }) => suggestingPath(vault, path, () => vault.secrets.history(path)),
       (directory) => {
         throw new SidekeyError("VAULT_SECRET_MISSING", { detail: `${path}: there is no vault in ${directory} yet.` });
       },

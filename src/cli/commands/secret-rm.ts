@@ -3,6 +3,7 @@ import { SidekeyError } from "../../core/errors.ts";
 import { CONFIG_OPTION, type CommandSpec, JSON_OPTION } from "../command.ts";
 import { EXIT_OK } from "../exit.ts";
 import { refuseInsideRun } from "../inside-run.ts";
+import { suggestingPath } from "../nearest-secret.ts";
 import { onRecord, secretEvent } from "../operator-audit.ts";
 import { SOURCE_OPTION, VAULT_OPTION, withVault } from "../vault-access.ts";
 
@@ -23,7 +24,7 @@ export const secretRm: CommandSpec = {
       ({ vault, config, source }) =>
         onRecord(config, {
           events: [secretEvent("rm", source, path)],
-          change: () => vault.secrets.remove(path),
+          change: () => suggestingPath(vault, path, () => vault.secrets.remove(path)),
           done: () => [secretEvent("rm", source, path)],
         }),
       () => {

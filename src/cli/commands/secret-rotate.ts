@@ -4,6 +4,7 @@ import { SecretValue } from "../../core/secret-value.ts";
 import { CONFIG_OPTION, type CommandSpec, JSON_OPTION, type Options } from "../command.ts";
 import { EXIT_OK } from "../exit.ts";
 import { refuseInsideRun } from "../inside-run.ts";
+import { suggestingPath } from "../nearest-secret.ts";
 import { onRecord, operatorName, secretEvent } from "../operator-audit.ts";
 import { SOURCE_OPTION, VAULT_OPTION, withVault } from "../vault-access.ts";
 
@@ -39,7 +40,8 @@ export const secretRotate: CommandSpec = {
       ({ vault, config, source }) =>
         onRecord(config, {
           events: [secretEvent("rotate", source, path)],
-          change: () => vault.secrets.rotate(path, value, { graceMs, by: operatorName() }),
+          change: () =>
+            suggestingPath(vault, path, () => vault.secrets.rotate(path, value, { graceMs, by: operatorName() })),
           done: ({ version }) => [secretEvent("rotate", source, path, version)],
         }),
       (directory) => {

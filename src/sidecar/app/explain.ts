@@ -3,6 +3,7 @@
  * that serves it. It reads no secret, resolves no name and opens nothing, so a route whose secret is missing explains
  * well all the same.
  */
+import { nearest } from "../../config/suggest.ts";
 import { isSidekeyError, SidekeyError } from "../../core/errors.ts";
 import { isHeaderName } from "../../core/headers.ts";
 import { parseAbsoluteTarget, type Target } from "../ingress/target.ts";
@@ -55,8 +56,9 @@ export const createExplainer = (config: SidecarConfig): Explainer => {
 
   const unmatched = (target: Target, hostNamed: boolean): Explanation => {
     const { authority } = target;
-    if (hostNamed) return refusal("POLICY_NO_ROUTE", nearest(config.routes, target));
-    if (config.unmatched === "deny") return refusal("POLICY_NO_ROUTE", "no route names this host");
+    if (hostNamed) return refusal("POLICY_NO_ROUTE", coverage(config.routes, target));
+    if (config.unmatched === "deny")
+      return refusal("POLICY_NO_ROUTE", `no route names this host${meantHost(config.routes, authority)}`);
     if (authority.host.kind !== "name" && !guard.permits(authority.host.name)) {
       return refusal("POLICY_ADDRESS", "the address is in a closed range, which egress.allow does not open");
     }
@@ -117,8 +119,16 @@ const injected = (route: RouteConfig, pattern: string, byMethod: boolean): Expla
   };
 };
 
+const meantHost = (routes: readonly RouteConfig[], { key }: Target["authority"]): string => {
+  const hosts = routes.flatMap(({ patterns }) =>
+    patterns.flatMap(({ host }) => (host.kind === "exact" ? [host.authority.key] : [])),
+  );
+  const meant = nearest(key, hosts);
+  return meant === undefined ? "" : `; did you mean ${meant.replace(/:443$/, "")}?`;
+};
+
 /** Why a host that is named does not match: what its patterns cover. */
-const nearest = (routes: readonly RouteConfig[], { scheme, authority }: Target): string => {
+const coverage = (routes: readonly RouteConfig[], { scheme, authority }: Target): string => {
   const texts = routes.flatMap(({ name, patterns }) =>
     patterns
       .filter((pattern) => pattern.scheme === scheme && matchesHost(pattern, authority))

@@ -2,6 +2,7 @@
  * The grammar of a reference, `[SOURCE:]PATH[#FIELD][@VERSION]` (interface.md section 2). Where it is refused, the words
  * say why and never repeat the text: somebody may have pasted the secret itself.
  */
+import { nearest } from "../../config/suggest.ts";
 import type { SecretRef } from "./source.ts";
 
 export interface ReferenceContext {
@@ -35,9 +36,10 @@ export const parseReference = (text: string, context: ReferenceContext): SecretR
   const source = colon === -1 ? context.defaultSource : text.slice(0, colon);
   if (!context.declared.includes(source)) {
     const declared = context.declared.join(", ");
+    const meant = nearest(source, context.declared);
     return {
       problem: "the text before the first ':' is not a declared source",
-      hint: `Declared: ${declared}. A path with a colon needs its source in front, like 'aws:arn:…'.`,
+      hint: `${meant === undefined ? "" : `Did you mean '${meant}:'? `}Declared: ${declared}. A path with a colon needs its source in front, like 'aws:arn:…'.`,
     };
   }
   const [, rawPath = "", rawField, version] = /^([^#@]*)(?:#([^@]*))?(?:@(.*))?$/s.exec(text.slice(colon + 1)) ?? [];

@@ -107,6 +107,7 @@ describe("a wrong command line", () => {
     [["check", "--jsn"], 2, "Unknown option '--jsn' (Did you mean --json?)", "sidekey check --help"],
     [["check", "extra"], 2, "Too many arguments for 'check'. Expected 0 arguments but got 1.", "sidekey check --help"],
     [["secret", "sett"], 2, "Unknown command 'sett' (Did you mean set?)", "sidekey --help"],
+    [["set"], 2, "Unknown command 'set'", "There is: sidekey secret set."],
     [["secret", "set"], 2, "Missing required argument 'path'.", "sidekey secret set --help"],
     [["secret", "set", "a/b", "--host"], 2, "Option '--host <host>' argument missing.", "sidekey secret set --help"],
     [["secret", "set", "a/b", "--kind", "c"], 2, "Allowed choices are a, b.", "sidekey secret set --help"],
@@ -119,7 +120,7 @@ describe("a wrong command line", () => {
     expect(result.out).toBe("");
     expect(result.err).toMatch(/^sidekey: CONFIG_USAGE: [^\n]*\nhint: [^\n]*\n$/);
     expect(result.err).toContain(words);
-    expect(result.err).toContain(`hint: Run: ${hint}\n`);
+    expect(result.err).toContain(hint.startsWith("There") ? `hint: ${hint}\n` : `hint: Run: ${hint}\n`);
     expect(seen).toEqual([]);
   });
 

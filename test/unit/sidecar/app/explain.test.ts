@@ -67,7 +67,13 @@ describe("what becomes of a request", () => {
   });
 
   it.each([
-    ["GET", "https://api.other.com/", "POLICY_NO_ROUTE", /no route names this host/],
+    ["GET", "https://something.quite.different.test/", "POLICY_NO_ROUTE", /no route names this host$/],
+    [
+      "GET",
+      "https://api.opnai.com/v1",
+      "POLICY_NO_ROUTE",
+      /no route names this host; did you mean api\.openai\.com\?$/,
+    ],
     [
       "POST",
       "https://api.github.com/repos/a/b",

@@ -51,6 +51,7 @@ describe("parseReference", () => {
       problem: "the text before the first ':' is not a declared source",
       hint: expect.stringContaining("vault, mounted, environment, aws"),
     });
+    expect(parse("monted:x")).toMatchObject({ hint: expect.stringMatching(/^Did you mean 'mounted:'\? Declared: /) });
     expect(isReferenceProblem(parse("a/b#c:d"))).toBe(true);
     expect(isReferenceProblem(parse(":a/b"))).toBe(true);
     expect(isReferenceProblem(parse("Vault:a/b"))).toBe(true);
