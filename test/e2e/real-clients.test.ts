@@ -1,11 +1,15 @@
 /** Every real client of the table under `sidekey run`, and docs/clients.md, which is printed from it. */
-import { existsSync, readFileSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { copyFileSync, existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { readVersions, renderClientReference } from "../support/client-reference.ts";
-import type { Finished } from "../support/program.ts";
+import { cleanEnvironment, type Finished, finished } from "../support/program.ts";
+import { ANSWER } from "../support/stand-ins/apis.ts";
 import { headOf } from "../support/stand-ins/git.ts";
-import { createStage, KEY_FORMS, type Stage } from "../support/stand-ins/stage.ts";
-import { buildGoClient, CLIENTS, type Client, printed } from "./clients/table.ts";
+import { createStage, KEY_FORMS, KEYS, type Stage } from "../support/stand-ins/stage.ts";
+import { lay, makeDirectory, quickStarts } from "./clients/quick-starts.ts";
+import { buildGoClient, CLIENTS, type Client, GO_SETTINGS, printed } from "./clients/table.ts";
 
 /** With SIDEKEY_TEST_ALL=1 a client that is missing is a failure. */
 const all = process.env["SIDEKEY_TEST_ALL"] === "1";
@@ -67,6 +71,71 @@ describe("under sidekey run", () => {
     );
   }
 });
+
+/** What must be on the machine besides Node, and what the commands print. */
+const QUICK_STARTS: Readonly<Record<string, { readonly like?: string; readonly output: string }>> = {
+  First: { output: "inject" },
+  "curl and shell": { like: "curl", output: '"models"' },
+  git: { like: "git", output: "" },
+  "Python: requests": { like: "Python requests", output: "'models'" },
+  "Python: httpx": { like: "Python httpx", output: "'models'" },
+  "Python: OpenAI SDK": { like: "Python openai", output: ANSWER },
+  "Python: Anthropic SDK": { like: "Python anthropic", output: ANSWER },
+  "Python: LangChain": { like: "Python langchain-openai", output: ANSWER },
+  "Node: fetch": { output: '"models"' },
+  "Node: axios": { output: '"models"' },
+  "Node: OpenAI SDK": { output: ANSWER },
+  "Node: Anthropic SDK": { output: ANSWER },
+  "Node: Vercel AI SDK": { output: ANSWER },
+  Go: { like: "Go net/http", output: '"models"' },
+  Java: { like: "Java HttpClient", output: '"models"' },
+};
+
+describe("docs/quick-starts.md", () => {
+  let directory: string;
+  beforeAll(() => {
+    directory = stage.work.at("quick-starts");
+    makeDirectory(directory);
+    copyFileSync(stage.work.at("stand-ins.pem"), join(directory, "stand-ins.pem"));
+  });
+
+  it("has the sections that are run here and no other", () => {
+    expect(quickStarts().map(({ title }) => title)).toEqual(Object.keys(QUICK_STARTS));
+  });
+
+  for (const section of quickStarts()) {
+    const { like, output } = QUICK_STARTS[section.title] ?? { output: "" };
+    const client = CLIENTS.find(({ name }) => name === like);
+    const missing = !all && client?.version() === undefined && client !== undefined;
+    it.skipIf(missing)(
+      `"${section.title}" does what it says${missing ? " (skipped: not on this machine)" : ""}`,
+      async () => {
+        if (section.title === "Go") expect(await goClient).toBeUndefined();
+        const script = lay(directory, section, stage.upstream);
+        const { code, stdout, stderr } = await shell(script, directory);
+        expect({ code, stderr: code === 0 ? "" : stderr }).toEqual({ code: 0, stderr: "" });
+        expect(stdout).toContain(output);
+        expectNoKey({ code, stdout, stderr });
+        expect(received().filter(({ authorized }) => !authorized)).toEqual([]);
+        if (section.title !== "First") expect(received()).not.toEqual([]);
+      },
+      180_000,
+    );
+  }
+});
+
+const shell = (script: string, directory: string): Promise<Finished> => {
+  const environment = cleanEnvironment({
+    HOME: directory,
+    PATH: `${join(directory, "bin")}:${process.env["PATH"]}`,
+    MY_OPENAI_KEY: KEYS.openai,
+    MY_ANTHROPIC_KEY: KEYS.anthropic,
+    MY_EXAMPLE_KEY: KEYS.api,
+    MY_GIT_TOKEN: KEYS.git,
+    ...GO_SETTINGS,
+  });
+  return finished(spawn("bash", ["-euc", script], { cwd: directory, env: environment }));
+};
 
 describe("the AWS CLI, whose requests are signed", () => {
   const run = (...args: readonly string[]) =>

@@ -13,7 +13,7 @@ export const NPM = "npm.example.test";
 export const PYPI = "pypi.example.test";
 
 /** One for each host, so that the wrong one is found out. */
-const KEYS = {
+export const KEYS = {
   api: "sk-canary-api-4f9d1c27b80e63a5",
   openai: "sk-canary-openai-8b1e90d2c47f35a6",
   anthropic: "sk-canary-anthropic-2d7c5fe19b04a863",
@@ -44,7 +44,10 @@ routes:
   git: { match: "https://${GIT}/**", secret: production/git/token, inject: { kind: basic, username: x-access-token } }
   npm: { match: "https://${NPM}/**", secret: production/npm/token }
   pypi: { match: "https://${PYPI}/**", secret: production/pypi/token, inject: { kind: basic, username: __token__ } }
-upstream:
+${connections(address)}`;
+
+/** The end of a file whose routes lead to the stand-ins. */
+const connections = (address: string): string => `upstream:
   ca: ./stand-ins.pem
   connect:
 ${[API, "api.openai.com", "api.anthropic.com", GIT, NPM, PYPI].map((host) => `    "${host}:443": "${address}"`).join("\n")}
@@ -53,6 +56,8 @@ ${[API, "api.openai.com", "api.anthropic.com", GIT, NPM, PYPI].map((host) => `  
 export interface Stage {
   readonly work: Workspace;
   readonly standIns: StandIns;
+  /** The `upstream` of the file, for another file beside a copy of `stand-ins.pem`. */
+  readonly upstream: string;
   /** The bare repository behind the git server. */
   readonly repository: string;
   /** Runs a program behind `sidekey run`, and tells the stand-ins of each event that it prints. */
@@ -83,6 +88,7 @@ export const createStage = async (): Promise<Stage> => {
   return {
     work,
     standIns,
+    upstream: connections(standIns.address),
     repository,
     async run(command, environment = {}) {
       const child = launch(["run", "--", ...command], {
