@@ -209,26 +209,44 @@ describe("TERM under load", () => {
 });
 
 describe("400 clients and 256 open files", () => {
-  /** A client that asks for a tunnel and never closes its side: the first bytes of the answer, or why there are none. */
-  const openTunnel = (port: number, sockets: Socket[]): Promise<string> =>
+  /**
+   * A client that asks for a tunnel, at once or when `mayAsk`, and never closes its side: the first bytes of the answer,
+   * or why there are none.
+   */
+  const openTunnel = (port: number, sockets: Socket[], mayAsk?: Promise<unknown>): Promise<string> =>
     new Promise((resolve) => {
       const socket = connect({ port, host: "127.0.0.1", allowHalfOpen: true });
       sockets.push(socket);
+      const ask = () => void socket.write(`CONNECT ${API_HOST}:443 HTTP/1.1\r\nHost: ${API_HOST}:443\r\n\r\n`);
       socket.on("error", (error) => resolve(error.message));
       socket.on("close", () => resolve("closed"));
-      socket.on(
-        "connect",
-        () => void socket.write(`CONNECT ${API_HOST}:443 HTTP/1.1\r\nHost: ${API_HOST}:443\r\n\r\n`),
-      );
+      socket.on("end", () => resolve("closed"));
+      socket.on("connect", () => (mayAsk === undefined ? ask() : void mayAsk.then(ask)));
       socket.on("data", (chunk) => resolve(String(chunk)));
     });
 
-  it("are served as far as files go, refused beyond, and served again when others have left", async () => {
-    const { running, call, upstream } = await stage((_, response) => void response.end("fine"), {
+  it.each([
+    ["that ask at once", false],
+    ["that say nothing while all of them come", true],
+  ])("%s are served as far as files go, refused beyond, and served again when others have left", async (_, waits) => {
+    const { running, call, upstream } = await stage((_request, response) => void response.end("fine"), {
       before: "ulimit -n 256",
     });
     const sockets: Socket[] = [];
-    const answers = await Promise.all(Array.from({ length: 400 }, () => openTunnel(portOf(running), sockets)));
+    let answered = 0;
+    let letAsk: () => void = () => {};
+    const othersAreAnswered = new Promise<void>((resolve) => {
+      letAsk = resolve;
+    });
+    const mayAsk = waits ? othersAreAnswered : undefined;
+    const answers = await Promise.all(
+      Array.from({ length: 400 }, async () => {
+        const answer = await openTunnel(portOf(running), sockets, mayAsk);
+        answered += 1;
+        if (answered === 400 - 83) letAsk();
+        return answer;
+      }),
+    );
     const served = answers.filter((answer) => answer.startsWith("HTTP/1.1 200 "));
     const refused = answers.filter((answer) => answer.startsWith("HTTP/1.1 503 ") && answer.includes("OVERLOADED"));
     expect(served).toHaveLength(83);

@@ -14,6 +14,8 @@ import { refuseOnSocket } from "./reply.ts";
 
 /** `ms` */
 const LOG_INTERVAL = 60_000;
+/** Refused connections that are left to their clients to close. A burst of more would take all open files. */
+const MAX_PARTING = 16;
 
 export interface Door {
   /** Whether a new connection may stay. `clients`: the ranges that may come in; undefined = whoever reaches it. */
@@ -34,6 +36,7 @@ export interface DoorOptions {
 
 export const createDoor = ({ handler, clock, log, current, load }: DoorOptions): Door => {
   const sockets = new Set<Socket>();
+  let parting = 0;
   let untold = 0;
   let toldAt = Number.NEGATIVE_INFINITY;
 
@@ -58,6 +61,15 @@ export const createDoor = ({ handler, clock, log, current, load }: DoorOptions):
     untold = 0;
   };
 
+  /** The kernel has the answer already. A client that does not close its side keeps a file open here until a timeout. */
+  const part = (socket: Socket): void => {
+    if (parting >= MAX_PARTING) return void socket.destroy();
+    parting += 1;
+    socket.once("close", () => {
+      parting -= 1;
+    });
+  };
+
   return {
     admit(socket, clients) {
       if (clients !== undefined && !isAmong(socket.remoteAddress, clients)) {
@@ -68,6 +80,7 @@ export const createDoor = ({ handler, clock, log, current, load }: DoorOptions):
         load.surplus += 1;
         // Not on record one by one: a flood must not fill the audit.
         refuseOnSocket(socket, new SidekeyError("OVERLOADED"), handler.createContext().id);
+        part(socket);
         return false;
       }
       keep(socket);
