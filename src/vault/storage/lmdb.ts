@@ -12,6 +12,7 @@ import { inspectDataFile } from "./inspect.ts";
 import type { EmbeddedStorage, Row, Tx } from "./storage.ts";
 
 const FILE_MODE = 0o600;
+const DIRECTORY_MODE = 0o700;
 const OTHERS = 0o077;
 /** Address space, not disk. LMDB grows it, but every process then has to notice; few stores ever will. */
 const MAP_BYTES = 64 * 1024 * 1024;
@@ -122,7 +123,8 @@ const release = async (shared: Shared): Promise<void> => {
 const openDatabase = async (directory: string): Promise<Shared> => {
   const file = join(directory, "data.mdb");
   try {
-    await mkdir(directory, { recursive: true, mode: 0o700 });
+    await mkdir(directory, { recursive: true, mode: DIRECTORY_MODE });
+    await closeToOthers(directory, DIRECTORY_MODE);
     await inspectDataFile(file);
     const { open } = await import("lmdb");
     // From here to the entry in `opened` nothing waits.
@@ -162,10 +164,10 @@ const openDatabase = async (directory: string): Promise<Shared> => {
   }
 };
 
-/** The mode above is only for files that LMDB makes; a restored copy may have come with a wider one. */
-const closeToOthers = async (file: string): Promise<void> => {
-  const { mode } = await stat(file);
-  if ((mode & OTHERS) !== 0) await chmod(file, FILE_MODE);
+/** The modes above are only for what is made here; a copy that was put back may have come with wider ones. */
+const closeToOthers = async (path: string, mode = FILE_MODE): Promise<void> => {
+  const found = await stat(path);
+  if ((found.mode & OTHERS) !== 0) await chmod(path, mode);
 };
 
 const rowsOf = (db: Database, prefix: string): readonly Row[] => {

@@ -57,7 +57,11 @@ export const readMeta = (read: ReadAt): Meta => {
   if (first === undefined) throw new Damage("its first page is not a store's");
   const second = parseMeta(read(first.pageSize, META_BYTES));
   if (second?.pageSize !== first.pageSize) throw new Damage("its second page is not a store's");
-  return second.txnid > first.txnid ? second : first;
+  const [even, odd] = [first.txnid, second.txnid];
+  // Transaction N writes page N % 2. Otherwise one of them would be taken for the newest that is not.
+  const inTurn = even % 2n === 0n && odd % 2n === 1n && (odd === even + 1n || even === odd + 1n);
+  if (!inTurn && !(even === 0n && odd === 0n)) throw new Damage("its first two pages do not follow each other");
+  return odd > even ? second : first;
 };
 
 const parseMeta = (page: Buffer | undefined): Meta | undefined => {

@@ -107,6 +107,8 @@ describe("inspectDataFile", () => {
     ["a tree of another kind", 24 + 24 + 48 + 4, u16(4)],
     ["a tree of another depth", 24 + 24 + 48 + 6, u16(1)],
     ["a tree deeper than any", 24 + 24 + 48 + 6, u16(40)],
+    ["transactions that do not follow each other", 152, u64(4n)],
+    ["transactions of no order", 152, u64(0xffff_ffff_ffff_fffen)],
     ["a last page that cannot be", 24 + 24 + 96, u64(1n << 40n)],
   ])("finds %s", async (_what, at, bytes) => {
     const file = await filledStore();

@@ -67,12 +67,14 @@ describe("openLmdb", () => {
     }
   });
 
-  it("closes a data file that came with a wider mode", async () => {
+  it("closes a directory and a data file that came with wider modes", async () => {
     const { storage, directory } = await fresh();
     await storage.close();
     await chmod(join(directory, "data.mdb"), 0o644);
+    await chmod(directory, 0o777);
     await open(directory);
     expect((await stat(join(directory, "data.mdb"))).mode & 0o777).toBe(0o600);
+    expect((await stat(directory)).mode & 0o777).toBe(0o700);
   });
 
   it("keeps what was written when it is opened again", async () => {

@@ -1,0 +1,40 @@
+/**
+ * A process on a vault that is there to be killed: `STATE write NAME [MS]` changes secrets of its own without end (and
+ * waits so long between them) and says which changes are in; `STATE rekey` gives the vault one new key after the other.
+ */
+import { join } from "node:path";
+import { setTimeout as wait } from "node:timers/promises";
+import { systemClock } from "../../src/core/clock.ts";
+import { SecretValue } from "../../src/core/secret-value.ts";
+import { openVault } from "../../src/vault/index.ts";
+import { expectedValue, PATHS, pathOf } from "./store-values.ts";
+
+const [, , state = "", mode = "", name = "", ms = "0"] = process.argv;
+const say = (line: string): void => void process.stdout.write(`${line}\n`);
+
+const vault = await openVault({
+  directory: join(state, "vault"),
+  keys: { file: join(state, "vault.key") },
+  clock: systemClock,
+});
+say("open");
+if (mode === "rekey") {
+  for (let n = 0; ; n += 1) {
+    say(`begun ${n}`);
+    await vault.rekey();
+    say(`rekeyed ${n}`);
+  }
+}
+for (let n = 0; ; n += 1) {
+  const path = pathOf(name, n);
+  // What an earlier process of this name left may be there or not.
+  const value = SecretValue.fromText(expectedValue(name, n));
+  if (n % (3 * PATHS) === 0) {
+    await vault.secrets.importAll(Array.from({ length: PATHS }, (_, at) => ({ path: pathOf(name, at), value })));
+    say(`all ${n}`);
+  } else {
+    await vault.secrets.set(path, value, { hosts: [`h${n}.test`] });
+    say(`set ${n}`);
+  }
+  if (ms !== "0") await wait(Number(ms));
+}
