@@ -112,6 +112,7 @@ routes:
   d.x.test: env:STRONG
   e.x.test: env:NOT_THERE
   f.x.test: { secret: files:some.json#deep.pin }
+  g.x.test: { secret: env:PIN, inject: [{ kind: bearer }, { kind: query, name: key }] }
 `,
     );
     work.write("login.json", "a-long-user-name@example.test:hunter2");
@@ -127,6 +128,7 @@ routes:
       ["5", "env:PIN"],
       ["6", "files:login.json"],
       ["9", "files:some.json#deep.pin"],
+      ["10", "env:PIN"],
     ]);
     for (const value of ["47110815", "hunter2", "48151623", "correcthorse"]) expect(stderr).not.toContain(value);
     const json = await work.sidekey(["check", "--json"], { environment });

@@ -5,6 +5,7 @@
 
 import type { Finding } from "../../config/problem.ts";
 import type { Clock } from "../../core/clock.ts";
+import { onTheWire } from "../injection/injector.ts";
 import { createInjector } from "../injection/kinds/index.ts";
 import { isWeak, WEAK_BITS } from "../scrub/strength.ts";
 import { createSecretResolver } from "../secrets/resolver.ts";
@@ -22,15 +23,15 @@ export const findWeakSecrets = async (
   const resolver = createSecretResolver(sources, clock);
   const findings: Finding[] = [];
   for (const { name, injections } of routes) {
-    for (const { ref, fields } of injections) {
+    for (const ref of new Map(injections.map((one) => [one.ref.text, one.ref])).values()) {
       if (!sources.has(ref.source)) continue;
       const material = await Promise.resolve()
         .then(() => resolver.resolve(ref, agent, ONCE))
         .catch(() => undefined);
       if (material === undefined) continue;
-      const { value } = material;
-      const derived = createInjector(fields).derived(value);
-      if (value.lend((bytes) => isWeak([bytes, ...derived]))) {
+      const using = injections.filter((one) => one.ref.text === ref.text);
+      const sent = using.map(({ fields }) => ({ injector: createInjector(fields), secret: 0 }));
+      if (isWeak(onTheWire(sent, 0, material.value))) {
         findings.push({ path: ["routes", name], message: weakSecretMessage(ref.text), hint: WEAK_SECRET_HINT });
       }
     }

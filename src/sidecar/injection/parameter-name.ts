@@ -12,7 +12,14 @@ export const foldParameterName = (name: string): string => name.toLowerCase().re
 export const isReadAs = (raw: string, folded: string): boolean => {
   // No reading is longer than what was sent.
   if (raw.length < folded.length) return false;
-  const [name = ""] = percentDecode(percentDecode(raw.replaceAll("+", " "))).split("\0", 1);
+  const decoded = percentDecode(percentDecode(raw.replaceAll("+", " ")));
+  if (!decoded.includes("\0")) return isNamed(decoded, folded);
+  // Some end a text there, others leave the byte out.
+  const [start = ""] = decoded.split("\0", 1);
+  return isNamed(start, folded) || isNamed(decoded.replaceAll("\0", ""), folded);
+};
+
+const isNamed = (name: string, folded: string): boolean => {
   // Not `\s+$`: that takes quadratic time for spaces in the middle.
   const trimmed = name.replace(/^[\s?]+/, "").trimEnd();
   if (foldParameterName(trimmed) === folded) return true;

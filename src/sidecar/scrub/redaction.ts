@@ -34,8 +34,8 @@ interface Former {
   readonly until: number;
 }
 
-/** Each costs at every compilation; the newest are kept. */
-const MAX_FORMER = 8;
+/** Each costs at every compilation; the newest are kept, and of the route before all, however many secrets it has. */
+const MAX_FORMER = 32;
 
 const FOR_EVER: RedactionTerms = { now: () => 0, keepMs: 1 };
 
@@ -61,7 +61,7 @@ export const createRedactionCache = (
       const until = terms.now() + terms.keepMs;
       const all = [...own.map((bytes) => ({ bytes, until })), ...lasting()];
       const distinct = new Map(all.reverse().map((one) => [one.bytes.toString("latin1"), one]));
-      return createRedactionCache(terms, [...distinct.values()].reverse().slice(0, MAX_FORMER));
+      return createRedactionCache(terms, [...distinct.values()].reverse().slice(0, Math.max(MAX_FORMER, own.length)));
     },
   };
 };

@@ -51,6 +51,9 @@ describe("the query", () => {
     "api[key=x",
     "api_key%00=x",
     "api_key%00.x=x",
+    "%00api_key=x",
+    "api%00_key=x",
+    "api_key%0d%0a=x",
   ])("loses the agent's %s, wherever it stands", (copy) => {
     expect(set(`?${copy}`)).toBe("?api_key=S");
     expect(set(`?${copy}&a=1`)).toBe("?a=1&api_key=S");
