@@ -2,7 +2,7 @@
 
 /** A file, a secret, a program: each a whole line for a shell. */
 export const FIRST_STEPS: readonly string[] = [
-  "printf 'version: 1\\nroutes:\\n  api.openai.com: production/openai/api-key\\n' > sidekey.yaml",
+  "sidekey init",
   'printf %s "$OPENAI_API_KEY" | sidekey secret set production/openai/api-key --host api.openai.com',
   "sidekey run -- python agent.py",
 ];
@@ -11,4 +11,6 @@ export const FIRST_STEPS: readonly string[] = [
 export const firstSteps = (sentence: string): string =>
   [sentence, "", ...FIRST_STEPS.map((line) => `    ${line}`)].join("\n");
 
-export const NO_FILE_HINT = firstSteps("Type these three lines, or name a file with -c FILE:");
+export const NO_FILE_HINT = firstSteps(
+  "Type these three lines ('sidekey init --from .env' takes the keys of a .env file along), or name a file with -c FILE:",
+);

@@ -2,6 +2,7 @@
  * Everything the command line says and hears: data on standard output, everything else on standard error, colour only
  * on terminals. It never prints a secret that its caller did not ask it to, and never takes one from an argument.
  */
+import { once } from "node:events";
 import type { Readable, Writable } from "node:stream";
 import { isSidekeyError, SidekeyError } from "../core/errors.ts";
 import { framesOf } from "../core/frames.ts";
@@ -28,6 +29,8 @@ export interface Terminal {
   readonly paint: Paint;
   /** Standard input to its end, or one hidden line when a person sits there; without its last newline. */
   readSecret(prompt: string): Promise<Buffer>;
+  /** Yes or no, of the person who sits there; where nobody does, as in a script, it is yes. */
+  confirm(question: string): Promise<boolean>;
 }
 
 /** What a terminal is made of; `isTTY` and `setRawMode` are there when a stream is one. */
@@ -73,6 +76,7 @@ export const createTerminal = (streams: TerminalStreams, environment: Environmen
     },
     progress,
     paint: createPaint(output.isTTY === true, environment),
+    confirm: async (question) => input.isTTY !== true || /^(?:y|yes)?$/i.test((await ask(streams, question)).trim()),
     readSecret: (prompt) => (input.isTTY === true ? readHidden(streams, prompt) : readToEnd(input)),
   };
 };
@@ -117,6 +121,18 @@ const nameOf = (error: unknown): string => {
   const code = "code" in error && typeof error.code === "string" && /^[A-Z0-9_]+$/.test(error.code) ? error.code : "";
   // A class of Node's or of the language, as far as its name says so.
   return `${/^[A-Za-z]+$/.test(error.constructor.name) ? error.constructor.name : "Error"} ${code}`.trimEnd();
+};
+
+/** One line; "no" where it is left with Ctrl-C or Ctrl-D. */
+const ask = async ({ input, errors }: TerminalStreams, question: string): Promise<string> => {
+  const { createInterface } = await import("node:readline/promises");
+  const lines = createInterface({ input, output: errors });
+  const left = once(lines, "close").then(() => "no");
+  try {
+    return await Promise.race([lines.question(`${question} [Y/n] `), left]);
+  } finally {
+    lines.close();
+  }
 };
 
 const readToEnd = async (input: Readable): Promise<Buffer> => {

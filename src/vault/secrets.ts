@@ -64,6 +64,8 @@ export interface ImportOptions extends WriteOptions {
 export interface ImportEntry {
   readonly path: string;
   readonly value: SecretValue;
+  /** Binds a new secret to these; what is there already keeps what it is bound to. */
+  readonly hosts?: readonly string[];
 }
 
 export interface Imported {
@@ -83,7 +85,7 @@ export interface VaultSecrets {
   rotate(path: string, value: SecretValue, options?: RotateOptions): Promise<SecretInfo>;
   /**
    * All or none. What is there with the same value is left alone; `dryRun` only tells.
-   * Errors: VAULT_BAD_PATH, VAULT_BAD_VALUE.
+   * Errors: VAULT_BAD_PATH, VAULT_BAD_VALUE, VAULT_BAD_METADATA.
    */
   importAll(entries: readonly ImportEntry[], options?: ImportOptions): Promise<readonly Imported[]>;
   /** `version` as counted, default the newest. Errors: VAULT_BAD_PATH, VAULT_SECRET_MISSING (also: it was closed). */
@@ -190,12 +192,13 @@ export const createVaultSecrets = (storage: VaultStorage, barrier: Barrier, cloc
         checkSecretPath(path);
         checkSecretValue(value);
       }
-      const importOne = (tx: Tx, { path, value }: ImportEntry): Imported => {
+      const importOne = (tx: Tx, { path, value, hosts }: ImportEntry): Imported => {
         const before = readMeta(tx, path);
         if (before !== undefined && holdsSame(tx, path, before, value)) {
           return { path, version: newest(before).version, change: "same" };
         }
-        const { version } = addVersion(tx, { path, value, before, changes: {}, by });
+        const changes = before === undefined && hosts !== undefined ? checkOptions({ hosts }) : {};
+        const { version } = addVersion(tx, { path, value, before, changes, by });
         return { path, version, change: before === undefined ? "new" : "changed" };
       };
       let report: readonly Imported[] = [];

@@ -222,7 +222,7 @@ describe("without a file", () => {
     });
     expect({ status, stderr: stderr.replace(/^sidekey: same user: .*\n/, "") }).toEqual({ status: 0, stderr: "" });
     expect(stdout).toMatch(
-      /^stored production\/openai\/api-key version 1, only for api\.openai\.com\nagent agent\.py runs in \w+\n$/,
+      /^wrote sidekey\.yaml\n[\s\S]*\nstored production\/openai\/api-key version 1, only for api\.openai\.com\nagent agent\.py runs in \w+\n$/,
     );
     expect(stdout + stderr).not.toContain(CANARY);
   });

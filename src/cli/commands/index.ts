@@ -12,6 +12,7 @@ import { doctor } from "./doctor.ts";
 import { env } from "./env.ts";
 import { explain } from "./explain.ts";
 import { identity } from "./identity.ts";
+import { init } from "./init.ts";
 import { reload } from "./reload.ts";
 import { run } from "./run.ts";
 import { secretGet } from "./secret-get.ts";
@@ -34,6 +35,7 @@ import { vaultRekey } from "./vault-rekey.ts";
 import { vaultRestore } from "./vault-restore.ts";
 
 export const COMMANDS: readonly CommandSpec[] = [
+  init,
   run,
   start,
   check,

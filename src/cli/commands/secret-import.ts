@@ -2,13 +2,13 @@
  * `secret import`: the keys of a `.env` file into the vault, all of them or none. It prints names and versions and never a
  * value, nor any part of a line that it could not read.
  */
-import { createReadStream } from "node:fs";
 import { resolve } from "node:path";
 import { SidekeyError } from "../../core/errors.ts";
 import { SecretValue } from "../../core/secret-value.ts";
 import type { ImportEntry, Imported } from "../../vault/index.ts";
 import { CONFIG_OPTION, type CommandSpec, type Invocation, JSON_OPTION } from "../command.ts";
 import type { EnvEntry } from "../env-file.ts";
+import { badImport, readUpTo } from "../env-input.ts";
 import { EXIT_OK } from "../exit.ts";
 import { refuseInsideRun } from "../inside-run.ts";
 import { onRecord, operatorName, secretEvent } from "../operator-audit.ts";
@@ -139,33 +139,4 @@ const store = async (
           .map(({ path, version }) => secretEvent("import", source, path, version)),
     }),
   );
-};
-
-/** A pipe is read too, so it is not asked for its size. Errors: CONFIG_USAGE. */
-const readUpTo = async (path: string, limit: number): Promise<Buffer> => {
-  try {
-    const chunks: Buffer[] = [];
-    let size = 0;
-    for await (const chunk of createReadStream(path)) {
-      chunks.push(chunk);
-      size += chunk.length;
-      if (size >= limit) break;
-    }
-    return Buffer.concat(chunks).subarray(0, limit);
-  } catch (error) {
-    const code = error instanceof Error && "code" in error ? String(error.code) : "unknown";
-    throw new SidekeyError("CONFIG_USAGE", {
-      detail: `${path} cannot be read (${code}).`,
-      hint: "Check the path and its mode; - is standard input.",
-      cause: error,
-    });
-  }
-};
-
-const MAX_TOLD = 20;
-
-const badImport = (faults: readonly string[], hint: string): SidekeyError => {
-  const told = faults.slice(0, MAX_TOLD).map((fault) => `\n  ${fault}`);
-  const more = faults.length > MAX_TOLD ? `\n  and ${faults.length - MAX_TOLD} more` : "";
-  return new SidekeyError("VAULT_BAD_IMPORT", { detail: told.join("") + more, hint });
 };

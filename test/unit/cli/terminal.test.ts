@@ -165,3 +165,33 @@ describe("a secret typed at a terminal", () => {
     expect(modes).toEqual([true, false]);
   });
 });
+
+describe("a question", () => {
+  const asked = async (typed: string, isTTY = true) => {
+    const input = Object.assign(new PassThrough(), { isTTY });
+    const { terminal, output, errors } = setUp(input, {}, isTTY);
+    const answer = terminal.confirm("Go on?");
+    input.end(typed);
+    return { answer: await answer, output: output(), errors: errors() };
+  };
+
+  it.each([
+    ["\n", true],
+    ["y\n", true],
+    [" YES \n", true],
+    ["n\n", false],
+    ["no\n", false],
+    ["what?\n", false],
+    // Ctrl-D: nobody said yes.
+    ["", false],
+  ])("answered with %j is %s", async (typed, expected) => {
+    const { answer, output, errors } = await asked(typed);
+    expect(answer).toBe(expected);
+    expect(errors).toContain("Go on? [Y/n] ");
+    expect(output).toBe("");
+  });
+
+  it("is not put where nobody sits, and nothing is read there", async () => {
+    expect(await asked("n\n", false)).toEqual({ answer: true, output: "", errors: "" });
+  });
+});

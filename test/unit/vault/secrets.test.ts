@@ -112,6 +112,30 @@ describe("vault.secrets", () => {
     expect(await vault.secrets.history("a/b")).toHaveLength(1);
   });
 
+  it("binds what an import brings new, and leaves what is there bound as it was", async () => {
+    const { vault } = await openTestVault();
+    const value = secret("value-1");
+    await vault.secrets.set("a/bound", secret("value-0"), { hosts: ["own.test"] });
+    const hosts = ["API.x.test", "api.x.test"];
+    await vault.secrets.importAll([
+      { path: "a/new", value, hosts },
+      { path: "a/bound", value, hosts },
+      { path: "a/free", value },
+    ]);
+    const bound = (await vault.secrets.list("a/")).map((one) => [one.path, one.hosts]);
+    expect(bound).toEqual([
+      ["a/bound", ["own.test"]],
+      ["a/free", []],
+      ["a/new", ["api.x.test"]],
+    ]);
+    const bad = [
+      { path: "a/one", value },
+      { path: "a/two", value, hosts: ["x:443"] },
+    ];
+    expect(await codeOf(() => vault.secrets.importAll(bad))).toBe("VAULT_BAD_METADATA");
+    expect((await vault.secrets.list("a/")).map(({ path }) => path)).not.toContain("a/one");
+  });
+
   it("imports all or none, tells new, changed and same, and changes nothing in a dry run", async () => {
     const { vault } = await openTestVault();
     await vault.secrets.set("p/same", secret("1"));
