@@ -7,6 +7,7 @@ import { type Backup, readBackup, writeBackup } from "./backup.ts";
 import { createBarrier } from "./barrier.ts";
 import { guardStorage } from "./guarded-storage.ts";
 import { openKeyRing, storeExists, type VaultKeySource } from "./key.ts";
+import { createPlaceCheck } from "./place.ts";
 import { type Rekeyed, rekey } from "./rekey.ts";
 import { type Restored, restoreInto } from "./restore.ts";
 import { META, VALUE } from "./rows.ts";
@@ -49,7 +50,10 @@ export interface VaultOptions {
 export interface Vault {
   readonly secrets: VaultSecrets;
   readonly tokens: VaultTokens;
-  /** Grows with each write, of any process. Fast: about 1 µs. */
+  /**
+   * Grows with each write, of any process. Fast: about 1 µs.
+   * Errors: VAULT_STORE_BUSY, also when another store was put in the place of this one.
+   */
   generation(): number;
   /**
    * Seals every row with a new key, or with the first of several, and leaves only that one in the key file. Other processes
@@ -71,10 +75,14 @@ export const openVault = async ({ directory, keys: source, clock }: VaultOptions
   const file = await openLmdb(directory);
   try {
     const storage = await guardStorage(file, { ring, barrier }, clock);
+    const checkPlace = createPlaceCheck(directory, clock);
     return {
       secrets: createVaultSecrets(storage, barrier, clock),
       tokens: createVaultTokens(storage, barrier, clock),
-      generation: () => storage.generation(),
+      generation() {
+        checkPlace();
+        return storage.generation();
+      },
       rekey: (progress) => rekey(storage, { ring, barrier }, progress),
       backup: () =>
         storage.read((tx) =>

@@ -124,7 +124,8 @@ describe("without a sidecar", () => {
       expect(code).toBe(0);
       expect(stdout).toMatch(/^restored 1 secret of 20\S+Z to \S+\/\.sidekey\/vault\n$/);
       expect(stderr).toBe(
-        "sidekey: tokens are in no backup: issue those anew that agents or sidecars are given by hand\n",
+        "sidekey: a sidecar that had the vault of before open refuses requests until it is restarted\n" +
+          "sidekey: tokens are in no backup: issue those anew that agents or sidecars are given by hand\n",
       );
       expect(await reveal(PATH)).toBe(CANARY);
     });
@@ -298,6 +299,15 @@ describe("beside a sidecar that serves", () => {
         expect(x).toBe(y);
         expect(await sent()).toBe(`Bearer ${x}`);
       }
+      // What it has open is not the vault any more: nothing that is taken back there would be heard of here.
+      rmSync(work.at(".sidekey/vault"), { recursive: true });
+      expect((await work.sidekey(["vault", "restore", "backup-0"])).code).toBe(0);
+      const status = async (): Promise<number> => {
+        const { statusCode, body } = await request(API_URL, { dispatcher });
+        await body.dump();
+        return statusCode;
+      };
+      await expect.poll(status).toBe(503);
       expect(upstream.requests.every((seen) => seen.header("host")?.[0] === API_HOST)).toBe(true);
     } finally {
       await dispatcher.destroy();

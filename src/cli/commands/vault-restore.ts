@@ -54,15 +54,16 @@ export const vaultRestore: CommandSpec = {
 };
 
 const NOTES: Readonly<Record<Restored["how"], (restored: Restored) => readonly string[]>> = {
-  made: () => [NO_TOKENS],
+  made: () => [RESTART, NO_TOKENS],
   replaced: () => ["running sidecars use them with their next request; tokens are as they were"],
   rebuilt: ({ keptAside = "" }) => [
     `the damaged data are kept as ${keptAside}; remove them when nobody needs them`,
-    "a sidecar that was running still has the damaged vault open: restart it",
+    RESTART,
     NO_TOKENS,
   ],
 };
 
+const RESTART = "a sidecar that had the vault of before open refuses requests until it is restarted";
 const NO_TOKENS = "tokens are in no backup: issue those anew that agents or sidecars are given by hand";
 
 /** Errors: CONFIG_USAGE (no such file), VAULT_BAD_BACKUP. */

@@ -157,6 +157,21 @@ describe("a backup", () => {
     expect((await openBackup(text, { keys: both, clock })).secrets).toBe(2);
   });
 
+  it("is restored with the key of its time beside the present one, which then suffices", async () => {
+    const { vault, text, keys, state, read, restore, open } = await setUp();
+    const old = await readFile(keys.file, "utf8");
+    await vault.rekey();
+    const present = await readFile(keys.file, "utf8");
+    expect(present).not.toBe(old);
+    expect(await codeOf(() => read(text))).toBe("VAULT_KEY_WRONG");
+    await writeFile(keys.file, `${present}${old}`);
+    await vault.secrets.remove("a/one");
+    expect(await restore(join(state, "vault"), true)).toMatchObject({ how: "replaced" });
+    await vault.close();
+    await writeFile(keys.file, present);
+    expect(await values(await open(join(state, "vault")))).toEqual(ALL);
+  });
+
   it("makes no key", async () => {
     const { text } = await setUp();
     const file = join(await temporaryDirectory(), "vault.key");

@@ -1,0 +1,42 @@
+/**
+ * Whether a store's file still stands where it was opened. One that was removed, or in whose place another was put (a
+ * restore, a copy), stays open for whoever had it, and hears of no change any more: what is revoked in the new one would
+ * go on in the old one.
+ */
+import { statSync } from "node:fs";
+import { join } from "node:path";
+import type { Clock } from "../core/clock.ts";
+import { SidekeyError } from "../core/errors.ts";
+
+/** A look costs some microseconds, and a request must not. `ms` */
+const LOOK_EVERY_MS = 500;
+
+/** Of a store that was just opened. Throws VAULT_STORE_BUSY once its file is another; quick to ask. */
+export const createPlaceCheck = (directory: string, clock: Clock): (() => void) => {
+  const file = join(directory, "data.mdb");
+  const opened = identityOf(file);
+  let lookedAt = clock.monotonic();
+  let isThere = true;
+  return () => {
+    const now = clock.monotonic();
+    if (now - lookedAt >= LOOK_EVERY_MS) {
+      lookedAt = now;
+      isThere = identityOf(file) === opened;
+    }
+    if (isThere) return;
+    throw new SidekeyError("VAULT_STORE_BUSY", {
+      detail: `${file} was removed, or another was put in its place.`,
+      hint: "Restart what has it open.",
+    });
+  };
+};
+
+const identityOf = (file: string): string | undefined => {
+  try {
+    const { dev, ino } = statSync(file);
+    return `${dev}:${ino}`;
+  } catch {
+    // Out of reach is as good as gone: what happens there is not heard of here.
+    return undefined;
+  }
+};
