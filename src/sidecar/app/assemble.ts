@@ -3,7 +3,7 @@
  * port.
  */
 import { randomBytes } from "node:crypto";
-import type { Server } from "node:http";
+import type { Server } from "node:net";
 import type { AuditBroker } from "../../audit/broker.ts";
 import { isLocalListener, type ListenAddress } from "../../config/addresses.ts";
 import type { Clock } from "../../core/clock.ts";

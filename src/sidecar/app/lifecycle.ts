@@ -5,7 +5,8 @@
 import { randomBytes } from "node:crypto";
 import { statSync } from "node:fs";
 import { mkdir, rm } from "node:fs/promises";
-import type { Server } from "node:http";
+import type { Server as HttpServer } from "node:http";
+import type { Server } from "node:net";
 import { join } from "node:path";
 import { openAudit } from "../../audit/index.ts";
 import { type Clock, systemClock } from "../../core/clock.ts";
@@ -252,7 +253,7 @@ export const startSidecar = async (options: StartOptions): Promise<Sidecar> => {
   }
 };
 
-const shut = (server: Server): Promise<void> =>
+const shut = (server: HttpServer): Promise<void> =>
   new Promise((resolve) => {
     // One that never listened calls back as well, with an error.
     server.close(() => resolve());

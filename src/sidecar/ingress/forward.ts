@@ -2,17 +2,15 @@
  * The forward proxy: absolute-form requests, and CONNECT with TLS interception for hosts that a route names. A refused
  * CONNECT is answered on the CONNECT itself, and no certificate is made to say no (ruling 18).
  */
-import type { IncomingMessage, Server } from "node:http";
-import type { Socket } from "node:net";
+import type { Server, Socket } from "node:net";
 import { type SecureContext, TLSSocket } from "node:tls";
 import { type Authority, type Host, parseAuthority } from "../../core/authority.ts";
 import { SidekeyError, toSidekeyError } from "../../core/errors.ts";
 import type { Log } from "../../core/log.ts";
 import type { Door } from "./door.ts";
-import { judgeFraming } from "./framing.ts";
 import type { CurrentGeneration } from "./generation.ts";
-import type { RequestHandler } from "./handler.ts";
-import { createHttpServer } from "./http-server.ts";
+import type { ConnectRequest, RequestHandler } from "./handler.ts";
+import { createListener } from "./listener.ts";
 import { isLocalPeer, type ListenerTraits } from "./listener-traits.ts";
 import type { Load } from "./load.ts";
 import { refuseOnSocket } from "./reply.ts";
@@ -38,18 +36,6 @@ export interface ForwardProxyOptions {
 export const createForwardProxy = (options: ForwardProxyOptions): Server => {
   const { handler, door, listener, current, contexts, log, draining, load } = options;
 
-  /** Never listens: gets the decrypted side of intercepted tunnels. */
-  const inner = createHttpServer(handler);
-  // A server that does not listen never starts its timers, and a tunnel could then send its headers for ever
-  // (guarantees.md section 3, fact 8).
-  inner.emit("listening");
-  const outer = createHttpServer(handler, (request, socket, head) => void connect(request, socket, head));
-
-  const serveTunnel = (socket: Socket, authority: Authority, scheme: "http" | "https"): void => {
-    handler.accept(socket, { way: "tunnel", scheme, authority });
-    inner.emit("connection", socket);
-  };
-
   const startTls = (socket: Socket, authority: Authority, secureContext: SecureContext): void => {
     const secure = new TLSSocket(socket, { isServer: true, secureContext, ALPNProtocols: ["http/1.1"] });
     door.replace(socket, secure);
@@ -66,7 +52,7 @@ export const createForwardProxy = (options: ForwardProxyOptions): Server => {
       }
       secure.destroy();
     });
-    serveTunnel(secure, authority, "https");
+    handler.serve(secure, { way: "tunnel", scheme: "https", authority });
   };
 
   /** TLS or plain HTTP: some clients tunnel cleartext too, so the first byte decides. */
@@ -84,16 +70,15 @@ export const createForwardProxy = (options: ForwardProxyOptions): Server => {
     socket.once("end", onEnd);
     socket.once("close", () => clearTimeout(timer));
     if (head.length > 0) onData(head);
-    else socket.once("data", onData);
+    else socket.once("data", onData).resume();
   };
 
-  const connect = async (request: IncomingMessage, socket: Socket, head: Buffer): Promise<void> => {
+  const connect = async ({ target, framing }: ConnectRequest, socket: Socket, head: Buffer): Promise<void> => {
     const ctx = handler.createContext();
-    const name = request.url ?? "";
     let authority: Authority | undefined;
+    socket.on("error", () => socket.destroy());
     try {
-      const framing = judgeFraming(request);
-      authority = parseAuthority(name);
+      authority = parseAuthority(target);
       if (authority === undefined || framing.bodyLength !== 0) {
         throw new SidekeyError("INGRESS_BAD_REQUEST", { detail: "CONNECT needs host:port and no body" });
       }
@@ -122,11 +107,7 @@ export const createForwardProxy = (options: ForwardProxyOptions): Server => {
       socket.write("HTTP/1.1 200 Connection Established\r\n\r\n");
       sniff(socket, head, (first) => {
         if (first === TLS_HANDSHAKE) startTls(socket, settled, secureContext);
-        else {
-          serveTunnel(socket, settled, "http");
-          // Paused while the first byte was looked at; the server only listens for what comes.
-          socket.resume();
-        }
+        else handler.serve(socket, { way: "tunnel", scheme: "http", authority: settled });
       });
     } catch (thrown) {
       const error = toSidekeyError(thrown);
@@ -135,10 +116,9 @@ export const createForwardProxy = (options: ForwardProxyOptions): Server => {
     }
   };
 
-  outer.on("connection", (socket: Socket) => {
+  return createListener((socket) => {
     if (!door.admit(socket, listener.clients)) return;
-    handler.accept(socket, { way: "forward", isLocal: isLocalPeer(socket, listener) });
+    const kind = { way: "forward", isLocal: isLocalPeer(socket, listener) } as const;
+    handler.serve(socket, kind, (request, from, head) => void connect(request, from, head));
   });
-
-  return outer;
 };

@@ -1,12 +1,11 @@
 /**
- * Judges what Node's parser let through, before a secret is fetched or a socket opened. The parser is strict, but it
- * calls the handler before its own verdict on Transfer-Encoding, and it leaves Host, Expect and Connection to us
- * (guarantees.md section 3, facts 1 to 6; RFC 9112 sections 3.2, 6.1 and 6.3).
+ * Judges the head of a request before a secret is fetched or a socket opened: how its body ends, whom it is for, what is
+ * to become of its connection (guarantees.md section 3, facts 1 to 6; RFC 9112 sections 3.2, 6.1 and 6.3).
  */
-import type { IncomingMessage } from "node:http";
 import { SidekeyError } from "../../core/errors.ts";
 import { listedNames } from "../../core/headers.ts";
 import { MAX_TARGET } from "../../core/limits.ts";
+import type { RequestHead } from "./request-parser.ts";
 
 export interface Framing {
   /** The one Host header; undefined in HTTP/1.0. */
@@ -17,42 +16,27 @@ export interface Framing {
   readonly bodyLength: number | undefined;
   /** The agent waits for 100 before it sends the body. */
   readonly expectsContinue: boolean;
-  /** The agent offers to speak something else: it gets HTTP, and no second request, because it may have switched. */
-  readonly upgrades: boolean;
+  /**
+   * No other request follows on the connection: in HTTP/1.0, when the agent says so, and when it offers to speak something
+   * else, because it gets HTTP and may have switched.
+   */
+  readonly closes: boolean;
 }
 
 /** More than this many headers is nobody's request. */
 const MAX_HEADERS = 200;
 const CONTENT_LENGTH = /^(?:0|[1-9][0-9]{0,15})$/;
+const CLOSE = /(?:^|[\s,])close(?:$|[\s,])/i;
 /** Names that frame or address a message can't be hop-by-hop. */
 const NEVER_LISTED: ReadonlySet<string> = new Set(["host", "content-length", "transfer-encoding"]);
 
 const bad = (detail: string): SidekeyError => new SidekeyError("INGRESS_BAD_REQUEST", { detail });
 
-/** llhttp takes these only with RTSP or ICE in place of HTTP, and calls it HTTP. */
-const OTHER_PROTOCOLS: ReadonlySet<string> = new Set([
-  "DESCRIBE",
-  "ANNOUNCE",
-  "SETUP",
-  "PLAY",
-  "PAUSE",
-  "TEARDOWN",
-  "GET_PARAMETER",
-  "SET_PARAMETER",
-  "REDIRECT",
-  "RECORD",
-  "FLUSH",
-  "SOURCE",
-]);
-
 /** Throws INGRESS_* for anything that two parsers could read in two ways. */
-export const judgeFraming = (request: IncomingMessage): Framing => {
-  const { rawHeaders, method, httpVersionMajor, httpVersionMinor, url } = request;
-  if (httpVersionMajor !== 1 || httpVersionMinor > 1) throw new SidekeyError("INGRESS_VERSION");
-  if (OTHER_PROTOCOLS.has(method ?? "")) throw new SidekeyError("INGRESS_VERSION");
+export const judgeFraming = ({ headers, method, minor, target }: RequestHead): Framing => {
   if (method === "TRACE" || method === "TRACK") throw new SidekeyError("INGRESS_METHOD_REFUSED");
-  if (rawHeaders.length > MAX_HEADERS * 2) throw new SidekeyError("INGRESS_HEADERS_TOO_LARGE");
-  if ((url ?? "").length > MAX_TARGET) throw new SidekeyError("INGRESS_URI_TOO_LONG");
+  if (headers.length > MAX_HEADERS * 2) throw new SidekeyError("INGRESS_HEADERS_TOO_LARGE");
+  if (target.length > MAX_TARGET) throw new SidekeyError("INGRESS_URI_TOO_LONG");
 
   let host: string | undefined;
   let length: string | undefined;
@@ -60,9 +44,9 @@ export const judgeFraming = (request: IncomingMessage): Framing => {
   let expect: string | undefined;
   let connection: string | undefined;
   let upgrades = false;
-  for (let i = 0; i < rawHeaders.length; i += 2) {
-    const name = rawHeaders[i] as string;
-    const value = rawHeaders[i + 1] as string;
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = headers[i] as string;
+    const value = headers[i + 1] as string;
     // By length first: nearly every header is none of these.
     switch (name.length) {
       case 4:
@@ -99,15 +83,15 @@ export const judgeFraming = (request: IncomingMessage): Framing => {
 
   if (coding !== undefined) {
     if (length !== undefined) throw bad("Content-Length beside Transfer-Encoding");
-    if (httpVersionMinor === 0) throw bad("Transfer-Encoding in HTTP/1.0");
+    if (minor === 0) throw bad("Transfer-Encoding in HTTP/1.0");
     if (coding.toLowerCase() !== "chunked") throw bad("a Transfer-Encoding other than chunked");
   }
   // Past 2^53 a number is rounded, and another length would leave than came.
   if (length !== undefined && !(CONTENT_LENGTH.test(length) && Number.isSafeInteger(Number(length)))) {
     throw bad("a malformed Content-Length");
   }
-  if (host === undefined && httpVersionMinor === 1) throw bad("no Host header");
-  if (expect !== undefined && (expect.toLowerCase() !== "100-continue" || httpVersionMinor === 0)) {
+  if (host === undefined && minor === 1) throw bad("no Host header");
+  if (expect !== undefined && (expect.toLowerCase() !== "100-continue" || minor === 0)) {
     throw new SidekeyError("INGRESS_EXPECTATION");
   }
   return {
@@ -115,7 +99,7 @@ export const judgeFraming = (request: IncomingMessage): Framing => {
     connection: judgeConnection(connection),
     bodyLength: coding !== undefined ? undefined : Number(length ?? "0"),
     expectsContinue: expect !== undefined,
-    upgrades,
+    closes: minor === 0 || upgrades || (connection !== undefined && CLOSE.test(connection)),
   };
 };
 

@@ -4,19 +4,17 @@
  * same URL through the proxy would not. To a browser this port is a web site, so every trace of a page is refused
  * (ruling 20): a rebound Host, an Origin, a fetch from elsewhere.
  */
-import type { IncomingMessage, Server } from "node:http";
-import type { Socket } from "node:net";
+import type { Server, Socket } from "node:net";
 import { createAuthority, formatHost, parseAuthority, parseHost } from "../../core/authority.ts";
 import { SidekeyError } from "../../core/errors.ts";
 import type { HeaderList } from "../../core/headers.ts";
 import { isLoopback, parsePeer } from "../../core/ip.ts";
 import { canonicalPath } from "../policy/path.ts";
-import type { GatewayReader } from "./connection.ts";
+import type { GatewayReader } from "./connection-kind.ts";
 import type { Door } from "./door.ts";
 import type { RequestHandler } from "./handler.ts";
-import { createHttpServer } from "./http-server.ts";
+import { createListener } from "./listener.ts";
 import type { ListenerTraits } from "./listener-traits.ts";
-import { refuseOnSocket } from "./reply.ts";
 import { parseOriginTarget } from "./target.ts";
 
 export interface GatewayOptions {
@@ -30,35 +28,24 @@ export interface GatewayOptions {
 /** For `listen()`. */
 export const createGateway = (options: GatewayOptions): Server => {
   const { handler, door, listener, names } = options;
-  const server = createHttpServer(handler);
-
-  server.on("connection", (socket: Socket) => {
+  return createListener((socket) => {
     if (!door.admit(socket, listener.clients)) return;
     const own = listener.kind === "unix" ? isUnixHost : ownHosts(socket);
     const isOurs = (host: string): boolean => own(host) || isNamed(host, names);
-    handler.accept(socket, { way: "gateway", target: createGatewayReader(isOurs) });
+    handler.serve(socket, { way: "gateway", target: createGatewayReader(isOurs) });
   });
-  server.on("connect", (request: IncomingMessage, socket: Socket) => {
-    socket.on("error", () => socket.destroy());
-    const error = bad("CONNECT on the gateway");
-    const ctx = handler.createContext();
-    void handler
-      .recordRefusal(ctx, error, { method: request.method })
-      .then(() => refuseOnSocket(socket, error, ctx.id));
-  });
-  return server;
 };
 
 /** `isOurs`: whether a Host header names this listener. */
 const createGatewayReader =
   (isOurs: (host: string) => boolean): GatewayReader =>
-  ({ url = "", rawHeaders }, { host }, origins) => {
+  ({ target: url, headers }, { host }, origins) => {
     if (host === undefined) throw bad("no Host header");
     if (!isOurs(host)) {
       if (parseAuthority(host, HTTP_PORT) === undefined) throw bad("the Host header is not a valid host and port");
       throw new SidekeyError("INGRESS_AUTHORITY_MISMATCH", { detail: "Host is not the gateway's" });
     }
-    if (comesFromPage(rawHeaders)) throw new SidekeyError("INGRESS_BROWSER");
+    if (comesFromPage(headers)) throw new SidekeyError("INGRESS_BROWSER");
     if (!url.startsWith("/")) throw bad("the gateway takes targets that begin with '/'");
     const end = url.slice(1).search(/[/?]/) + 1;
     const route = end === 0 ? url.slice(1) : url.slice(1, end);

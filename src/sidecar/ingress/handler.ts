@@ -1,38 +1,47 @@
 /**
- * Requests from node:http to the line and refusals back to the agent: the rescue layer, the only place that turns an
- * error into a reply. Shared by every way in.
+ * Requests of agents to the line and refusals back: the rescue layer, the only place that turns an error into a reply.
+ * Shared by every way in.
  */
-import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
-import { TLSSocket } from "node:tls";
 import type { AuditBroker } from "../../audit/broker.ts";
 import type { Clock } from "../../core/clock.ts";
 import { SidekeyError, toSidekeyError } from "../../core/errors.ts";
 import { framesOf } from "../../core/frames.ts";
+import type { HeaderList } from "../../core/headers.ts";
 import type { Log } from "../../core/log.ts";
 import type { InboundRequest, RequestContext } from "../pipeline/messages.ts";
-import { NodeClientResponse } from "./client-response.ts";
-import { ClientConnection, type ConnectionKind, type GatewayTarget } from "./connection.ts";
-import { type Framing, judgeFraming } from "./framing.ts";
+import { AgentConnection, type ConnectionOwner } from "./agent-connection.ts";
+import type { AgentRequest } from "./agent-request.ts";
+import type { AgentResponse } from "./agent-response.ts";
+import type { ConnectionKind, GatewayTarget } from "./connection-kind.ts";
+import type { Framing } from "./framing.ts";
 import type { CurrentGeneration, GatewayOrigins } from "./generation.ts";
 import type { Load } from "./load.ts";
+import { refuseOnSocket } from "./reply.ts";
 import { parseAbsoluteTarget, parseOriginTarget, requireSameAuthority, type Target } from "./target.ts";
 
+/** `sent`: what came behind the CONNECT. The socket is paused. */
+export type ConnectListener = (request: ConnectRequest, socket: Socket, sent: Buffer) => void;
+
+export interface ConnectRequest {
+  readonly target: string;
+  readonly framing: Framing;
+}
+
 export interface RequestHandler {
-  /** Registers a connection before its first request. */
-  accept(socket: Socket, kind: ConnectionKind): void;
-  /** For the `request` and `checkContinue` events. */
-  handle(request: IncomingMessage, response: ServerResponse): void;
+  /** Reads requests from a connection. `connect`: takes CONNECT on it; without, it is refused. */
+  serve(socket: Socket, kind: ConnectionKind, connect?: ConnectListener): void;
   /** The connection carries something that is no request, until it closes. */
   occupy(socket: Socket): void;
   /** No request in flight on it. */
   isIdle(socket: Socket): boolean;
-  /** The answer to the one in flight is complete, if not yet sent. */
-  isAnswered(socket: Socket): boolean;
   createContext(): RequestContext;
   /** Puts a refusal that never reached the line on record. */
   recordRefusal(ctx: RequestContext, error: SidekeyError, facts: RefusalFacts): Promise<void>;
 }
+
+/** Between two looks at connections on which nothing goes on: their deadlines are that much late at most. `ms` */
+const SWEEP_MS = 1_000;
 
 export interface RefusalFacts {
   readonly method?: string | undefined;
@@ -54,7 +63,9 @@ export interface RequestHandlerOptions {
 
 export const createRequestHandler = (options: RequestHandlerOptions): RequestHandler => {
   const { current, broker, agent, clock, log, instance, draining, load } = options;
-  const connections = new WeakMap<Socket, ClientConnection>();
+  const connections = new WeakMap<Socket, AgentConnection>();
+  const open = new Set<AgentConnection>();
+  let sweep: NodeJS.Timeout | undefined;
   let counter = 0;
 
   const createContext = (): RequestContext => {
@@ -80,39 +91,37 @@ export const createRequestHandler = (options: RequestHandlerOptions): RequestHan
       );
 
   const parse = (
-    request: IncomingMessage,
-    kind: ConnectionKind,
+    { head, body }: AgentRequest,
+    connection: AgentConnection,
     framing: Framing,
     origins: GatewayOrigins,
   ): InboundRequest => {
-    const target = parseTarget(request, kind, framing, origins);
+    const target = parseTarget(head.target, head.headers, connection, framing, origins);
     return {
-      method: request.method ?? "",
+      method: head.method,
       named: "route" in target ? target.route : undefined,
       scheme: target.scheme,
       authority: target.authority,
       path: target.path,
       query: target.query,
-      headers: request.rawHeaders,
+      headers: head.headers,
       connection: framing.connection,
-      body: framing.bodyLength === 0 ? undefined : { length: framing.bodyLength, stream: request },
+      body: body === undefined ? undefined : { length: framing.bodyLength, stream: body },
     };
   };
 
-  const run = async (request: IncomingMessage, response: ServerResponse, connection: ClientConnection) => {
+  const run = async (request: AgentRequest, response: AgentResponse, connection: AgentConnection): Promise<void> => {
     const ctx = createContext();
-    let client: NodeClientResponse | undefined;
     let isOnLine = false;
     const { line, origins, limits } = current();
     try {
-      const framing = judgeFraming(request);
-      if (framing.upgrades) response.shouldKeepAlive = false;
-      client = new NodeClientResponse(request, response, framing.expectsContinue, connection.kind.way);
+      const { framing } = request;
+      if (framing instanceof SidekeyError) throw framing;
       if (draining()) throw new SidekeyError("DRAINING");
       if (load.streams > limits.streams) throw new SidekeyError("OVERLOADED");
-      const inbound = parse(request, connection.kind, framing, origins);
+      const inbound = parse(request, connection, framing, origins);
       isOnLine = true;
-      await line(inbound, client, ctx);
+      await line(inbound, response, ctx);
     } catch (thrown) {
       const error = toSidekeyError(thrown);
       const facts = { requestId: ctx.id, code: error.code, detail: error.detail };
@@ -122,52 +131,53 @@ export const createRequestHandler = (options: RequestHandlerOptions): RequestHan
       else if (/^(?:UPSTREAM|TLS|SOURCE|AUDIT)_/.test(error.code)) log.warn("request failed", facts);
       else log.debug("request refused", facts);
       // What the line refuses it has recorded itself; what never got there is recorded here.
-      // In the same turn: when the parser fails on the same request right after, its answer must be under way.
-      if (!isOnLine) void recordRefusal(ctx, error, { method: request.method });
-      (client ?? new NodeClientResponse(request, response)).refuse(error, ctx.id);
+      if (!isOnLine) void recordRefusal(ctx, error, { method: request.head.method });
+      response.refuse(error, ctx.id);
     }
   };
 
-  const start = (request: IncomingMessage, response: ServerResponse, connection: ClientConnection): void => {
-    load.streams += 1;
-    response.once("close", () => {
+  const ownerWith = (connect: ConnectListener | undefined): ConnectionOwner => ({
+    takesConnect: connect !== undefined,
+    answer(request, response, connection) {
+      load.streams += 1;
+      void run(request, response, connection);
+    },
+    answered() {
       load.streams -= 1;
-      // Our side is closed, by Connection: close or because the client left: what came behind has no answer to come.
-      if (!request.socket.writable) connection.end();
-      const next = connection.next();
-      if (next !== undefined) start(next[0], next[1], connection);
-    });
-    void run(request, response, connection);
+    },
+    connect: (request, socket, sent) => connect?.(request, socket, sent),
+    refuse(error, socket) {
+      const ctx = createContext();
+      void recordRefusal(ctx, error, {});
+      if (socket !== undefined) refuseOnSocket(socket, error, ctx.id);
+    },
+    closed(connection) {
+      open.delete(connection);
+      if (open.size > 0) return;
+      clearInterval(sweep);
+      sweep = undefined;
+    },
+  });
+  const withoutConnect = ownerWith(undefined);
+
+  const look = (): void => {
+    const now = clock.monotonic();
+    for (const connection of open) connection.tick(now);
   };
 
   return {
-    accept(socket, kind) {
-      connections.set(socket, new ClientConnection(kind));
-    },
-    handle(request, response) {
-      const connection = connections.get(request.socket);
-      if (connection === undefined) {
-        request.socket.destroy();
-        return;
-      }
-      const verdict = connection.admit([request, response]);
-      if (verdict === "run") start(request, response, connection);
-      else if (verdict === "flood") request.socket.destroy();
-      else if (verdict === "full") {
-        const error = new SidekeyError("INGRESS_PIPELINE");
-        const ctx = createContext();
-        void recordRefusal(ctx, error, { method: request.method });
-        new NodeClientResponse(request, response).refuse(error, ctx.id);
-      }
+    serve(socket, kind, connect) {
+      const owner = connect === undefined ? withoutConnect : ownerWith(connect);
+      const connection = new AgentConnection(socket, kind, owner, clock.monotonic);
+      connections.set(socket, connection);
+      open.add(connection);
+      sweep ??= setInterval(look, SWEEP_MS).unref();
     },
     occupy(socket) {
       connections.get(socket)?.occupy();
     },
     isIdle(socket) {
-      return connections.get(socket)?.busy !== true;
-    },
-    isAnswered(socket) {
-      return connections.get(socket)?.answered === true;
+      return connections.get(socket)?.isBusy !== true;
     },
     createContext,
     recordRefusal,
@@ -175,13 +185,14 @@ export const createRequestHandler = (options: RequestHandlerOptions): RequestHan
 };
 
 const parseTarget = (
-  request: IncomingMessage,
-  kind: ConnectionKind,
+  text: string,
+  headers: HeaderList,
+  connection: AgentConnection,
   framing: Framing,
   origins: GatewayOrigins,
 ): Target | GatewayTarget => {
-  if (kind.way === "gateway") return kind.target(request, framing, origins);
-  const text = request.url ?? "";
+  const { kind, serverName } = connection;
+  if (kind.way === "gateway") return kind.target({ target: text, headers }, framing, origins);
   if (kind.way === "forward") {
     const target = parseAbsoluteTarget(text);
     // The agent asked for TLS: what it sends must not cross a network without. Some clients (axios) ask so on loopback.
@@ -190,12 +201,8 @@ const parseTarget = (
     return target;
   }
   // RFC 6066 section 3 allows no SNI for an address, and old clients send none at all; a different one is refused.
-  const { socket } = request;
-  if (socket instanceof TLSSocket) {
-    const named = (socket as TLSSocket & { servername?: string | false | null }).servername;
-    if (typeof named === "string" && named.toLowerCase() !== kind.authority.host.name) {
-      throw new SidekeyError("INGRESS_AUTHORITY_MISMATCH");
-    }
+  if (serverName !== undefined && serverName.toLowerCase() !== kind.authority.host.name) {
+    throw new SidekeyError("INGRESS_AUTHORITY_MISMATCH");
   }
   const target = text.startsWith("/")
     ? parseOriginTarget(text, kind.scheme, kind.authority)

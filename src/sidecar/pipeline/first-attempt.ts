@@ -4,6 +4,7 @@
  * never send anything a third time, and nothing of which not everything is known.
  */
 import type { SidekeyError } from "../../core/errors.ts";
+import type { HeaderList } from "../../core/headers.ts";
 import type { Flow, ResponseSink } from "../upstream/upstream.ts";
 import type { Recorded, RequestBody } from "./messages.ts";
 import type { ReplayBuffer } from "./replay-buffer.ts";
@@ -30,7 +31,8 @@ export interface SecondAttempt {
 }
 
 interface Held {
-  readonly headers: readonly Buffer[];
+  readonly headers: HeaderList;
+  readonly lines: Buffer;
   readonly chunks: Buffer[];
   /** What came after them. */
   last: "end" | SidekeyError | undefined;
@@ -55,13 +57,13 @@ export class FirstAttempt implements ResponseSink {
     this.#answer.begin(flow);
   }
 
-  head(status: number, headers: readonly Buffer[]): void {
+  head(status: number, headers: HeaderList, lines: Buffer): void {
     if (status !== UNAUTHORIZED || !this.#replay.isWhole || this.#answer.over) {
       this.#replay.release();
-      this.#answer.head(status, headers);
+      this.#answer.head(status, headers, lines);
       return;
     }
-    this.#held = { headers, chunks: [], last: undefined };
+    this.#held = { headers, lines, chunks: [], last: undefined };
     // What has arrived already still comes, and is all that is ever held.
     this.#flow?.pause();
     void this.#decide(this.#held);
@@ -102,13 +104,13 @@ export class FirstAttempt implements ResponseSink {
     again.send(recorded, this.#replay.body(), this.#answer);
   }
 
-  #letGo({ headers, chunks, last }: Held): void {
+  #letGo({ headers, lines, chunks, last }: Held): void {
     this.#held = undefined;
     this.#replay.release();
     if (this.#answer.over) return;
     // The answer may pause it again.
     this.#flow?.resume();
-    this.#answer.head(UNAUTHORIZED, headers);
+    this.#answer.head(UNAUTHORIZED, headers, lines);
     for (const chunk of chunks) this.#answer.data(chunk);
     if (last === "end") this.#answer.end();
     else if (last !== undefined) this.#answer.fail(last);

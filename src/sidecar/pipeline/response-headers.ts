@@ -2,7 +2,7 @@
  * Which headers of an upstream's response reach the agent: connection-level ones go (RFC 9110 section 7.6.1), ours
  * can't be forged, and on an injected route nothing that could carry the credential or defeat the scrubber stays.
  */
-import { foldHeaderName, HOP_BY_HOP, listedNames } from "../../core/headers.ts";
+import { foldHeaderName, type HeaderList, HOP_BY_HOP, listedNames } from "../../core/headers.ts";
 import { type Coding, parseCodings } from "../scrub/codings.ts";
 import type { Matcher } from "../scrub/matcher.ts";
 import { scrubValue } from "../scrub/scrubber.ts";
@@ -38,11 +38,12 @@ export interface ResponseHead {
 const LENGTH = /^(?:0|[1-9][0-9]{0,14})$/;
 
 /**
- * Undefined when the framing can't be believed: several or malformed Content-Length headers. `drops`: from
- * `createResponseDrops`, where `redaction` is given.
+ * Undefined when the framing can't be believed: several or malformed Content-Length headers. `lines`: the bytes that
+ * `raw` came in. `drops`: from `createResponseDrops`, where `redaction` is given.
  */
 export const responseHead = (
-  raw: readonly Buffer[],
+  raw: HeaderList,
+  lines: Buffer,
   redaction: Matcher | undefined,
   drops: ReadonlySet<string> = NOTHING,
 ): ResponseHead | undefined => {
@@ -51,38 +52,47 @@ export const responseHead = (
   let encoding = "";
   let reflected = 0;
   const listed = connectionNames(raw);
+  // What is not in the lines is in no name and no value: nearly always one look settles all of them.
+  const suspect = redaction !== undefined && contains(redaction, lines) ? redaction : undefined;
   for (let i = 0; i < raw.length; i += 2) {
-    const rawName = raw[i] as Buffer;
-    const rawValue = raw[i + 1] as Buffer;
-    const name = rawName.toString("latin1");
+    const name = raw[i] as string;
+    const value = raw[i + 1] as string;
     const lower = name.toLowerCase();
     if (lower === "content-length") {
-      const digits = rawValue.toString("latin1");
-      if (contentLength !== undefined || !LENGTH.test(digits)) return undefined;
-      contentLength = Number(digits);
+      if (contentLength !== undefined || !LENGTH.test(value)) return undefined;
+      contentLength = Number(value);
       continue;
     }
     if (ALWAYS_DROPPED.has(lower) || lower.startsWith(OURS)) continue;
-    if (lower === "content-encoding") {
-      const value = rawValue.toString("latin1");
-      encoding = encoding === "" ? value : `${encoding}, ${value}`;
-    }
+    if (lower === "content-encoding") encoding = encoding === "" ? value : `${encoding}, ${value}`;
     if (listed?.includes(foldHeaderName(name))) continue;
-    if (redaction === undefined) {
-      headers.push(name, rawValue.toString("latin1"));
+    if (redaction !== undefined && drops.has(lower)) continue;
+    if (suspect === undefined) {
+      headers.push(name, value);
       continue;
     }
-    if (drops.has(lower)) continue;
-    if (rawName.length >= redaction.shortest && scrubValue(redaction, rawName) !== undefined) {
+    if (scrubText(suspect, name) !== name) {
       reflected += 1;
       continue;
     }
-    const clean = rawValue.length >= redaction.shortest ? scrubValue(redaction, rawValue) : undefined;
-    if (clean !== undefined) reflected += 1;
-    headers.push(name, (clean ?? rawValue).toString("latin1"));
+    const clean = scrubText(suspect, value);
+    if (clean !== value) reflected += 1;
+    headers.push(name, clean);
   }
   return { headers, contentLength, codings: encoding === "" ? NO_CODINGS : parseCodings(encoding), reflected };
 };
+
+const contains = (redaction: Matcher, bytes: Buffer): boolean => {
+  let found = false;
+  redaction.find(bytes, 0, bytes.length, () => {
+    found = true;
+  });
+  return found;
+};
+
+/** The same string where nothing was found. */
+const scrubText = (redaction: Matcher, text: string): string =>
+  scrubValue(redaction, Buffer.from(text, "latin1"))?.toString("latin1") ?? text;
 
 const NOTHING: ReadonlySet<string> = new Set();
 const NO_CODINGS: readonly Coding[] = [];
@@ -104,12 +114,12 @@ export const decodedHeaders = (headers: readonly string[]): string[] => {
 };
 
 /** Names that Connection lists beside close and keep-alive: they end here (RFC 9110 section 7.6.1). */
-const connectionNames = (raw: readonly Buffer[]): readonly string[] | undefined => {
+const connectionNames = (raw: HeaderList): readonly string[] | undefined => {
   let names: string[] | undefined;
   for (let i = 0; i < raw.length; i += 2) {
-    const name = raw[i] as Buffer;
-    if (name.length !== CONNECTION.length || name.toString("latin1").toLowerCase() !== CONNECTION) continue;
-    const value = (raw[i + 1] as Buffer).toString("latin1");
+    const name = raw[i] as string;
+    if (name.length !== CONNECTION.length || name.toLowerCase() !== CONNECTION) continue;
+    const value = raw[i + 1] as string;
     if (value === "close" || value === "keep-alive") continue;
     names = [...(names ?? []), ...listedNames(value)];
   }

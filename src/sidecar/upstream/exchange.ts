@@ -3,7 +3,7 @@
  * read from the agent's own stream, which stays whole when the upstream answers before its end: destroying it would cut
  * the connection on which the agent waits for the answer.
  */
-import { SidekeyError } from "../../core/errors.ts";
+import { isSidekeyError, SidekeyError } from "../../core/errors.ts";
 import { upstreamFailure } from "./failure.ts";
 import type { ConnectionUser, HttpConnection } from "./http-connection.ts";
 import type { ConnectionPool } from "./pool.ts";
@@ -108,8 +108,8 @@ export class Exchange implements ConnectionUser, Flow {
       this.#requestSent = true;
     };
     // A stream closes after its end too.
-    const onBreak = (): void => {
-      if (!stream.readableEnded) this.#brokeOff();
+    const onBreak = (error?: unknown): void => {
+      if (!stream.readableEnded) this.#brokeOff(error);
     };
     this.#detachBody = () => {
       this.#detachBody = ignore;
@@ -120,12 +120,14 @@ export class Exchange implements ConnectionUser, Flow {
     stream.on("data", onData).on("end", onEnd).on("error", onBreak).on("close", onBreak);
     // While the connection was opened it may have ended already, when nothing was in it, or broken off.
     if (stream.readableEnded) onEnd();
-    else if (stream.destroyed) onBreak();
+    else if (stream.destroyed) onBreak(stream.errored);
     else stream.resume();
   }
 
-  #brokeOff(): void {
-    this.#fail(new SidekeyError("INGRESS_BAD_REQUEST", { detail: "the agent's body broke off" }));
+  /** `error`: what was wrong with the agent's body, where that is known. */
+  #brokeOff(error?: unknown): void {
+    if (isSidekeyError(error)) this.#fail(error);
+    else this.#fail(new SidekeyError("INGRESS_BAD_REQUEST", { detail: "the agent's body broke off" }));
   }
 
   drained(): void {
@@ -139,7 +141,7 @@ export class Exchange implements ConnectionUser, Flow {
     }
     this.#response = head;
     this.#deadline = this.#now() + this.#request.timeouts.idleMs;
-    this.#sink.head(head.status, head.headers);
+    this.#sink.head(head.status, head.headers, head.lines);
   }
 
   data(chunk: Buffer): void {

@@ -2,6 +2,7 @@
 import type { Readable } from "node:stream";
 import type { Authority } from "../../core/authority.ts";
 import type { SidekeyError } from "../../core/errors.ts";
+import type { HeaderList } from "../../core/headers.ts";
 import type { Cleartext } from "../net/connector.ts";
 
 export interface UpstreamRequest {
@@ -34,8 +35,8 @@ export interface Flow {
 export interface ResponseSink {
   /** The exchange exists; before anything else. */
   begin(flow: Flow): void;
-  /** `headers`: flat, names and values as bytes. Never a 1xx. */
-  head(status: number, headers: readonly Buffer[]): void;
+  /** `lines`: the very bytes that the headers came in. Never a 1xx. */
+  head(status: number, headers: HeaderList, lines: Buffer): void;
   /** The chunk is the sink's own to keep or change. */
   data(chunk: Buffer): void;
   end(): void;

@@ -5,6 +5,7 @@
  */
 import type { Clock } from "../../../core/clock.ts";
 import { SidekeyError } from "../../../core/errors.ts";
+import type { HeaderList } from "../../../core/headers.ts";
 import type { Coding } from "../../scrub/codings.ts";
 import { BodyDecoder } from "../../scrub/decoders.ts";
 import type { Matcher } from "../../scrub/matcher.ts";
@@ -87,9 +88,9 @@ export class Relay implements ResponseSink, Revocable {
     if (this.#settled) flow.abort();
   }
 
-  head(status: number, raw: readonly Buffer[]): void {
+  head(status: number, raw: HeaderList, lines: Buffer): void {
     const { redaction } = this.#recorded.injected;
-    const head = responseHead(raw, redaction, this.#route?.responseDrops);
+    const head = responseHead(raw, lines, redaction, this.#route?.responseDrops);
     // A proxy's own challenge is not for the agent: it would answer with its proxy credentials (D5).
     if (head === undefined || status === 407) {
       this.#refuse(new SidekeyError("UPSTREAM_BAD_RESPONSE"));

@@ -1,12 +1,12 @@
 /** Absolute-form https from beyond this machine, which no test may dial: the handler behind a connection marked so. */
 
 import { once } from "node:events";
-import { type AddressInfo, createServer } from "node:net";
+import type { AddressInfo } from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
 import { systemClock } from "../../../../src/core/clock.ts";
 import { silentLog } from "../../../../src/core/log.ts";
 import { createRequestHandler } from "../../../../src/sidecar/ingress/handler.ts";
-import { createHttpServer } from "../../../../src/sidecar/ingress/http-server.ts";
+import { createListener } from "../../../../src/sidecar/ingress/listener.ts";
 import { createLoad } from "../../../../src/sidecar/ingress/load.ts";
 import { aGeneration } from "../../../support/generation.ts";
 import { openConnection } from "../../../support/raw-client.ts";
@@ -35,11 +35,7 @@ const start = async (isLocal: boolean) => {
     draining: () => false,
     load: createLoad(),
   });
-  const http = createHttpServer(handler);
-  const server = createServer((socket) => {
-    handler.accept(socket, { way: "forward", isLocal });
-    http.emit("connection", socket);
-  }).listen(0, "127.0.0.1");
+  const server = createListener((socket) => handler.serve(socket, { way: "forward", isLocal })).listen(0, "127.0.0.1");
   await once(server, "listening");
   closers.push(() => server.close());
   const connection = await openConnection((server.address() as AddressInfo).port);

@@ -56,7 +56,7 @@ const setUp = (isWhole = true) => {
 describe("the answer to a first attempt", () => {
   it("goes straight on when it is no 401", () => {
     const { first, done } = setUp();
-    first.head(200, []);
+    first.head(200, [], Buffer.alloc(0));
     first.data(Buffer.from("x"));
     first.end();
     expect(done).toEqual(["release", "head 200", "data x", "end"]);
@@ -64,14 +64,14 @@ describe("the answer to a first attempt", () => {
 
   it("goes straight on when the request's body is not whole", () => {
     const { first, done } = setUp(false);
-    first.head(401, []);
+    first.head(401, [], Buffer.alloc(0));
     first.end();
     expect(done).toEqual(["release", "head 401", "end"]);
   });
 
   it("is held back while the secret is asked for, and goes on in its order when there is no other", async () => {
     const { first, done, decide } = setUp();
-    first.head(401, []);
+    first.head(401, [], Buffer.alloc(0));
     first.data(Buffer.from("a"));
     first.data(Buffer.from("b"));
     first.end();
@@ -82,7 +82,7 @@ describe("the answer to a first attempt", () => {
 
   it("tells of a failure in the middle after what came before it", async () => {
     const { first, done, decide } = setUp();
-    first.head(401, []);
+    first.head(401, [], Buffer.alloc(0));
     first.data(Buffer.from("a"));
     first.fail(new SidekeyError("UPSTREAM_RESET"));
     await decide();
@@ -91,7 +91,7 @@ describe("the answer to a first attempt", () => {
 
   it("is dropped when there is another secret, and its connection with it", async () => {
     const { first, done, decide } = setUp();
-    first.head(401, []);
+    first.head(401, [], Buffer.alloc(0));
     first.data(Buffer.from("four"));
     await decide(SECOND);
     expect(done.slice(2)).toEqual(["abort", "begun after 4", "repeat", "sent"]);
@@ -99,7 +99,7 @@ describe("the answer to a first attempt", () => {
 
   it("is nobody's when the agent left while the secret was asked for", async () => {
     const { first, done, decide, leave } = setUp();
-    first.head(401, []);
+    first.head(401, [], Buffer.alloc(0));
     leave();
     await decide();
     expect(done.slice(2)).toEqual(["release"]);
@@ -107,7 +107,7 @@ describe("the answer to a first attempt", () => {
 
   it("leads to no second attempt when the agent left while that was put on record, which is said", async () => {
     const { first, done, decide, leave } = setUp();
-    first.head(401, []);
+    first.head(401, [], Buffer.alloc(0));
     leave();
     await decide(SECOND);
     expect(done.slice(2)).toEqual(["abandoned"]);

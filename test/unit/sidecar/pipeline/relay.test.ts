@@ -67,7 +67,7 @@ describe("a request body that stops", () => {
   it("cuts both sides once an answer has begun", () => {
     const t = setUp();
     t.body.resume();
-    t.relay.head(200, []);
+    t.relay.head(200, [], Buffer.alloc(0));
     vi.advanceTimersByTime(60_000);
     expect(t.done).toEqual(["upstream aborted", "abort"]);
     expect(t.settled()).toMatchObject({ outcome: "client_aborted" });

@@ -1,10 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { bodyFraming, keepAliveMs, type ResponseHead } from "../../../../src/sidecar/upstream/response-framing.ts";
+import { bodyFraming, keepAliveMs } from "../../../../src/sidecar/upstream/response-framing.ts";
 
-const bytes = (headers: readonly string[]): Buffer[] => headers.map((text) => Buffer.from(text, "latin1"));
-
-const framing = (headers: readonly string[], status = 200, method = "GET") =>
-  bodyFraming({ status, headers: bytes(headers) }, method);
+const framing = (headers: readonly string[], status = 200, method = "GET") => bodyFraming(status, headers, method);
 
 describe("the framing of a response", () => {
   it("is its length, its chunks, or the end of its connection", () => {
@@ -45,10 +42,9 @@ describe("the framing of a response", () => {
 
 describe("a connection", () => {
   const keep = (headers: readonly string[], { minor = 1, status = 200, method = "GET" } = {}): number => {
-    const head = { status, minor, headers: bytes(headers) };
-    const body = bodyFraming(head, method);
+    const body = bodyFraming(status, headers, method);
     if (body === undefined) throw new Error("ambiguous");
-    return keepAliveMs({ ...head, framing: body } satisfies ResponseHead, method, 15_000);
+    return keepAliveMs({ minor, headers, framing: body }, method, 15_000);
   };
 
   it("is kept behind a body that was framed", () => {

@@ -28,7 +28,7 @@ const read = (pieces: readonly Buffer[], method = "GET"): Reading | undefined =>
       if (head.status < 200) informational.push(head.status);
       else {
         status = head.status;
-        headers = head.headers.map((bytes) => bytes.toString("latin1"));
+        headers = [...head.headers];
       }
     },
     data: (chunk) => void body.push(chunk),

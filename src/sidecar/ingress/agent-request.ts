@@ -1,0 +1,26 @@
+/** One request of an agent, read up to its body. */
+import { Readable } from "node:stream";
+import type { SidekeyError } from "../../core/errors.ts";
+import type { Framing } from "./framing.ts";
+import type { RequestHead } from "./request-parser.ts";
+
+export interface AgentRequest {
+  readonly head: RequestHead;
+  /** Or why it must not be served, whoever it is for. */
+  readonly framing: Framing | SidekeyError;
+  /** Undefined: it has none. */
+  readonly body: AgentBody | undefined;
+}
+
+/** Waiting to be read; past it the agent's connection is paused. `bytes` */
+const HIGH_WATER = 64 * 1024;
+
+/** Its body, as the line reads it: paused until somebody resumes it. */
+export class AgentBody extends Readable {
+  /** `wanted`: more may come. */
+  constructor(wanted: () => void) {
+    super({ highWaterMark: HIGH_WATER, read: wanted });
+    // Nobody may be reading it when it breaks off.
+    this.on("error", () => undefined);
+  }
+}
