@@ -132,7 +132,7 @@ routes:
     ]);
     for (const value of ["47110815", "hunter2", "48151623", "correcthorse"]) expect(stderr).not.toContain(value);
     const json = await work.sidekey(["check", "--json"], { environment });
-    expect(JSON.parse(json.stdout).warnings).toHaveLength(4);
+    expect(JSON.parse(json.stdout).warnings).toHaveLength(5);
     expect(readdirSync(work.path, { recursive: true }).sort()).toEqual(before);
   });
 
