@@ -205,7 +205,9 @@ const inside = (root: string, { image, user, environment = {} }: ContainerOption
     ...["unshare", "--pid", "--fork", "--kill-child", "sh", "-euc"],
     'root=$1; shift; mount -t proc proc "$root/proc"; exec chroot "$root" "$@"',
     ...["sh", root, "setpriv", `--reuid=${uid}`, `--regid=${gid}`, "--clear-groups", "--no-new-privs"],
-    ...["--bounding-set=-all", "--inh-caps=-all", "env", "-i"],
+    ...["--bounding-set=-all", "--inh-caps=-all"],
+    // Again: a change of uid takes away what --kill-child set.
+    ...["--pdeathsig=KILL", "env", "-i"],
     ...Object.entries(variables).map(([name, value]) => `${name}=${value}`),
     ...["sh", "-c", 'cd "$1"; shift; exec "$@"', "sh", image.stage.workdir, ...command],
   ];

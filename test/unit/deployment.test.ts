@@ -1,6 +1,7 @@
 /** The examples of a deployment, held against each other, the Dockerfile and the program. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { Script } from "node:vm";
 import { describe, expect, it } from "vitest";
 import { childEnvironment } from "../../src/cli/run/environment.ts";
 import { loadConfig, type SidecarConfig } from "../../src/sidecar/app/config.ts";
@@ -160,6 +161,8 @@ describe("config/kubernetes", () => {
     expect(placeholder).toMatch(PLACEHOLDERS);
     expect(portOf(config.listen.proxy)).toBe(7070);
     expect(others).toEqual(await expectedVariables("http://127.0.0.1:7070", config.tls.export ?? ""));
+    expect(agent.command).toEqual(["node", "-e"]);
+    expect(() => new Script(agent.args?.[0] ?? "(")).not.toThrow();
   });
 
   it("asks for health where the file opens it, and for the agent's start that all is ready", () => {
@@ -240,6 +243,11 @@ describe("config/compose.yaml", () => {
     const { OPENAI_API_KEY: placeholder, ...others } = agent.environment ?? {};
     expect(placeholder).toMatch(PLACEHOLDERS);
     expect(others).toEqual(await expectedVariables("http://sidekey:7070", config.tls.export ?? ""));
+    // Compose reads one of two dollar signs for itself.
+    const [program, option, script = "("] = agent.command ?? [];
+    expect([program, option]).toEqual(["node", "-e"]);
+    expect(() => new Script(script.replaceAll("$$", "$"))).not.toThrow();
+    expect(script.replaceAll("$$", "")).not.toContain("$");
   });
 
   it("waits for the image's health check, and puts the file where the image looks for it", () => {

@@ -188,12 +188,12 @@ export const CLIENTS: readonly Client[] = [
   }),
 ];
 
-/** One cache for all that is compiled (the programs run with another HOME), nothing fetched, and not optimized: that takes two thirds of the time. */
+/** One cache for all that is compiled (the programs run with another HOME), and nothing fetched. */
 export const GO_SETTINGS = {
   GOCACHE: process.env["GOCACHE"] ?? join(homedir(), ".cache/go-build"),
   GOTOOLCHAIN: "local",
   GOPROXY: "off",
-  GOFLAGS: "-mod=mod '-gcflags=all=-N -l'",
+  GOFLAGS: "-mod=mod",
   CGO_ENABLED: "0",
 };
 
