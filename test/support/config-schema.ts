@@ -1,6 +1,7 @@
 /** config/schema.json, made from the zod schemas: what an editor checks is what the program reads. */
 import { z } from "zod";
 import { rootSchema } from "../../src/sidecar/app/config-schema.ts";
+import { createPresetLibrary } from "../../src/sidecar/app/presets.ts";
 
 /**
  * Draft 7 is what the YAML language server and the JetBrains editors know best. Of what a transform checks only the
@@ -8,6 +9,7 @@ import { rootSchema } from "../../src/sidecar/app/config-schema.ts";
  */
 export const renderConfigSchema = (): string => {
   const schema = z.toJSONSchema(rootSchema, { io: "input", target: "draft-7", unrepresentable: "throw" });
+  namePresets(schema);
   const { $schema, ...rest } = schema;
   const document = {
     $schema,
@@ -16,4 +18,13 @@ export const renderConfigSchema = (): string => {
     ...rest,
   };
   return `${JSON.stringify(document, null, 2)}\n`;
+};
+
+/** Which presets there are, the program sees from their files; an editor is to offer them. */
+const namePresets = (node: unknown): void => {
+  if (typeof node !== "object" || node === null) return;
+  for (const [key, value] of Object.entries(node)) {
+    if (key === "preset") Object.assign(value, { enum: createPresetLibrary().names() });
+    else namePresets(value);
+  }
 };

@@ -1,6 +1,7 @@
 /** docs/presets.md, made from config/presets: what people read there is what a route gets. */
 
 import type { Preset } from "../../src/sidecar/app/presets.ts";
+import { placeText } from "../../src/sidecar/injection/place.ts";
 import { formatHostPattern } from "../../src/sidecar/policy/pattern.ts";
 import { table } from "./markdown.ts";
 
@@ -17,6 +18,10 @@ const sent = (injection: Injection, preset: Preset): string => {
       return injection.username === undefined
         ? `${code("Authorization: Basic …")} of ${code("user:password")}${member}`
         : `${code("Authorization: Basic …")} of ${code(`${injection.username}:…`)}${member}`;
+    case "query":
+      return `parameter ${code(`${injection.name}=…`)}${member}`;
+    case "placeholder":
+      return `the placeholder swapped in: ${injection.in.map(placeText).join(", ")}${member}`;
     case "header":
       return code(`${injection.name}: ${injection.format.replace("{secret}", "…")}`) + member;
     default:

@@ -154,6 +154,18 @@ describe("the library", () => {
     expect(() => at().get("bad")).toThrow(/INTERNAL: .*bad\.yaml is not as it was shipped/);
   });
 
+  it("reads the presets that are asked for, and no other", () => {
+    write("good.yaml", GOOD);
+    write("bad.yaml", "[");
+    write("hosts.json", JSON.stringify({ "a.test": "good", "b.test": "bad" }));
+    const one = at();
+    const pattern = parseHostKey("a.test");
+    if ("problem" in pattern) throw new TypeError("no host");
+    expect(one.nameFor(pattern)).toBe("good");
+    expect(one.get("good")?.name).toBe("good");
+    expect(() => one.get("bad")).toThrow(/INTERNAL/);
+  });
+
   it("finds a host by its name, and by the wildcards above it, the nearest first", () => {
     write("hosts.json", JSON.stringify({ "api.x.test": "one", "*.x.test": "two", "**.x.test": "three", toString: 1 }));
     const nameFor = (key: string): string | undefined => {
