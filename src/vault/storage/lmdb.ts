@@ -167,7 +167,16 @@ const openDatabase = async (directory: string): Promise<Shared> => {
 /** The modes above are only for what is made here; a copy that was put back may have come with wider ones. */
 const closeToOthers = async (path: string, mode = FILE_MODE): Promise<void> => {
   const found = await stat(path);
-  if ((found.mode & OTHERS) !== 0) await chmod(path, mode);
+  if ((found.mode & OTHERS) === 0) return;
+  try {
+    await chmod(path, mode);
+  } catch (error) {
+    throw new SidekeyError("VAULT_STORE_BUSY", {
+      detail: `${path} is open to other users (mode ${(found.mode & 0o777).toString(8)}) and belongs to one of them.`,
+      hint: "Choose a directory that is this user's alone: 'path' of the source, or 'state', in sidekey.yaml.",
+      cause: error,
+    });
+  }
 };
 
 const rowsOf = (db: Database, prefix: string): readonly Row[] => {

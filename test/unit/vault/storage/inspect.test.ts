@@ -153,6 +153,17 @@ describe("inspectDataFile", () => {
     await storage.close();
   });
 
+  it("passes a large row that one transaction wrote twice: it keeps the room of the first", async () => {
+    const directory = await temporaryDirectory();
+    const storage = await openLmdb(directory);
+    await storage.write((tx) => {
+      tx.put("row", Buffer.alloc(90_000));
+      tx.put("row", Buffer.alloc(9000));
+    });
+    await inspectDataFile(join(directory, "data.mdb"));
+    await storage.close();
+  });
+
   it("passes every state of a store that grows and shrinks", async () => {
     const directory = await temporaryDirectory();
     const storage = await openLmdb(directory);
