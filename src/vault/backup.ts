@@ -52,7 +52,9 @@ export const writeBackup = (
   const lines = [JSON.stringify({ format: FORMAT, v: VERSION })];
   for (const { key, value } of rows) {
     openRow(barrier, key, value, "VAULT_STORE_DAMAGED");
-    lines.push(JSON.stringify({ key, sealed: value.toString("latin1") }));
+    // With one key throughout, also while the store is on its way from one to another.
+    const sealed = barrier.isCurrent(value) ? value : barrier.reseal(key, value);
+    lines.push(JSON.stringify({ key, sealed: sealed.toString("latin1") }));
   }
   const manifest = { createdAt, generation, rows: rows.length, digest: digestOf(lines) };
   lines.push(JSON.stringify({ manifest: sealJson(barrier, MANIFEST, manifest).toString("latin1") }));
@@ -60,8 +62,8 @@ export const writeBackup = (
   return `${lines.join("\n")}\n`;
 };
 
-/** Checked to the last row. Errors: VAULT_BAD_BACKUP, VAULT_KEY_WRONG (it was made with another key). */
-export const readBackup = (text: string, barrier: Barrier): Backup => {
+/** Its lines but for the checksum, which is right: all that can be said without a key. Errors: VAULT_BAD_BACKUP. */
+export const backupLines = (text: string): readonly string[] => {
   if (!isBackup(text)) throw bad("It is no backup of a vault.");
   if (!text.endsWith("\n")) throw bad("It is cut short.");
   const lines = text.slice(0, -1).split("\n");
@@ -70,7 +72,13 @@ export const readBackup = (text: string, barrier: Barrier): Backup => {
   const sum = parseLine(sumSchema, lines.pop());
   if (sum === undefined) throw bad("It is cut short.");
   if (sum.sha256 !== digestOf(lines)) throw bad("It is damaged: its checksum is another.");
-  const manifest = openManifest(barrier, lines.pop());
+  return lines;
+};
+
+/** Checked to the last row. Errors: VAULT_BAD_BACKUP, VAULT_KEY_WRONG (it was made with another key). */
+export const readBackup = (all: readonly string[], barrier: Barrier): Backup => {
+  const lines = all.slice(0, -1);
+  const manifest = openManifest(barrier, all.at(-1));
   if (manifest.digest !== digestOf(lines) || manifest.rows !== lines.length - 1) {
     throw bad("Its rows are not those that it was made with.");
   }

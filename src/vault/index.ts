@@ -3,7 +3,7 @@
  * once. Opening it checks the key and every row, so that a wrong or changed one is told here and not by a secret later.
  */
 import type { Clock } from "../core/clock.ts";
-import { type Backup, readBackup, writeBackup } from "./backup.ts";
+import { type Backup, backupLines, readBackup, writeBackup } from "./backup.ts";
 import { createBarrier } from "./barrier.ts";
 import { guardStorage } from "./guarded-storage.ts";
 import { openKeyRing, storeExists, type VaultKeySource } from "./key.ts";
@@ -108,8 +108,14 @@ export const openVault = async ({ directory, keys: source, clock }: VaultOptions
 };
 
 /** Reads and checks a backup, down to its last row. Errors: VAULT_BAD_BACKUP, VAULT_KEY_UNREADABLE, VAULT_KEY_WRONG. */
-export const openBackup = async (text: string, { keys, clock }: Pick<VaultOptions, "keys" | "clock">) =>
-  readBackup(text, createBarrier(await openKeyRing(keys, false), clock));
+export const openBackup = async (
+  text: string,
+  { keys, clock }: Pick<VaultOptions, "keys" | "clock">,
+): Promise<Backup> => {
+  // Before the key: whoever took the wrong file should not look for a key.
+  const lines = backupLines(text);
+  return readBackup(lines, createBarrier(await openKeyRing(keys, false), clock));
+};
 
 /**
  * `backup` as `openBackup` gave it, with the same keys. Without `replace` only where there is no store.

@@ -79,6 +79,7 @@ describe("secret set", () => {
     expect(result.stdout).toBe("");
     expect(result.stderr).toMatch(new RegExp(`^sidekey: ${code}: [^\\n]*\\nhint: [^\\n]*\\n$`));
     expect(result.stderr).not.toContain(CANARY);
+    expect(existsSync(work.at(".sidekey"))).toBe(false);
   });
 
   it("does not work inside a run", async () => {

@@ -88,6 +88,13 @@ describe("a command", () => {
     expectQuietFiles();
   });
 
+  it("says nothing of the keys that 'init' takes out of a file, and leaves none in it", async () => {
+    const env = `OPENAI_API_KEY='${CORE}"$&%s'\nexport GH_TOKEN=${CORE} # x\nTAVILY_API_KEY="${CORE} '"\n`;
+    work.write(".env", env);
+    expect((await quiet(["init", "--from", ".env", "--json"])).code).toBe(0);
+    expectQuietFiles();
+  });
+
   it("says nothing of a value that it refuses, wherever it stands", async () => {
     for (const [name, value] of Object.entries(REFUSED)) {
       expect((await quiet(["secret", "set", `values/${name}`], value)).code, name).toBe(2);
@@ -349,9 +356,14 @@ describe("a program of 'run'", () => {
       "sidekey.yaml",
       `version: 1\nsources: { files: { kind: file, root: ./keys } }\nroutes:\n${routes.join("")}`,
     );
-    const script = "cat /proc/self/environ /proc/self/cmdline /proc/$PPID/cmdline; cat .sidekey/run/*/* .sidekey/*.log";
-    const end = await work.sidekey(["run", "-v", "--", "sh", "-c", script], { environment });
+    const script =
+      "cat /proc/self/environ /proc/self/cmdline /proc/$PPID/cmdline /proc/$PPID/limits; cat .sidekey/run/*/* .sidekey/*.log";
+    const end = await work.sidekey(["run", "-v", "--", "sh", "-c", script], {
+      environment,
+      before: "ulimit -S -c unlimited",
+    });
     expect(end.code).toBe(0);
+    expect(end.stdout).toMatch(/^Max core file size +0 /m);
     expect(end.stdout).toContain("KEPT=kept");
     expect(end.stdout).toContain("OWN_quotes=sidekey-placeholder-");
     expect(end.stderr).toContain("PLAIN_quotes");

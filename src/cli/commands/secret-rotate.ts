@@ -33,8 +33,10 @@ export const secretRotate: CommandSpec = {
     }
     const graceMs = await parseGrace(options);
     const { checkSecretPath } = await import("../../vault/path.ts");
+    const { checkSecretValue } = await import("../../vault/value.ts");
     checkSecretPath(path);
     const value = new SecretValue(await terminal.readSecret(`New value of ${path} (not shown)`));
+    checkSecretValue(value);
     const stored = await withVault(
       invocation,
       ({ vault, config, source }) =>

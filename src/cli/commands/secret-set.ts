@@ -31,8 +31,10 @@ export const secretSet: CommandSpec = {
     const [path = "", ...rest] = parameters;
     if (rest.length > 0) throw valueInArgument(path);
     const { checkSecretPath } = await import("../../vault/path.ts");
+    const { checkSecretValue } = await import("../../vault/value.ts");
     checkSecretPath(path);
     const value = new SecretValue(await terminal.readSecret(`Value of ${path} (not shown)`));
+    checkSecretValue(value);
     const hosts = options.list("host");
     const type = options.text("type");
     const tier = options.text("tier");

@@ -157,6 +157,21 @@ describe("a backup", () => {
     expect((await openBackup(text, { keys: both, clock })).secrets).toBe(2);
   });
 
+  it("needs one key only, also when it is of a store that is sealed with several", async () => {
+    const { vault, keys, state } = await setUp();
+    await vault.close();
+    const old = await readFile(keys.file, "utf8");
+    const fresh = `${Buffer.alloc(32, 5).toString("base64url")}\n`;
+    await writeFile(keys.file, `${fresh}${old}`);
+    const clock = createTestClock();
+    const both = await openVault({ directory: join(state, "vault"), keys, clock });
+    await both.secrets.set("c/three", SecretValue.fromText(`${CANARY}-4`));
+    const text = await both.backup();
+    await both.close();
+    await writeFile(keys.file, fresh);
+    expect((await openBackup(text, { keys, clock })).secrets).toBe(3);
+  });
+
   it("is restored with the key of its time beside the present one, which then suffices", async () => {
     const { vault, text, keys, state, read, restore, open } = await setUp();
     const old = await readFile(keys.file, "utf8");
