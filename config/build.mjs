@@ -1,7 +1,8 @@
 /**
- * `npm run build`: types by tsc, and the program in few files by esbuild, because reading four hundred small ones takes
- * longer than everything else that `start` does. What only some runs need stays a file of its own, loaded when it is
- * asked for. One argument: the directory to write, default `dist`.
+ * `npm run build`: types by tsc, and the code in few files by esbuild, because finding, reading and compiling four hundred
+ * small ones takes longer than everything else that `start` does. The program is CommonJS, which V8 can keep compiled
+ * (warm.mjs); what only some runs need of other packages is a file beside it. One argument: the directory to write, default
+ * `dist`.
  */
 import { spawnSync } from "node:child_process";
 import { chmodSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -13,6 +14,12 @@ const out = resolve(process.argv[2] ?? join(ROOT, "dist"));
 
 /** Native code, what only the agent's process loads, and what the user may have installed beside us. */
 const EXTERNAL = ["lmdb", "undici", "@opentelemetry/api"];
+
+/** By file: packages that the program loads when it needs them. */
+const ON_DEMAND = {
+  "x509.cjs": ["reflect-metadata", "@peculiar/x509"],
+  "prom-client.cjs": ["prom-client"],
+};
 
 rmSync(out, { recursive: true, force: true });
 
@@ -27,37 +34,71 @@ const common = {
   target: "node20.19",
   sourcemap: "linked",
   logLevel: "warning",
-};
-
-const { metafile } = await build({
-  ...common,
-  entryPoints: { main: "src/main.ts", index: "src/index.ts" },
-  outdir: out,
   bundle: true,
-  splitting: true,
-  format: "esm",
-  chunkNames: "chunks/[name]-[hash]",
+  metafile: true,
   external: EXTERNAL,
   // Its other entry is CommonJS, whose names `import()` does not find.
   alias: { "@peculiar/x509": join(ROOT, "node_modules/@peculiar/x509/build/x509.es.js") },
-  // Packages in CommonJS ask for Node's own modules this way.
-  banner: {
-    js: 'import { createRequire as createRequireOfBundle } from "node:module"; const require = createRequireOfBundle(import.meta.url);',
-  },
-  metafile: true,
-});
+};
 
-// Loaded with --require into the agent's process: a file of its own, and CommonJS.
-await build({
+const program = {
   ...common,
-  entryPoints: ["src/cli/run/preload.cts"],
-  outfile: join(out, "cli/run/preload.cjs"),
   format: "cjs",
-});
+  minifyWhitespace: true,
+  lineLimit: 160,
+  // No `import()` in what V8 keeps compiled.
+  supported: { "dynamic-import": false },
+  define: { "import.meta.dirname": "__dirname" },
+  // As Node wraps such files itself: src/core/built-file.ts takes them as they are.
+  banner: { js: "(function (exports, require, module, __filename, __dirname) {" },
+  footer: { js: "})" },
+};
+
+const onDemand = {
+  name: "on-demand",
+  setup({ onResolve }) {
+    for (const [file, packages] of Object.entries(ON_DEMAND)) {
+      for (const name of packages) {
+        onResolve({ filter: new RegExp(`^${name}$`) }, () => ({ path: `./${file}`, external: true }));
+      }
+    }
+  },
+};
+
+const results = await Promise.all([
+  build({ ...program, entryPoints: ["src/cli/main.ts"], outfile: join(out, "program.cjs"), plugins: [onDemand] }),
+  ...Object.entries(ON_DEMAND).map(([file, packages]) =>
+    build({
+      ...program,
+      stdin: { contents: packages.map((name) => `export * from "${name}";`).join("\n"), resolveDir: ROOT },
+      outfile: join(out, file),
+    }),
+  ),
+  build({ ...common, entryPoints: ["src/main.ts"], outfile: join(out, "main.js"), format: "esm" }),
+  build({
+    ...common,
+    entryPoints: ["src/index.ts"],
+    outdir: out,
+    splitting: true,
+    format: "esm",
+    chunkNames: "chunks/[name]-[hash]",
+    // Packages in CommonJS ask for Node's own modules this way.
+    banner: {
+      js: 'import { createRequire as createRequireOfBundle } from "node:module"; const require = createRequireOfBundle(import.meta.url);',
+    },
+  }),
+  // Loaded with --require into the agent's process: a file of its own.
+  build({
+    ...common,
+    entryPoints: ["src/cli/run/preload.cts"],
+    outfile: join(out, "cli/run/preload.cjs"),
+    format: "cjs",
+  }),
+]);
 
 /** The licences of what is inside: their terms ask for it. */
 const packages = new Set();
-for (const input of Object.keys(metafile.inputs)) {
+for (const input of results.flatMap(({ metafile }) => Object.keys(metafile.inputs))) {
   const [, name] = /node_modules\/((?:@[^/]+\/)?[^/]+)\/(?!.*node_modules\/)/.exec(input) ?? [];
   if (name !== undefined)
     packages.add(`${input.slice(0, input.lastIndexOf(`node_modules/${name}/`))}node_modules/${name}`);
@@ -71,3 +112,8 @@ const notices = [...packages].sort().map((directory) => {
 writeFileSync(join(out, "THIRD-PARTY-LICENSES.txt"), notices.join(`\n${"-".repeat(80)}\n\n`));
 
 chmodSync(join(out, "main.js"), 0o755);
+
+// Without it everything works, and starts slower.
+const warm = spawnSync(process.execPath, [join(ROOT, "config/warm.mjs"), out], { stdio: "inherit", timeout: 60_000 });
+if (warm.status !== 0)
+  process.stderr.write("build: the program could not be started here, so V8 keeps nothing compiled\n");
