@@ -4,12 +4,12 @@ import { copyFileSync, existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { readVersions, renderClientReference } from "../support/client-reference.ts";
-import { cleanEnvironment, type Finished, finished } from "../support/program.ts";
+import { cleanEnvironment, type Finished, finished, type Running, startSidekey } from "../support/program.ts";
 import { ANSWER } from "../support/stand-ins/apis.ts";
 import { headOf } from "../support/stand-ins/git.ts";
 import { createStage, KEY_FORMS, KEYS, type Stage } from "../support/stand-ins/stage.ts";
 import { lay, makeDirectory, quickStarts } from "./clients/quick-starts.ts";
-import { buildGoClient, CLIENTS, type Client, GO_SETTINGS, printed } from "./clients/table.ts";
+import { BASE, BY_BASE_URL, buildGoClient, CLIENTS, type Client, GO_SETTINGS, printed } from "./clients/table.ts";
 
 /** With SIDEKEY_TEST_ALL=1 a client that is missing is a failure. */
 const all = process.env["SIDEKEY_TEST_ALL"] === "1";
@@ -66,6 +66,41 @@ describe("under sidekey run", () => {
         const result = await stage.run(client.command);
         check(client, result);
         if (client.name === "git") expect(result.stdout).toContain(`${headOf(stage.repository)}\n`);
+      },
+      180_000,
+    );
+  }
+});
+
+describe("through the gateway of sidekey start", () => {
+  let sidecar: Running;
+  beforeAll(async () => {
+    const file = readFileSync(stage.work.at("sidekey.yaml"), "utf8").replace(
+      /^listen: .*$/m,
+      'listen: { proxy: off, gateway: "127.0.0.1:0" }',
+    );
+    stage.work.write("gateway.yaml", file);
+    sidecar = await startSidekey(["-c", "gateway.yaml"], { cwd: stage.work.path });
+  });
+  afterAll(() => sidecar.stop());
+
+  for (const client of CLIENTS.filter(({ name }) => BY_BASE_URL.includes(name))) {
+    const missing = !all && client.version() === undefined;
+    it.skipIf(missing)(
+      `${client.name} works by a base URL${missing ? " (skipped: not on this machine)" : ""}`,
+      async () => {
+        if (client.name.startsWith("Go ")) expect(await goClient).toBeUndefined();
+        const gateway = `http://${sidecar.ready["gateway"]}`;
+        const own = client.name.startsWith("Java ") ? ["java", client.command.at(-1) ?? "", BASE] : client.command;
+        const command = own.map((word) => (word === BASE ? `${gateway}/api` : word));
+        const result = await stage.runAlone(command, {
+          API_KEY: "placeholder",
+          OPENAI_API_KEY: "placeholder",
+          ANTHROPIC_API_KEY: "placeholder",
+          OPENAI_BASE_URL: `${gateway}/api.openai.com/v1`,
+          ANTHROPIC_BASE_URL: `${gateway}/api.anthropic.com`,
+        });
+        check(client, result);
       },
       180_000,
     );

@@ -1,5 +1,5 @@
 /** docs/clients.md, made from the table of real clients. */
-import type { Client } from "../e2e/clients/table.ts";
+import { BY_BASE_URL, type Client } from "../e2e/clients/table.ts";
 import { table } from "./markdown.ts";
 
 /** By the client's name. */
@@ -25,7 +25,8 @@ The versions are those of the machine that renewed this page; another machine ru
   credentials says so itself, and what it sends unsigned is refused (403 \`POLICY_NO_ROUTE\`) like any call that no route names.
 - **Node before 22.21** reads no proxy variable. \`run\` preloads a file that gives its built-in \`fetch\` one, and with it every SDK that
   uses \`fetch\`. Clients of \`node:https\` bring their own support (axios) or need an agent (got). Node 22.21 and 24.5 do all of it.
-- **Java** can do without settings by the gateway: a base URL of \`http://127.0.0.1:7071/ROUTE\`, no proxy and no CA.
+- **By a base URL** of the gateway of \`sidekey start\` (\`http://127.0.0.1:7071/ROUTE\`, or \`OPENAI_BASE_URL\` and \`ANTHROPIC_BASE_URL\`), without a proxy, a
+  CA or a setting, the suite also runs ${BY_BASE_URL.join(", ")}.
 - **What \`run\` sets** for other programs: \`DENO_CERT\`, \`CARGO_HTTP_CAINFO\`, \`AWS_CA_BUNDLE\` and the rest of
   [the table](configuration.md). A client that reads neither a proxy nor a CA variable needs the gateway.
 - **Certificate pinning and HTTP/3** cannot work through a proxy that reads requests.

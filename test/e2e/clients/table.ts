@@ -25,7 +25,7 @@ export interface Client {
 }
 
 const ROOT = join(import.meta.dirname, "../../..");
-const BASE = `https://${API}`;
+export const BASE = `https://${API}`;
 
 /** What three of the calls of `api` bring: an echo without the key, a large body counted by the upstream, a stream. */
 const LARGE = createHash("sha256").update("x".repeat(1_000_000)).digest("hex");
@@ -186,6 +186,21 @@ export const CLIENTS: readonly Client[] = [
     version: printed("javac", "-version"),
     needs: "`https.proxyHost`, `https.proxyPort`, and a trust store made of `ca.pem` by `keytool`",
   }),
+];
+
+/** Those that are told a base URL instead: without a proxy, without a CA, and without a setting. */
+export const BY_BASE_URL: readonly string[] = [
+  "curl",
+  "Node fetch",
+  "Node axios",
+  "Node openai",
+  "Node @anthropic-ai/sdk",
+  "Node ai with @ai-sdk/openai",
+  "Python requests",
+  "Python openai",
+  "Python anthropic",
+  "Go net/http",
+  "Java HttpClient",
 ];
 
 /** One cache for all that is compiled (the programs run with another HOME), and nothing fetched. */

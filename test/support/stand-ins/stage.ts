@@ -1,6 +1,7 @@
 /** Every upstream of the real clients, a file that routes to them, and a key for each. */
+import { type ChildProcess, spawn } from "node:child_process";
 import { join } from "node:path";
-import { type Finished, finished, launch } from "../program.ts";
+import { cleanEnvironment, type Finished, finished, launch } from "../program.ts";
 import { createWorkspace, type Workspace } from "../workspace.ts";
 import { anthropic, api, openai } from "./apis.ts";
 import { gitServer, makeRepository } from "./git.ts";
@@ -62,6 +63,8 @@ export interface Stage {
   readonly repository: string;
   /** Runs a program behind `sidekey run`, and tells the stand-ins of each event that it prints. */
   run(command: readonly string[], environment?: Readonly<Record<string, string>>): Promise<Finished>;
+  /** Runs a program by itself, to its end, with this environment. */
+  runAlone(command: readonly string[], environment: Readonly<Record<string, string>>): Promise<Finished>;
   close(): Promise<void>;
 }
 
@@ -90,27 +93,36 @@ export const createStage = async (): Promise<Stage> => {
     standIns,
     upstream: connections(standIns.address),
     repository,
-    async run(command, environment = {}) {
+    run(command, environment = {}) {
       const child = launch(["run", "--", ...command], {
         cwd: work.path,
         // Nothing of this machine's user: no .npmrc, no .netrc, no pip.conf. Real keys, which `run` must take out.
         environment: { HOME: work.path, ...keysFromBefore(), ...environment },
       });
       child.stdin?.end();
-      let text = "";
-      let seen = 0;
-      child.stdout?.on("data", (chunk) => {
-        text += String(chunk);
-        const events = text.match(/event \d/g)?.length ?? 0;
-        for (; seen < events; seen += 1) standIns.arrived();
-      });
-      return finished(child);
+      return watched(child, standIns);
+    },
+    runAlone([program = "", ...args], environment) {
+      const env = cleanEnvironment({ HOME: work.path, ...environment });
+      return watched(spawn(program, args, { cwd: work.path, env, stdio: ["ignore", "pipe", "pipe"] }), standIns);
     },
     async close() {
       await standIns.close();
       work.remove();
     },
   };
+};
+
+/** Tells the stand-ins of each event that the program has printed. */
+const watched = (child: ChildProcess, standIns: StandIns): Promise<Finished> => {
+  let text = "";
+  let seen = 0;
+  child.stdout?.on("data", (chunk) => {
+    text += String(chunk);
+    const events = text.match(/event \d/g)?.length ?? 0;
+    for (; seen < events; seen += 1) standIns.arrived();
+  });
+  return finished(child);
 };
 
 /** What a person had exported before there was Sidekey: the real keys, under the names that SDKs read. */
