@@ -37,7 +37,12 @@ export const setCookie = (headers: string[], folded: string, pair: string): void
 
 const withoutCookie = (value: string, folded: string): string => {
   const pairs = value.split(";");
-  const others = pairs.filter((pair) => !isReadAs(nameIn(pair), folded)).map((pair) => withoutInner(pair, folded));
+  const isOther = (pair: string): boolean => !isReadAs(nameIn(pair), folded);
+  // Once more at the end: what is left of a pair may be named like ours.
+  const others = pairs
+    .filter(isOther)
+    .map((pair) => withoutInner(pair, folded))
+    .filter(isOther);
   return others.length === pairs.length ? others.join(";") : others.join(";").replace(/^\s+/, "");
 };
 

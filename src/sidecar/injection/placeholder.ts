@@ -78,13 +78,15 @@ class Swapper {
     if (name.length >= MIN_PLACEHOLDER && this.#holds(name)) throw misplaced("a header's name");
     if (value.length < MIN_PLACEHOLDER) return value;
     const folded = foldHeaderName(name);
-    if (folded === "authorization") {
-      const [, scheme = "", blob = ""] = BASIC.exec(value) ?? [];
-      const pair = Buffer.from(blob, "base64").toString("latin1");
-      if (this.#holds(pair)) {
-        const swapped = this.#swap(literally(pair), () => ({ in: "basic" }), latin1);
-        return `${scheme} ${Buffer.from(swapped, "latin1").toString("base64")}`;
-      }
+    const [, scheme = "", blob = ""] = BASIC.exec(value) ?? [];
+    const pair = Buffer.from(blob, "base64").toString("latin1");
+    if (this.#holds(pair)) {
+      const swapped = this.#swap(
+        literally(pair),
+        () => (folded === "authorization" ? { in: "basic" } : undefined),
+        latin1,
+      );
+      return `${scheme} ${Buffer.from(swapped, "latin1").toString("base64")}`;
     }
     const spell = folded === "cookie" ? cookieText : wireText;
     return this.#swap(literally(value), () => ({ in: "header", name }), spell);
@@ -106,6 +108,7 @@ class Swapper {
     return text.search(this.#all) !== -1;
   }
 
+  /** `placeAt`: undefined where it is in no place that 'in' could name. */
   #swap(reading: Reading, placeAt: (start: number, end: number) => Place | undefined, spell: Spell): string {
     const { raw, text, at } = reading;
     let swapped = "";
@@ -129,7 +132,7 @@ class Swapper {
     const own = this.#own.get(found);
     if (own === undefined) throw misplaced("a request of another route");
     if (place === undefined || !own.places.some((one) => isPlace(one, place))) {
-      throw misplaced(place === undefined ? "the name of a parameter" : `the ${place.in}`);
+      throw misplaced(place === undefined ? "what no route can name" : `the ${place.in}`);
     }
     if (this.#seen.has(found)) throw misplaced("two places");
     this.#seen.add(found);

@@ -68,6 +68,7 @@ describe("the cookies", () => {
     expect(set("a=1\tsession=x")).toEqual(only("session=S; a=1"));
     expect(set("a=1, session \t=x, b=2")).toEqual(only("session=S; a=1, b=2"));
     expect(set("a, session =x")).toEqual(only("session=S; a"));
+    expect(set("session,session=x; a")).toEqual(only("session=S; a"));
   });
 
   it("take no longer than their length allows, whatever they are made of", () => {

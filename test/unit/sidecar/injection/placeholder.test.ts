@@ -162,6 +162,7 @@ describe("a placeholder anywhere else is refused", () => {
     ["in the header of a longer name", { headers: ["X-Api-Keys", MINE] }],
     ["in the Authorization header", { headers: ["Authorization", `Bearer ${MINE}`] }],
     ["inside Basic", { headers: ["Authorization", `Basic ${base64(`u:${MINE}`)}`] }],
+    ["inside Basic of another header", { headers: ["X-Api-Key", `Basic ${base64(`u:${MINE}`)}`] }],
     ["in a cookie", { headers: ["Cookie", `a=1; b=${MINE}`] }],
     ["in the path", { path: `/x/${MINE}` }],
     ["in another parameter", { query: `?other=${MINE}` }],
