@@ -1,10 +1,12 @@
 /** Transcripts of `sidekey init`: a first run, the keys of a `.env` file, and what it does when something is there. */
-import { execFileSync, spawn } from "node:child_process";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { NO_FILE_HINT } from "../../src/cli/first-steps.ts";
 import { createTestAuthority } from "../support/certificates.ts";
+import { cleanEnvironment, finished, launch, MAIN } from "../support/program.ts";
 import { startUpstream, type TestUpstream } from "../support/upstream.ts";
 import { createWorkspace, type Workspace } from "../support/workspace.ts";
 
@@ -18,6 +20,9 @@ DATABASE_URL=${OTHER}
 TAVILY_API_KEY=
 `;
 const CANARIES = [OPENAI, GITHUB, "canary-db-91"];
+
+const noPython =
+  process.env["SIDEKEY_TEST_ALL"] !== "1" && spawnSync("python3", ["--version"], { stdio: "ignore" }).status !== 0;
 
 let work: Workspace;
 beforeEach(() => {
@@ -235,6 +240,7 @@ Next:
     expect((await work.sidekey(command.split(" "))).code).toBe(0);
     expect(await work.sidekey(["check"])).toMatchObject({ code: 0, stderr: "" });
     const explained = await work.sidekey(["explain", "GET", "https://api.openai.com/v1/models"]);
+    expect(explained.stdout).toContain("preset    openai\n");
     expect(explained.stdout).toContain("local:production/OPENAI_API_KEY");
     const { stdout: list } = await work.sidekey(["secret", "list"]);
     expect(list).toContain("production/OPENAI_API_KEY");
@@ -314,6 +320,58 @@ Next:
     expect(refused.stderr).toContain("is not a regular file, so its values cannot be replaced; nothing was changed.");
     expect(existsSync(work.at("sidekey.yaml"))).toBe(false);
     expect((await fed(["--from", "pipe", "--keep"])).code).toBe(0);
+  });
+});
+
+describe("however init --from is stopped", () => {
+  it("the key is in one of the two places, and the same command ends it", async () => {
+    const stored = async (): Promise<boolean> => {
+      const { stdout } = await work.sidekey(["secret", "get", "production/openai/api-key", "--reveal"]);
+      return stdout === `${OPENAI}\n`;
+    };
+    // Whatever it has come to when it is killed: the test holds at any moment.
+    for (const delay of [80, 160, 240, 320]) {
+      rmSync(work.at(".sidekey"), { recursive: true, force: true });
+      rmSync(work.at("sidekey.yaml"), { force: true });
+      work.write(".env", ENV);
+      const child = launch(["init", "--from", ".env"], { cwd: work.path });
+      const end = finished(child);
+      await pause(delay);
+      child.kill("SIGKILL");
+      await end;
+      expect(read(".env").includes(OPENAI) || (await stored()), `killed after ${delay} ms`).toBe(true);
+      const again = await init(["--from", ".env"]);
+      expect({ code: again.code, text: again.code === 0 ? "" : again.stderr }).toEqual({ code: 0, text: "" });
+      expect(read(".env")).not.toContain(OPENAI);
+      expect(await stored()).toBe(true);
+      expect((await work.sidekey(["check"])).code).toBe(0);
+      expect(filesWith(OPENAI)).toEqual([]);
+    }
+  });
+});
+
+describe.skipIf(noPython)(`init --from on a terminal${noPython ? " (skipped: no python3 here)" : ""}`, () => {
+  const TERMINAL = new URL("../support/terminal.py", import.meta.url).pathname;
+  const answered = async (keys: string, shown: string) => {
+    work.write(".env", ENV);
+    const steps = [
+      ["bash-[\\d.]+[#$] $", `'${process.execPath}' '${MAIN}' init --from .env\n`],
+      ["and put placeholders into \\.env\\? \\[Y/n\\] ", keys],
+      [shown, ""],
+    ];
+    const env = { ...cleanEnvironment(), TERM: "dumb" };
+    return finished(spawn("python3", [TERMINAL, JSON.stringify(steps)], { cwd: work.path, env }));
+  };
+
+  it("asks first, and a no changes nothing", async () => {
+    expect(await answered("n\n", "sidekey: nothing was changed\r?\n")).toEqual({ code: 0, stdout: "", stderr: "" });
+    expect(read(".env")).toBe(ENV);
+    expect(readdirSync(work.path)).toEqual([".env"]);
+  });
+
+  it("goes on at Enter", async () => {
+    expect(await answered("\n", "sidekey run -- ")).toEqual({ code: 0, stdout: "", stderr: "" });
+    expect(read(".env")).not.toContain(OPENAI);
   });
 });
 

@@ -8,7 +8,8 @@ import { parseConfigDocument } from "../../config/document.ts";
 import { SidekeyError } from "../../core/errors.ts";
 import { packageFile } from "../../core/package.ts";
 import type { Pattern } from "../policy/pattern.ts";
-import { type PresetFields, presetName, presetSchema } from "./preset-schema.ts";
+import { presetName } from "./config-schema.ts";
+import { createPresetSchema, type PresetFields, type PresetSchema } from "./preset-schema.ts";
 
 export interface Preset extends PresetFields {
   readonly name: string;
@@ -31,10 +32,14 @@ const EXTENSION = ".yaml";
 export const createPresetLibrary = (directory: string = packageFile("config", "presets")): PresetLibrary => {
   const known = new Map<string, Preset | undefined>();
   let hosts: Readonly<Record<string, unknown>> | undefined;
+  let schema: PresetSchema | undefined;
   return {
     get(name) {
-      if (!known.has(name)) known.set(name, readPreset(directory, name));
-      return known.get(name);
+      if (known.has(name)) return known.get(name);
+      schema ??= createPresetSchema();
+      const preset = readPreset(directory, name, schema);
+      known.set(name, preset);
+      return preset;
     },
     nameFor({ scheme, host, port }) {
       if (scheme !== "https" || port !== 443) return undefined;
@@ -86,7 +91,7 @@ const readHosts = (directory: string): Readonly<Record<string, unknown>> => {
   throw damaged(path);
 };
 
-const readPreset = (directory: string, name: string): Preset | undefined => {
+const readPreset = (directory: string, name: string, schema: PresetSchema): Preset | undefined => {
   // A name, never a path.
   if (!presetName.safeParse(name).success) return undefined;
   const path = join(directory, `${name}${EXTENSION}`);
@@ -98,7 +103,7 @@ const readPreset = (directory: string, name: string): Preset | undefined => {
     throw damaged(path, cause);
   }
   const { value, flaws } = parseConfigDocument(text);
-  const parsed = presetSchema.safeParse(value);
+  const parsed = schema.safeParse(value);
   if (flaws.length > 0 || !parsed.success) throw damaged(path, parsed.error);
   return { ...parsed.data, name };
 };
