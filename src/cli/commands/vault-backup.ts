@@ -35,6 +35,7 @@ export const vaultBackup: CommandSpec = {
       (opened) =>
         onRecord(opened.config, {
           events: [event(opened)],
+          isLong: true,
           change: async () => write(file, await opened.vault.backup(), keys),
           done: () => [event(opened)],
         }),

@@ -38,6 +38,7 @@ export const vaultRestore: CommandSpec = {
     const event = adminEvent(`vault restore of ${source} to ${madeAt}`);
     const restored = await onRecord(config, {
       events: [event],
+      isLong: true,
       change: () => restoreVault({ directory, keys, clock: systemClock }, { backup, replace }),
       done: () => [event],
     });
