@@ -49,7 +49,12 @@ export interface VerifyOptions {
    * something is there, and it is no head.
    */
   readonly head?: ChainHead | "unreadable" | undefined;
+  /** Told now and then how many records were good. */
+  readonly onProgress?: ((records: number) => void) | undefined;
 }
+
+/** Records between two calls of `onProgress`: some tenths of a second. */
+const PROGRESS_EVERY = 25_000;
 
 export interface VerifyFiles extends VerifyOptions {
   /** Oldest first. */
@@ -72,8 +77,17 @@ export const verifyAudit = async (options: VerifyFiles | VerifyStream): Promise<
 };
 
 /** Verifies a log with its rotated files and its head. */
-export const verifyLog = (log: AuditLog, key: Buffer): Promise<AuditVerdict> =>
-  verifyAudit({ files: filesOfLog(log.path), key, head: readHead(nodeAuditFs, log.headPath) ?? "unreadable" });
+export const verifyLog = (
+  log: AuditLog,
+  key: Buffer,
+  onProgress?: VerifyOptions["onProgress"],
+): Promise<AuditVerdict> =>
+  verifyAudit({
+    files: filesOfLog(log.path),
+    key,
+    head: readHead(nodeAuditFs, log.headPath) ?? "unreadable",
+    onProgress,
+  });
 
 interface Verifier {
   nextFile(): void;
@@ -82,7 +96,7 @@ interface Verifier {
   finish(): AuditVerdict;
 }
 
-const createVerifier = ({ key, head: given }: VerifyOptions): Verifier => {
+const createVerifier = ({ key, head: given, onProgress }: VerifyOptions): Verifier => {
   const head = given === "unreadable" ? undefined : given;
   const lineHash = createLineHash(key);
   let records = 0;
@@ -143,6 +157,7 @@ const createVerifier = ({ key, head: given }: VerifyOptions): Verifier => {
     first ??= seq;
     last = { seq, hash };
     records += 1;
+    if (records % PROGRESS_EVERY === 0) onProgress?.(records);
     return true;
   };
 

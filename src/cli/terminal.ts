@@ -105,7 +105,7 @@ export const createPaint = (terminal: boolean, environment: Environment): Paint 
 const clip = (text: string, width: number): string => (text.length <= width ? text : `${text.slice(0, width - 1)}…`);
 
 /** Controls other than newline and tab can steer a terminal; file names and keys may hold them. */
-const visible = (text: string): string =>
+export const visible = (text: string): string =>
   // biome-ignore lint/suspicious/noControlCharactersInRegex: controls are what is looked for.
   text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, (found) => `\\x${found.charCodeAt(0).toString(16)}`);
 

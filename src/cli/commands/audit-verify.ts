@@ -28,7 +28,11 @@ export const auditVerify: CommandSpec = {
       const { readAuditKey } = await import("../../audit/key.ts");
       const { nodeAuditFs } = await import("../../audit/file-access.ts");
       const key = readKey(() => readAuditKey(nodeAuditFs, config.audit.key));
-      for (const log of logs) verdicts.push({ path: log.path, ...(await readingAudit(() => verifyLog(log, key))) });
+      for (const log of logs) {
+        const tell = (records: number): void => terminal.progress(`${log.path}: ${records} records so far`);
+        verdicts.push({ path: log.path, ...(await readingAudit(() => verifyLog(log, key, tell))) });
+      }
+      terminal.progress(undefined);
     }
     const ok = verdicts.every((verdict) => verdict.ok);
     if (options.flag("json")) terminal.printJson({ ok, logs: verdicts.map(describe) });

@@ -131,11 +131,12 @@ const tryAll = async (
   }
 };
 
-/** INT or TERM ends what was started, so that nothing stays behind; a second one ends at once. */
+/** INT or TERM ends what was started, so that nothing stays behind; a second one ends at once, and that too. */
 const brokenOff = (breaker: AbortController): { signal: NodeJS.Signals | undefined } => {
   const broken: { signal: NodeJS.Signals | undefined } = { signal: undefined };
+  process.once("exit", () => breaker.abort());
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
-    process.once(signal, () => {
+    process.on(signal, () => {
       if (broken.signal !== undefined) process.exit(EXIT_SIGNAL_BASE + constants.signals[signal]);
       broken.signal = signal;
       breaker.abort();

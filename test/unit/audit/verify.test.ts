@@ -114,6 +114,26 @@ describe("verification", () => {
     expect(await verifyLines(lines, { seq: 5, hash })).toMatchObject({ ok: false, bad: 5, cause: "head" });
   });
 
+  it("tells how far it is in a long log", async () => {
+    const lineHash = createLineHash(KEY);
+    let prev = "";
+    let seq = 0;
+    async function* long(): AsyncGenerator<Buffer> {
+      for (; seq < 60_000; ) {
+        const of = parseLine(lines[0] ?? "");
+        seq += 1;
+        if (seq === 1) prev = of?.prev ?? "";
+        const open = `{"seq":${seq},"time":"2026-01-01T00:00:00.000Z","type":"start","prev":"${prev}"`;
+        prev = lineHash(open);
+        yield Buffer.from(`${open},"hash":"${prev}"}\n`);
+      }
+    }
+    const told: number[] = [];
+    const onProgress = (records: number): void => void told.push(records);
+    expect(await verifyAudit({ stream: long(), key: KEY, onProgress })).toMatchObject({ ok: true, records: 60_000 });
+    expect(told).toEqual([25_000, 50_000]);
+  });
+
   it("names record 1 under another key", async () => {
     const key = Buffer.alloc(32, 8);
     const verdict = await verifyAudit({ stream: inPieces(bytes, 1000), key });

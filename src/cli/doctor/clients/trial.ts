@@ -3,7 +3,8 @@
  * state, its own CA, a key that is worth nothing. Dials nothing else and leaves nothing behind.
  */
 import { randomBytes } from "node:crypto";
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { rmSync } from "node:fs";
+import { mkdir, mkdtemp, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createCloser } from "../../../core/closer.ts";
@@ -13,7 +14,7 @@ import { startSidecar } from "../../../sidecar/app/lifecycle.ts";
 import { findProgram } from "../../../sidecar/secrets/program.ts";
 import { childEnvironment } from "../../run/environment.ts";
 import { PRELOAD } from "../../run/preload-path.ts";
-import type { Environment } from "../../terminal.ts";
+import { type Environment, visible } from "../../terminal.ts";
 import { type CallEnd, call } from "./call.ts";
 import { type Attempt, type Client, EXIT_ABSENT, IGNORED_PROXY, type Place } from "./client.ts";
 import { type StandIn, startStandIn } from "./stand-in.ts";
@@ -92,7 +93,15 @@ interface Stage {
 const openStage = async (options: TrialOptions, closer: ReturnType<typeof createCloser>): Promise<Stage> => {
   const { environment, removedNames, directory, signal } = options;
   const scratch = await mkdtemp(join(tmpdir(), "sidekey-doctor-"));
-  closer.add({ close: () => rm(scratch, { recursive: true, force: true }) });
+  // This process may have to end at once, as when nobody reads what it prints any more.
+  const remove = (): void => rmSync(scratch, { recursive: true, force: true });
+  process.once("exit", remove);
+  closer.add({
+    close() {
+      process.off("exit", remove);
+      remove();
+    },
+  });
   const key = `doctor-${randomBytes(18).toString("base64url")}`;
   const standIn = closer.add(await startStandIn(HOST, key));
   const caFile = join(scratch, "stand-in.pem");
@@ -227,5 +236,5 @@ const explain = (end: CallEnd | undefined, timeoutMs: number): Pick<ClientResult
 
 const firstLine = (output: string): string => {
   const line = output.split("\n").find((text) => text.trim() !== "") ?? "no words";
-  return line.trim().slice(0, 200);
+  return visible(line.trim()).slice(0, 200);
 };
