@@ -20,6 +20,8 @@ export interface Barrier {
   seal(row: RowName, value: Uint8Array): Buffer;
   /** Errors: VAULT_KEY_WRONG (no key opens it), VAULT_STORE_DAMAGED (it is another row's, or no record). */
   open(row: RowName, sealed: Buffer): Buffer;
+  /** Whether any of the keys has sealed it. */
+  opens(sealed: Buffer): boolean;
   /** Whether the key that seals now has sealed it. */
   isCurrent(sealed: Buffer): boolean;
   /** The same record, sealed with the key that seals now; `key` is the row's. Errors: VAULT_KEY_WRONG. */
@@ -45,13 +47,19 @@ export const createBarrier = (ring: { readonly keys: readonly FernetKey[] }, clo
 
   const encrypt = (message: Buffer): Buffer => Buffer.from(sealFernet(first(), message, clock.now()), "latin1");
 
-  const decrypt = (row: RowName, sealed: Buffer): Buffer => {
+  const decrypted = (sealed: Buffer): Buffer | undefined => {
     const token = sealed.toString("latin1");
     const now = clock.now();
     for (const key of ring.keys) {
       const message = openFernet(key, token, { now });
       if (message !== undefined) return message;
     }
+    return undefined;
+  };
+
+  const decrypt = (row: RowName, sealed: Buffer): Buffer => {
+    const message = decrypted(sealed);
+    if (message !== undefined) return message;
     throw new SidekeyError("VAULT_KEY_WRONG", { detail: `Row ${nameOf(row)} opens with none of the keys.` });
   };
 
@@ -67,6 +75,7 @@ export const createBarrier = (ring: { readonly keys: readonly FernetKey[] }, clo
       }
       return Buffer.from(record.value, "base64");
     },
+    opens: (sealed) => decrypted(sealed) !== undefined,
     isCurrent: (sealed) => openFernet(first(), sealed.toString("latin1"), { now: clock.now() }) !== undefined,
     reseal: (key, sealed) => encrypt(decrypt({ path: key, version: 0 }, sealed)),
   };

@@ -6,7 +6,7 @@ import type { Clock } from "../core/clock.ts";
 import { SidekeyError } from "../core/errors.ts";
 import type { Barrier } from "./barrier.ts";
 import { createIntegrity, type Integrity } from "./integrity.ts";
-import { type KeyRing, withNewestKeys, withNewestKeysLater } from "./key.ts";
+import { isWrongKey, type KeyRing, withNewestKeys, withNewestKeysLater } from "./key.ts";
 import type { EmbeddedStorage, ReadTx, Tx } from "./storage/storage.ts";
 
 /** The row that tells which key seals, and what the store is. */
@@ -35,7 +35,13 @@ export const guardStorage = async (
   clock: Clock,
 ): Promise<GuardedStorage> => {
   const integrity = createIntegrity(barrier, clock);
-  let check = await withNewestKeysLater(ring, () => admit(storage, barrier, integrity));
+  let check = await withNewestKeysLater(ring, () => admit(storage, barrier, integrity)).catch((error: unknown) => {
+    throw isWrongKey(error) && "file" in ring.source && storage.readNow((tx) => opensAny(tx, barrier))
+      ? damaged(
+          `Row ${CHECK} does not open, and others do: it was changed, or the key file is of before an unfinished rekey.`,
+        )
+      : error;
+  });
   let verified = storage.generation();
 
   /**
@@ -97,7 +103,12 @@ const admit = async (storage: EmbeddedStorage, barrier: Barrier, integrity: Inte
     const sealed = tx.get(CHECK);
     if (sealed === undefined && tx.generation > 0) throw gone();
     if (sealed === undefined || openCheck(barrier, sealed) === WITHOUT_SUM) return undefined;
-    integrity.verify(tx);
+    try {
+      integrity.verify(tx);
+    } catch (error) {
+      // The check row and the hash key are always sealed with one key, and that has just opened the one.
+      throw isWrongKey(error) ? damaged("The key of its sum was changed.") : error;
+    }
     return sealed;
   });
   if (found !== undefined) return found;
@@ -115,7 +126,7 @@ const prepare = (tx: Tx, barrier: Barrier, integrity: Integrity): void => {
     return;
   }
   if (tx.range("integrity:").length > 0) {
-    throw new SidekeyError("VAULT_STORE_DAMAGED", { detail: "An older check row was put back." });
+    throw damaged("An older check row was put back.");
   }
   tx.put(CHECK, sealCheck(barrier));
   integrity.create(tx);
@@ -132,5 +143,9 @@ const openCheck = (barrier: Barrier, sealed: Buffer): typeof WITHOUT_SUM | typeo
   });
 };
 
-const gone = (): SidekeyError =>
-  new SidekeyError("VAULT_STORE_DAMAGED", { detail: "The row that its key is checked with is gone." });
+/** Then the keys at hand are not simply another store's. */
+const opensAny = (tx: ReadTx, barrier: Barrier): boolean => tx.range("").some(({ value }) => barrier.opens(value));
+
+const damaged = (detail: string): SidekeyError => new SidekeyError("VAULT_STORE_DAMAGED", { detail });
+
+const gone = (): SidekeyError => damaged("The row that its key is checked with is gone.");

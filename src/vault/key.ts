@@ -123,7 +123,7 @@ export const withNewestKeysLater = async <T>(ring: KeyRing, use: () => Promise<T
   }
 };
 
-const isWrongKey = (error: unknown): boolean => isSidekeyError(error) && error.code === "VAULT_KEY_WRONG";
+export const isWrongKey = (error: unknown): boolean => isSidekeyError(error) && error.code === "VAULT_KEY_WRONG";
 
 /** Keys are separated by commas or white space. */
 const parseKeys = (text: string, where: string): readonly FernetKey[] => {

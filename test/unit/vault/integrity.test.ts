@@ -102,6 +102,8 @@ describe("a store whose rows were changed behind its back", () => {
       },
     ],
     ["garbage", (tx) => tx.put("value:a/other@1", Buffer.from("garbage"))],
+    ["a changed byte in the check row", (tx) => tx.put("check:key", flipped(tx.get("check:key")))],
+    ["a changed byte in the hash key", (tx) => tx.put("integrity:key", flipped(tx.get("integrity:key")))],
     ["a changed byte in the sum", (tx) => tx.put("integrity:sum", flipped(tx.get("integrity:sum")))],
   ];
   const flipped = (bytes: Buffer | undefined): Buffer => {
