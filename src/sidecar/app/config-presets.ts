@@ -42,7 +42,7 @@ export const presetOf = (
       if (preset === undefined || isPlainBearer(preset)) continue;
       warn({
         path: [...path, "match"],
-        message: `has no 'inject', so the secret goes out as 'Authorization: Bearer', which is not how ${preset.title} takes it`,
+        message: `has no 'inject', so the secret goes out as 'Authorization: Bearer'; for ${preset.title} the preset sends it otherwise`,
         hint: `Add preset: ${preset.name}`,
       });
       break;

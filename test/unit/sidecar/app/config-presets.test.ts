@@ -127,7 +127,7 @@ describe("problems with a preset", () => {
 describe("a route without a preset to a host that takes no bearer", () => {
   it("is warned of, with the preset's name", () => {
     expect(said("r: { match: 'https://api.anthropic.com/**', secret: a/b }")).toEqual([
-      "routes.r.match has no 'inject', so the secret goes out as 'Authorization: Bearer', which is not how Anthropic takes it | Add preset: anthropic",
+      "routes.r.match has no 'inject', so the secret goes out as 'Authorization: Bearer'; for Anthropic the preset sends it otherwise | Add preset: anthropic",
     ]);
   });
 
