@@ -3,9 +3,11 @@ import { createServer, type IncomingMessage, METHODS } from "node:http";
 import { Duplex } from "node:stream";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { createAuthority, parseAuthority } from "../../../../src/core/authority.ts";
 import { isSidekeyError } from "../../../../src/core/errors.ts";
 import { judgeFraming } from "../../../../src/sidecar/ingress/framing.ts";
 import { RequestParser } from "../../../../src/sidecar/ingress/request-parser.ts";
+import { parseAbsoluteTarget, parseOriginTarget } from "../../../../src/sidecar/ingress/target.ts";
 import type { BodyFraming } from "../../../../src/sidecar/net/message-parser.ts";
 
 interface Reading {
@@ -185,6 +187,19 @@ const readByNode = (text: string): Promise<(Omit<Reading, "isWhole"> | undefined
     }, 0);
   });
 
+/** What the parser leaves to the grammar of targets. */
+const hasTarget = ({ method, target }: Reading): boolean => {
+  if (method === "CONNECT") return parseAuthority(target) !== undefined;
+  try {
+    if (target.startsWith("/"))
+      parseOriginTarget(target, "http", createAuthority({ kind: "name", name: "a.test" }, 80));
+    else parseAbsoluteTarget(target);
+    return true;
+  } catch {
+    return false;
+  }
+};
+
 const TOKENS = [
   ...[
     "\r\n",
@@ -237,13 +252,13 @@ describe("beside Node's parser", () => {
         const ours = read([bytes(text)]);
         // The first alone: behind one that closes Node reads nothing, which is the connection's word and not the parser's.
         const [first] = typeof ours === "string" ? [] : ours;
-        if (first?.isWhole !== true) return;
+        if (first?.isWhole !== true || !hasTarget(first)) return;
         taken += 1;
         const { isWhole: _isWhole, ...reading } = first;
         expect((await readByNode(text))[0]).toEqual(reading);
       },
     );
-    await fc.assert(property, { numRuns: 3_000 });
-    expect(taken).toBeGreaterThan(500);
+    await fc.assert(property, { numRuns: 2_000 });
+    expect(taken).toBeGreaterThan(300);
   });
 });
