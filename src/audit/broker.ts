@@ -9,7 +9,7 @@ import type { Closable } from "../core/closer.ts";
 import { SidekeyError, toSidekeyError } from "../core/errors.ts";
 import type { Log } from "../core/log.ts";
 import { createDenialLimit } from "./denials.ts";
-import { type AuditEvent, type AuditType, createTimestamp, encodeEvent } from "./record.ts";
+import { type AuditEvent, type AuditType, createQuoteMemo, createTimestamp, encodeEvent } from "./record.ts";
 import { type Schedule, systemSchedule } from "./schedule.ts";
 import type { AuditSink } from "./sink.ts";
 
@@ -65,6 +65,7 @@ export const createAuditBroker = ({
   schedule = systemSchedule,
 }: AuditBrokerOptions): AuditBroker => {
   const timestamp = createTimestamp(clock.now);
+  const quoteName = createQuoteMemo();
   const denials = createDenialLimit(clock);
   let bodies: string[] = [];
   let waiting: Waiting[] = [];
@@ -120,7 +121,7 @@ export const createAuditBroker = ({
   };
 
   const enqueue = (event: AuditEvent, waiter: Waiting): void => {
-    bodies.push(encodeEvent(event, timestamp()));
+    bodies.push(encodeEvent(event, timestamp(), quoteName));
     waiting.push(waiter);
     if (event.type === "outcome") {
       if (!outcomeWaits) schedule.after(OUTCOME_WAIT_MS, flushOutcomes);

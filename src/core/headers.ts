@@ -11,7 +11,11 @@ export type HeaderList = readonly string[];
  * word. CGI and what descends from it (RFC 3875 section 4.1.18) make one variable of `X-Api-Key`, `X_Api_Key` and
  * `X.Api.Key`.
  */
-export const foldHeaderName = (name: string): string => name.toLowerCase().replace(/[^a-z0-9]/g, "-");
+export const foldHeaderName = (name: string): string =>
+  OTHER_MARKS.test(name) ? name.toLowerCase().replace(/[^a-z0-9]/g, "-") : name.toLowerCase();
+
+/** What folding would change beyond the case; nearly no name has any. */
+const OTHER_MARKS = /[^A-Za-z0-9-]/;
 
 /** RFC 9110 section 7.6.1, with the proxy's own and the framing that is rebuilt on each leg. */
 export const HOP_BY_HOP: ReadonlySet<string> = new Set([

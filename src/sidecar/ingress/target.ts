@@ -2,7 +2,7 @@
  * The request target, split by our own grammar into one scheme, authority, path and query. Never by `new URL`: it
  * repairs what must be refused, and `//evil/p` changes its host (guarantees.md section 3, fact 5).
  */
-import { type Authority, parseAuthority } from "../../core/authority.ts";
+import { type Authority, formatAuthority, parseAuthority } from "../../core/authority.ts";
 import { SidekeyError } from "../../core/errors.ts";
 import { canonicalPath } from "../policy/path.ts";
 
@@ -52,7 +52,8 @@ export const parseOriginTarget = (text: string, scheme: "http" | "https", author
 
 /** The Host header must name what everything else names. */
 export const requireSameAuthority = (host: string | undefined, target: Target): void => {
-  if (host === undefined) return;
+  // Nearly always it is spelled as we spell it ourselves.
+  if (host === undefined || host === formatAuthority(target.authority, DEFAULT_PORT[target.scheme])) return;
   const named = parseAuthority(host, DEFAULT_PORT[target.scheme]);
   if (named === undefined) throw bad("the Host header is not a valid host and port");
   if (named.key !== target.authority.key) throw new SidekeyError("INGRESS_AUTHORITY_MISMATCH");

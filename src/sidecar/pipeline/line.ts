@@ -160,7 +160,9 @@ export const createLine = (stages: LineStages, { broker, clock, log, live, repla
       reached.agent = identified.agent;
       const routed = stages.route(identified, ctx);
       reached.routed = routed;
-      const resolved = await stages.resolve(routed, ctx);
+      const found = stages.resolve(routed, ctx);
+      // Nearly always it is there: a promise for what is there costs a turn of the microtask queue.
+      const resolved = found instanceof Promise ? await found : found;
       if (resolved.sourceMs > 0) {
         // It waited for its secret, and may be one of those that a revocation meanwhile was about.
         const revoked = await live.judge().exchange(routed);
@@ -202,7 +204,8 @@ export const createLine = (stages: LineStages, { broker, clock, log, live, repla
           });
         stages.dispatch(recorded, new FirstAttempt(answer, kept, second));
       });
-      await recordOutcome(recorded, ctx, outcome);
+      // Nobody waits for it.
+      void recordOutcome(recorded, ctx, outcome);
     } catch (thrown) {
       const error = toSidekeyError(thrown);
       await recordOutcome(recorded, ctx, undefined, error, reflected);
