@@ -72,9 +72,9 @@ const emptyDirectory = (directory: string, mode: number, owner = 0): string => {
 };
 
 const untilReady = async (act: () => Promise<boolean>): Promise<void> => {
-  const end = Date.now() + 30_000;
+  const end = Date.now() + 60_000;
   while (!(await act())) {
-    if (Date.now() > end) throw new Error("not ready within 30 s");
+    if (Date.now() > end) throw new Error("not ready within 60 s");
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
 };

@@ -155,7 +155,7 @@ export const CLIENTS: readonly Client[] = [
       ...[
         "sh",
         "-c",
-        'python3 -m pip install --quiet --no-cache-dir --disable-pip-version-check --target wheels "$@" tiny && cat wheels/tiny.py',
+        'python3 -m pip install --quiet --root-user-action=ignore --no-cache-dir --disable-pip-version-check --target wheels "$@" tiny && cat wheels/tiny.py',
       ],
       ...["sh", "--index-url", `https://${PYPI}/simple/`],
     ],

@@ -33,6 +33,9 @@ export const makeRepository = (root: string): string => {
 
 export const headOf = (repository: string): string => git(repository, "rev-parse", "main").trim();
 
+/** Takes the last commit back, so that no later clone brings what was in it. */
+export const dropLast = (repository: string): void => void git(repository, "update-ref", "refs/heads/main", "main~1");
+
 export const gitServer = (host: string, root: string, credential: string): Upstream => ({
   host,
   header: "authorization",
