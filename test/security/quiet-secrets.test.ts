@@ -95,6 +95,14 @@ describe("a command", () => {
     const env = `OPENAI_API_KEY='${CORE}"$&%s'\nexport GH_TOKEN=${CORE} # x\nTAVILY_API_KEY="${CORE} '"\n`;
     work.write(".env", env);
     expect((await quiet(["init", "--from", ".env", "--json"])).code).toBe(0);
+    for (const args of [
+      ["check"],
+      ["explain", "GET", "https://api.openai.com/v1/models"],
+      ["env", "--format", "dotenv"],
+      ["status"],
+    ]) {
+      await quiet(args);
+    }
     expectQuietFiles();
   });
 
