@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Ajv } from "ajv";
 import { describe, expect, it } from "vitest";
+import { parseAllDocuments } from "yaml";
 import { parseConfigDocument } from "../../../src/config/document.ts";
 import { loadConfig } from "../../../src/sidecar/app/config.ts";
 import { rootSchema } from "../../../src/sidecar/app/config-schema.ts";
@@ -41,10 +42,16 @@ const DOCUMENTS = [...readdirSync(ROOT).filter((name) => name.endsWith(".md")), 
 /** Whole files of this format: in the documents, and in config/. */
 const published: readonly Example[] = [
   ...DOCUMENTS.flatMap((path) => examplesIn(path, /^```yaml\n([\s\S]*?)^```$/gm, (text) => text)),
-  ...filesBelow("config", /^sidekey[\w.-]*\.yaml$/).map((path) => ({
-    name: path,
-    text: readFileSync(join(ROOT, path), "utf8"),
-  })),
+  ...filesBelow("config", /\.yaml$/).flatMap((path) => {
+    const text = readFileSync(join(ROOT, path), "utf8");
+    // A ConfigMap holds one as a text.
+    const inside = parseAllDocuments(text).flatMap((document): Example[] => {
+      const manifest: { kind?: string; data?: Record<string, string> } | null = document.toJS();
+      const held = manifest?.kind === "ConfigMap" ? manifest.data?.["sidekey.yaml"] : undefined;
+      return held === undefined ? [] : [{ name: `${path}, ConfigMap`, text: held }];
+    });
+    return [{ name: path, text }, ...inside];
+  }),
 ].filter(({ text }) => /^version: 1$/m.test(text));
 
 const unescaped = (text: string): string =>
@@ -89,6 +96,12 @@ describe("config/schema.json", () => {
     };
     visit(JSON.parse(renderConfigSchema()), "");
     expect(bare, "give it .describe(…), then: npm test -- --project unit schema -u").toEqual([]);
+  });
+
+  it("is held against the examples for every way to start", () => {
+    const names = published.map(({ name }) => name);
+    const wanted = ["config/sidekey.yaml", "config/compose.sidekey.yaml", "config/kubernetes/sidekey.yaml, ConfigMap"];
+    expect(wanted.filter((name) => !names.includes(name))).toEqual([]);
   });
 
   it.each(published)("takes $name", ({ text }) => {
