@@ -114,6 +114,6 @@ writeFileSync(join(out, "THIRD-PARTY-LICENSES.txt"), notices.join(`\n${"-".repea
 chmodSync(join(out, "main.js"), 0o755);
 
 // Without it everything works, and starts slower.
-const warm = spawnSync(process.execPath, [join(ROOT, "config/warm.mjs"), out], { stdio: "inherit", timeout: 60_000 });
+const warm = spawnSync(process.execPath, [join(ROOT, "config/warm.mjs"), out], { stdio: "inherit", timeout: 180_000 });
 if (warm.status !== 0)
   process.stderr.write("build: the program could not be started here, so V8 keeps nothing compiled\n");

@@ -25,7 +25,7 @@ routes:
 const prepare = () => {
   const cwd = mkdtempSync(join(tmpdir(), "sidekey-build-"));
   // What the caller's shell says to Sidekey or to Node is not for this run.
-  const options = { cwd, env: { PATH: process.env.PATH ?? "" }, timeout: 20_000, encoding: "utf8" };
+  const options = { cwd, env: { PATH: process.env.PATH ?? "" }, timeout: 60_000, encoding: "utf8" };
   try {
     writeFileSync(join(cwd, "sidekey.yaml"), FILE, { mode: 0o600 });
     const stored = spawnSync(process.execPath, [main, "secret", "set", "build/warm/key"], {

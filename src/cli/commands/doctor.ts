@@ -88,7 +88,7 @@ const checkAll = async (invocation: Invocation): Promise<Checked> => {
   const { checkState } = await import("../doctor/state.ts");
   const { checkAudit, checkCa, checkVaults } = await import("../doctor/keys.ts");
   const { checkPorts } = await import("../doctor/ports.ts");
-  const { credentialNames } = await import("../run/from-config.ts");
+  const { credentialNames } = await import("../../sidecar/app/credential-names.ts");
   const kept: Finding[] = [
     ...checkState(config),
     ...(await checkCa(config)),

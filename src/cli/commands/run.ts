@@ -103,7 +103,8 @@ const prepareEnvironment = async (
   { config, sidecar: { proxyUrl, files, runId, containsSecret, unknownSecrets }, boundary }: Stage,
 ): Promise<Readonly<Record<string, string>>> => {
   const { childEnvironment } = await import("../run/environment.ts");
-  const { credentialNames, routeEnvironments } = await import("../run/from-config.ts");
+  const { credentialNames } = await import("../../sidecar/app/credential-names.ts");
+  const { routeEnvironments } = await import("../run/from-config.ts");
   if (proxyUrl === undefined) throw new TypeError("run always has a proxy");
   const hasPreload = boundary?.canRead(PRELOAD) ?? true;
   if (!hasPreload) terminal.note(`no proxy for fetch of Node before 22.21: this user cannot read ${PRELOAD}`);

@@ -22,6 +22,7 @@ import { assemble } from "./assemble.ts";
 import { mintFirst, openCa } from "./ca.ts";
 import type { SidecarConfig } from "./config.ts";
 import { counted } from "./counted-audit.ts";
+import { credentialsIn } from "./credential-names.ts";
 import { watchFile } from "./file-watch.ts";
 import { createGenerations } from "./generations.ts";
 import { createOwnListeners, openListener } from "./listeners.ts";
@@ -108,6 +109,7 @@ export const startSidecar = async (options: StartOptions): Promise<Sidecar> => {
     const tally = new Tally();
     const liveValues = createLiveValues();
     if (hasLineFilter(log)) log.filterLines(liveValues.redact);
+    for (const value of credentialsIn(environment, config)) liveValues.keep(value);
     const opened = closer.add(
       await openAudit({
         ...(mode === "run"

@@ -1,5 +1,5 @@
 /**
- * The values that are in memory now, so that no log line can hold one (guarantees.md O4, G1). It keeps none alive: a
+ * The values that are in memory now, so that no log line can hold one (guarantees.md O4, G1). It keeps no secret alive: a
  * value that nobody uses any more is forgotten with its last user, and so is what was compiled to look for it.
  */
 import type { SecretValue } from "../../core/secret-value.ts";
@@ -9,6 +9,8 @@ import { scrubValue } from "../scrub/scrubber.ts";
 
 export interface LiveValues {
   add(value: SecretValue): void;
+  /** One that is there as long as the process: a credential of ours. */
+  keep(value: SecretValue): void;
   /** A line of JSON without the values; the line itself when it holds none. Values under 4 bytes are not looked for. */
   redact(line: string): string;
 }
@@ -18,6 +20,7 @@ const MIN_SWEEP = 64;
 
 export const createLiveValues = (): LiveValues => {
   const references = new Set<WeakRef<SecretValue>>();
+  const kept: SecretValue[] = [];
   const known = new WeakSet<SecretValue>();
   const matchers = new WeakMap<SecretValue, Matcher>();
   let sweepAt = MIN_SWEEP;
@@ -50,12 +53,18 @@ export const createLiveValues = (): LiveValues => {
     return isChanged ? bytes.toString("utf8") : undefined;
   };
 
+  const add = (value: SecretValue): void => {
+    if (known.has(value)) return;
+    known.add(value);
+    references.add(new WeakRef(value));
+    if (references.size >= sweepAt) sweep();
+  };
+
   return {
-    add(value) {
-      if (known.has(value)) return;
-      known.add(value);
-      references.add(new WeakRef(value));
-      if (references.size >= sweepAt) sweep();
+    add,
+    keep(value) {
+      kept.push(value);
+      add(value);
     },
     redact(line) {
       if (references.size === 0) return line;

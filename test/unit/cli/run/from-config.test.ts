@@ -2,8 +2,9 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { credentialNames, routeEnvironments } from "../../../../src/cli/run/from-config.ts";
+import { routeEnvironments } from "../../../../src/cli/run/from-config.ts";
 import { loadConfig, type SidecarConfig } from "../../../../src/sidecar/app/config.ts";
+import { credentialNames } from "../../../../src/sidecar/app/credential-names.ts";
 
 let root = "";
 beforeAll(() => {
