@@ -55,6 +55,8 @@ export interface Vault {
    * Errors: VAULT_STORE_BUSY, also when another store was put in the place of this one.
    */
   generation(): number;
+  /** How many keys open it. More than one: a rekey is under way or was cut short, or somebody put a new key first. */
+  readonly keyCount: number;
   /**
    * Seals every row with a new key, or with the first of several, and leaves only that one in the key file. Other processes
    * may go on using the store. Cut short, the next call goes on. `progress` hears of rows done, of all there are to do.
@@ -82,6 +84,9 @@ export const openVault = async ({ directory, keys: source, clock }: VaultOptions
       generation() {
         checkPlace();
         return storage.generation();
+      },
+      get keyCount() {
+        return ring.keys.length;
       },
       rekey: (progress) => rekey(storage, { ring, barrier }, progress),
       backup: () =>

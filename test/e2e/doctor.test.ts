@@ -195,6 +195,19 @@ describe("doctor where sidekey is in use", () => {
     }
   });
 
+  it("reports a vault with more keys than one, and how to end that", async () => {
+    const file = state("vault.key");
+    writeFileSync(file, `${Buffer.alloc(32, 7).toString("base64url")}=\n${readFileSync(file, "utf8")}`);
+    const answer = await diagnose(work);
+    expect(worse(answer)).toEqual(["warn vault local"]);
+    expect(answer.checks.find(({ level }) => level === "warn")).toMatchObject({
+      text: expect.stringContaining("has 2 keys"),
+      hint: "sidekey vault rekey --source local",
+    });
+    expect((await work.sidekey(["vault", "rekey"])).code).toBe(0);
+    expect(worse(await diagnose(work))).toEqual([]);
+  });
+
   it("reports secrets that routes need and the vault has not", async () => {
     await work.sidekey(["secret", "rm", "production/x/key"]);
     const answer = await diagnose(work);

@@ -83,9 +83,15 @@ const checkVault = async (
     try {
       const paths = new Set((await vault.secrets.list()).map(({ path }) => path));
       const missing = wanted.filter((path) => !paths.has(path));
-      const opened = finding("ok", what, `opens, ${paths.size} ${paths.size === 1 ? "secret" : "secrets"}`);
-      if (missing.length === 0) return [opened];
-      return [opened, finding("warn", what, `has no ${missing.join(", ")}, which routes need`, setHint(missing))];
+      const found = [finding("ok", what, `opens, ${paths.size} ${paths.size === 1 ? "secret" : "secrets"}`)];
+      if (missing.length > 0) {
+        found.push(finding("warn", what, `has no ${missing.join(", ")}, which routes need`, setHint(missing)));
+      }
+      if (vault.keyCount > 1) {
+        const text = `has ${vault.keyCount} keys: a rekey was cut short or is under way, or one was put in and not taken up`;
+        found.push(finding("warn", what, text, `sidekey vault rekey --source ${name}`));
+      }
+      return found;
     } finally {
       await vault.close();
     }
