@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import { defineConfig } from "vitest/config";
 
 // What only has to come true at last gets time on a busy machine; a test that promises a time gives its own.
@@ -17,6 +18,8 @@ const project = (name: string, testTimeout: number, globalSetup: string[] = []) 
 export default defineConfig({
   root: new URL("..", import.meta.url).pathname,
   test: {
+    // Most suites wait more than they work; Vitest's own choice would be one at a time on two cores.
+    maxWorkers: Math.max(2, availableParallelism() - 1),
     projects: [
       project("unit", 10_000),
       project("conformance", 20_000),
