@@ -61,6 +61,8 @@ const inPath: Spell = (secret) => secret.lend((bytes) => pathEncode(bytes, "segm
 /** RFC 7617 section 2, whose scheme has no case; and the lenient alphabet of some clients. */
 const BASIC = /^(basic) +([A-Za-z0-9+/_=-]+) *$/i;
 
+const startsLikeBasic = (value: string): boolean => (value.charCodeAt(0) | 0x20) === 0x62;
+
 class Swapper {
   readonly #all: RegExp;
   readonly #own: ReadonlyMap<string, Placeholder>;
@@ -78,9 +80,9 @@ class Swapper {
     if (name.length >= MIN_PLACEHOLDER && this.#holds(name)) throw misplaced("a header's name");
     if (value.length < MIN_PLACEHOLDER) return value;
     const folded = foldHeaderName(name);
-    const [, scheme = "", blob = ""] = BASIC.exec(value) ?? [];
-    const pair = Buffer.from(blob, "base64").toString("latin1");
-    if (this.#holds(pair)) {
+    const [, scheme = "", blob = ""] = (startsLikeBasic(value) && BASIC.exec(value)) || [];
+    const pair = blob === "" ? "" : Buffer.from(blob, "base64").toString("latin1");
+    if (pair !== "" && this.#holds(pair)) {
       const swapped = this.#swap(
         literally(pair),
         () => (folded === "authorization" ? { in: "basic" } : undefined),
@@ -111,6 +113,8 @@ class Swapper {
   /** `placeAt`: undefined where it is in no place that 'in' could name. */
   #swap(reading: Reading, placeAt: (start: number, end: number) => Place | undefined, spell: Spell): string {
     const { raw, text, at } = reading;
+    // Nearly everything.
+    if (!raw.includes("%") && !this.#holds(text)) return raw;
     let swapped = "";
     let rest = 0;
     let count = 0;
