@@ -203,6 +203,14 @@ describe("without a file", () => {
     for (const line of FIRST_STEPS) expect(result.stderr).toContain(`\n    ${line}\n`);
   });
 
+  it("says how to write the one that was named", async () => {
+    const missing = await work.sidekey(["check", "-c", "none.yaml"]);
+    expect(missing).toMatchObject({ code: 2, stdout: "" });
+    const hint = /^hint: There is no such file\. To write a first one there: sidekey (.*)$/m.exec(missing.stderr)?.[1];
+    expect(await work.sidekey(hint?.split(" ") ?? [])).toMatchObject({ code: 0 });
+    expect(await work.sidekey(["check", "-c", "none.yaml"])).toMatchObject({ code: 0 });
+  });
+
   it("sidekey alone shows the same lines", async () => {
     const { code, stdout, stderr } = await work.sidekey([]);
     expect({ code, stdout }).toEqual({ code: 2, stdout: "" });

@@ -68,8 +68,14 @@ const diagnose = async (
   return answer;
 };
 
+/** What depends on the machine that the tests run on. */
+const OF_THE_MACHINE: readonly string[] = ["memory", "open files", "disk"];
+
 const worse = ({ checks }: Answer): readonly string[] =>
-  checks.filter(({ level }) => level === "warn" || level === "fail").map(({ level, what }) => `${level} ${what}`);
+  checks
+    .filter(({ what }) => !OF_THE_MACHINE.includes(what))
+    .filter(({ level }) => level === "warn" || level === "fail")
+    .map(({ level, what }) => `${level} ${what}`);
 
 describe("doctor where nothing is", () => {
   let work: Workspace;
@@ -212,7 +218,7 @@ describe("doctor where sidekey is in use", () => {
     await work.sidekey(["secret", "rm", "production/x/key"]);
     const answer = await diagnose(work);
     expect(answer.ok).toBe(true);
-    expect(answer.checks.find(({ level }) => level === "warn")).toMatchObject({
+    expect(answer.checks.find(({ level, what }) => level === "warn" && what.startsWith("vault"))).toMatchObject({
       what: "vault local",
       text: "has no production/x/key, which routes need",
       hint: 'printf %s "$KEY" | sidekey secret set production/x/key',

@@ -87,7 +87,11 @@ const readLimited = (path: string): Buffer => {
     }
   } catch (cause) {
     const code = cause instanceof Error && "code" in cause ? String(cause.code) : "unknown";
-    throw new SidekeyError("CONFIG_UNREADABLE", { detail: `${path} (${code})`, cause });
+    throw new SidekeyError("CONFIG_UNREADABLE", {
+      detail: `${path} (${code})`,
+      cause,
+      ...(code === "ENOENT" && { hint: `There is no such file. To write a first one there: sidekey init -c ${path}` }),
+    });
   } finally {
     if (descriptor !== undefined) closeSync(descriptor);
   }

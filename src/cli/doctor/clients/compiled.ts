@@ -76,7 +76,7 @@ export const java: Client = {
   name: "java",
   program: "java",
   version: ["-version"],
-  timeoutMs: 30_000,
+  timeoutMs: 45_000,
   isBuilt: true,
   attempts({ url, proxy, ca, scratch }: Place) {
     const store = join(scratch, "trust.p12");
