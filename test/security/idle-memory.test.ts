@@ -9,7 +9,7 @@ import { expect, it } from "vitest";
 import { SecretValue } from "../../src/core/secret-value.ts";
 import { createTestAuthority } from "../support/certificates.ts";
 import { withVault } from "../support/open-vault.ts";
-import { startSidekey } from "../support/program.ts";
+import { type Running, startSidekey } from "../support/program.ts";
 import { startUpstream } from "../support/upstream.ts";
 import { createWorkspace } from "../support/workspace.ts";
 
@@ -48,6 +48,7 @@ it("a sidecar that is idle has no secret in its heap", { timeout: 90_000 }, asyn
   const authority = await createTestAuthority();
   const upstream = await startUpstream({ tls: await authority.issue({ names: ["*.api.test"] }) });
   const work = createWorkspace();
+  let running: Running | undefined;
   try {
     mkdirSync(work.at("keys"));
     work.write("keys/k", CORE);
@@ -69,9 +70,10 @@ upstream:
 `,
     );
     const preload = work.write("preload.cjs", PRELOAD);
-    const running = await startSidekey([], { cwd: work.path, nodeArguments: ["--require", preload] });
+    const started = await startSidekey([], { cwd: work.path, nodeArguments: ["--require", preload] });
+    running = started;
     const requestTls = { ca: readFileSync(work.at(".sidekey/ca.pem"), "utf8") };
-    const dispatcher = new ProxyAgent({ uri: `http://${String(running.ready["proxy"])}`, requestTls });
+    const dispatcher = new ProxyAgent({ uri: `http://${String(started.ready["proxy"])}`, requestTls });
     for (const host of [...hosts, ...hosts]) {
       const { statusCode, body } = await request(`https://${host}/x?a=b`, { dispatcher, method: "POST", body: "x" });
       expect(statusCode).toBe(200);
@@ -82,7 +84,7 @@ upstream:
 
     const formsInHeap = async (): Promise<readonly string[]> => {
       rmSync(work.at("heap.whole"), { force: true });
-      running.child.kill("SIGPWR");
+      started.child.kill("SIGPWR");
       let text = "";
       await expect
         .poll(
@@ -98,8 +100,9 @@ upstream:
       return FORMS.filter((form) => text.includes(form));
     };
     await expect.poll(formsInHeap, { timeout: 60_000, interval: 500 }).toEqual([]);
-    expect((await running.stop()).code).toBe(0);
+    expect((await started.stop()).code).toBe(0);
   } finally {
+    running?.child.kill("SIGKILL");
     await upstream.close();
     work.remove();
   }

@@ -318,6 +318,9 @@ describe("a sidecar", () => {
       expectQuiet(proc("environ") + proc("cmdline"), "environment and arguments");
       expectQuiet(proc("cmdline"), "arguments", OWN_CORE);
       expect(proc("limits")).toMatch(/^Max core file size +0 /m);
+    } catch (error) {
+      running.child.kill("SIGKILL");
+      throw error;
     } finally {
       await dispatcher.destroy();
     }
