@@ -1,10 +1,11 @@
 import { copyFile, readFile } from "node:fs/promises";
 import { join } from "node:path";
+import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { SecretValue } from "../../../src/core/secret-value.ts";
 import { parseScopes } from "../../../src/identity/scope.ts";
 import type { Row, Tx } from "../../../src/vault/storage/storage.ts";
-import { codeOf, failureOf, openTestVault, type TestVault, withRows } from "./support.ts";
+import { codeOf, failureOf, openTestVault, type TestVault, withGuardedRows, withRows } from "./support.ts";
 
 const secret = (text: string): SecretValue => SecretValue.fromText(text);
 
@@ -155,6 +156,42 @@ describe("a store whose rows were changed behind its back", () => {
     await vault.secrets.set("a/two", secret("two"));
     await vault.close();
     await openTestVault(at);
+  });
+});
+
+describe("the sum", () => {
+  const change = fc.record({
+    name: fc.constantFrom("a", "b", "c:1", "c:2", "d"),
+    value: fc.option(fc.uint8Array({ maxLength: 40 }), { nil: undefined }),
+  });
+  const transactions = fc.array(fc.record({ changes: fc.array(change, { maxLength: 6 }), isUndone: fc.boolean() }), {
+    minLength: 1,
+    maxLength: 8,
+  });
+
+  it("follows any changes, also of one row twice, and none of a transaction that was undone", async () => {
+    const at = await openTestVault();
+    await at.vault.close();
+    await fc.assert(
+      fc.asyncProperty(transactions, async (list) => {
+        await withGuardedRows(at, async (storage) => {
+          for (const { changes, isUndone } of list) {
+            const done = storage.write((tx) => {
+              for (const { name, value } of changes) {
+                if (value === undefined) tx.remove(name);
+                else tx.put(name, value);
+              }
+              if (isUndone) throw new TypeError("undone");
+            });
+            if (isUndone) await expect(done).rejects.toThrow("undone");
+            else await done;
+          }
+        });
+        // Opening goes through all rows.
+        await withGuardedRows(at, async () => {});
+      }),
+      { numRuns: 25 },
+    );
   });
 });
 
