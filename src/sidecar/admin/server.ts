@@ -24,6 +24,8 @@ const MAX_CONNECTIONS = 64;
 interface Telling {
   readonly readiness: () => Readiness | Promise<Readiness>;
   readonly metrics: () => Promise<Scrape>;
+  /** Told what an endpoint threw; whoever asked gets 500. */
+  readonly failed: (path: string, error: unknown) => void;
 }
 
 export interface ProbeOptions extends Telling {
@@ -48,7 +50,7 @@ type Endpoints = ReadonlyMap<string, Endpoint>;
 
 /** `/healthz`, `/readyz` and `/metrics` only. For `listen()`. */
 export const createProbeServer = ({ clients, ...telling }: ProbeOptions): Server => {
-  const server = serve(new Map(endpointsOf(telling)));
+  const server = serve(new Map(endpointsOf(telling)), telling.failed);
   if (clients !== undefined) {
     server.prependListener("connection", (socket: Socket) => {
       if (!isAmong(socket.remoteAddress, clients)) socket.destroy();
@@ -73,6 +75,7 @@ export const createAdminServer = ({ status, reload, ...telling }: AdminOptions):
         },
       ],
     ]),
+    telling.failed,
   );
 
 const readOnly = (get: () => Answer | Promise<Answer>): Endpoint => ({ GET: get, HEAD: get });
@@ -90,9 +93,10 @@ const endpointsOf = ({ readiness, metrics }: Telling): [string, Endpoint][] => [
   ["/metrics", readOnly(async () => ({ status: 200, body: await metrics() }))],
 ];
 
-const serve = (endpoints: Endpoints): Server => {
+const serve = (endpoints: Endpoints, failed: Telling["failed"]): Server => {
   const server = createServer(OPTIONS, (request, response) => {
-    respond(request, response, endpoints).catch(() => {
+    respond(request, response, endpoints).catch((error: unknown) => {
+      failed(request.url ?? "", error);
       if (response.headersSent) response.destroy();
       else send(request, response, { status: 500, body: refusal("the sidecar failed; see its log") });
     });

@@ -204,6 +204,7 @@ export const startSidecar = async (options: StartOptions): Promise<Sidecar> => {
       draining: () => draining,
       listeners,
       load,
+      log,
       reload: () => reloader.reload("admin"),
       tally,
     });

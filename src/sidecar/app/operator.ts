@@ -2,6 +2,9 @@
 import type { Server } from "node:http";
 import type { AuditBroker } from "../../audit/index.ts";
 import type { Clock } from "../../core/clock.ts";
+import { toSidekeyError } from "../../core/errors.ts";
+import { framesOf } from "../../core/frames.ts";
+import type { Log } from "../../core/log.ts";
 import { readVersion } from "../../core/version.ts";
 import type { Facts } from "../admin/metric-table.ts";
 import type { Scrape } from "../admin/metrics.ts";
@@ -25,13 +28,14 @@ export interface OperatorParts {
   readonly draining: () => boolean;
   readonly listeners: StatusReport["listeners"];
   readonly load: Load;
+  readonly log: Log;
   readonly reload: () => Promise<ReloadAnswer>;
   readonly tally: Tally;
 }
 
 /** For `listen()`. */
 export const createOperatorServers = (parts: OperatorParts): { readonly admin: Server; readonly probes: Server } => {
-  const { config, broker, ca, clock, current, draining, listeners, reload } = parts;
+  const { config, broker, ca, clock, current, draining, listeners, log, reload } = parts;
   const version = readVersion();
   const startedAt = clock.monotonic();
 
@@ -60,10 +64,15 @@ export const createOperatorServers = (parts: OperatorParts): { readonly admin: S
     secrets: secretReports(current(), clock),
   });
 
+  const failed = (path: string, thrown: unknown): void => {
+    const { code, cause = thrown } = toSidekeyError(thrown);
+    log.error("the operator was not answered", { path, code, stack: framesOf(cause).join(" < ") });
+  };
+
   const { health, clients } = config.listen;
   return {
-    admin: createAdminServer({ readiness, metrics, status, reload }),
-    probes: createProbeServer({ readiness, metrics, clients: listenerTraits(health, clients).clients }),
+    admin: createAdminServer({ readiness, metrics, failed, status, reload }),
+    probes: createProbeServer({ readiness, metrics, failed, clients: listenerTraits(health, clients).clients }),
   };
 };
 
