@@ -16,7 +16,7 @@ import type { AddressInfo } from "node:net";
 import { createServer } from "node:net";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { type Api, CANARY, CANARY_FORMS, createApi } from "../support/api.ts";
-import { type Finished, finished, launch, startSidekey } from "../support/program.ts";
+import { cleanEnvironment, type Finished, finished, launch, MAIN, startSidekey } from "../support/program.ts";
 import { createWorkspace, type Workspace } from "../support/workspace.ts";
 
 const isRoot = process.getuid?.() === 0;
@@ -237,6 +237,20 @@ describe("doctor where sidekey is in use", () => {
     expect(answer.checks.find(({ what }) => what === "listen.proxy")?.text).toBe(
       `127.0.0.1:${port} is taken by another program`,
     );
+  });
+
+  it.runIf(isRoot)("as another user reports that, and what it can of the rest", async () => {
+    chmodSync(work.path, 0o755);
+    const as = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+    const { status, stdout, stderr } = spawnSync(
+      "setpriv",
+      [...as, process.execPath, MAIN, "doctor", "--client", "none", "--json"],
+      { cwd: work.path, env: cleanEnvironment(), encoding: "utf8" },
+    );
+    expect({ status, stderr }).toEqual({ status: 1, stderr: "" });
+    const answer: Answer = JSON.parse(stdout);
+    expect(worse(answer)).toContain("fail owner");
+    expect(answer.checks.map(({ what }) => what)).toEqual(expect.arrayContaining(["file", "CA", "listen.admin"]));
   });
 
   it.runIf(isRoot)("reports what belongs to another user", async () => {

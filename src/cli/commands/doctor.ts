@@ -85,18 +85,19 @@ const checkAll = async (invocation: Invocation): Promise<Checked> => {
     { title: "The file", findings: file },
   ];
   if (config === undefined) return { sections, removedNames: [] };
+  const { looking } = await import("../doctor/finding.ts");
   const { checkState } = await import("../doctor/state.ts");
   const { checkAudit, checkCa, checkVaults } = await import("../doctor/keys.ts");
   const { checkPorts } = await import("../doctor/ports.ts");
   const { credentialNames } = await import("../../sidecar/app/credential-names.ts");
   const kept: Finding[] = [
-    ...checkState(config),
-    ...(await checkCa(config)),
-    ...(await checkVaults(config, environment)),
-    ...(await checkAudit(config)),
+    ...(await looking("state directory", () => checkState(config))),
+    ...(await looking("CA", () => checkCa(config))),
+    ...(await looking("vault", () => checkVaults(config, environment))),
+    ...(await looking("audit", () => checkAudit(config))),
   ];
   sections.push({ title: "What it keeps", findings: kept });
-  sections.push({ title: "Where it listens", findings: await checkPorts(invocation, config) });
+  sections.push({ title: "Where it listens", findings: await looking("listen", () => checkPorts(invocation, config)) });
   return { sections, removedNames: credentialNames(config) };
 };
 

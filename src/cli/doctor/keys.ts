@@ -67,7 +67,8 @@ const checkVault = async (
       ),
     ),
   ];
-  if (!existsSync(join(directory, "data.mdb"))) {
+  const { storeExists } = await import("../../vault/key.ts");
+  if (!(await storeExists(directory))) {
     const text = `${directory}: none yet, made with the first secret`;
     return [
       wanted.length === 0

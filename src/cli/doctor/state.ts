@@ -29,8 +29,10 @@ export const checkState = (config: SidecarConfig): readonly Finding[] => {
       ...foreign,
     ];
   }
-  const inside = [...walk(state, state)].flatMap(({ path, stats }) => judge(path, stats, state));
   const own = judgeDirectory(state, found);
+  // What is another's is closed to us as well.
+  if (own.some(({ what }) => what === "owner")) return [...own, ...foreign, ...space(state)];
+  const inside = [...walk(state, state)].flatMap(({ path, stats }) => judge(path, stats, state));
   const wrong = [...own, ...inside];
   return [
     ...(wrong.length === 0 ? [finding("ok", "state directory", `${state}: owner and modes are right`)] : wrong),
