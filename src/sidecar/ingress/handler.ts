@@ -168,7 +168,7 @@ export const createRequestHandler = (options: RequestHandlerOptions): RequestHan
   return {
     serve(socket, kind, connect) {
       const owner = connect === undefined ? withoutConnect : ownerWith(connect);
-      const connection = new AgentConnection(socket, kind, owner, clock.monotonic);
+      const connection = new AgentConnection(socket, kind, owner, () => clock.monotonic());
       connections.set(socket, connection);
       open.add(connection);
       sweep ??= setInterval(look, SWEEP_MS).unref();

@@ -2,7 +2,8 @@
 import { httpMitmProxy } from "./http-mitm-proxy.ts";
 import { nginx } from "./nginx.ts";
 import { nodeBare } from "./node-bare.ts";
+import { nodeSplice } from "./node-splice.ts";
 import { sidekey } from "./sidekey.ts";
 import type { Subject } from "./subject.ts";
 
-export const SUBJECTS: readonly Subject[] = [nginx, sidekey, nodeBare, httpMitmProxy];
+export const SUBJECTS: readonly Subject[] = [nginx, sidekey, nodeBare, nodeSplice, httpMitmProxy];

@@ -4,24 +4,25 @@ import type { Injected, Recorded, RequestContext } from "../messages.ts";
 
 export const createRecord =
   (broker: AuditBroker) =>
-  async (injected: Injected, ctx: RequestContext, attempt: 1 | 2 = 1): Promise<Recorded> => {
+  (injected: Injected, ctx: RequestContext, attempt: 1 | 2 = 1): Promise<Recorded> => {
     const { sent } = injected;
     const { routed } = injected.resolved;
     const { request, agent } = routed.identified;
     const { route } = routed;
-    const receipt = await broker.record({
-      type: "intent",
-      requestId: ctx.id,
-      attempt: attempt === 1 ? undefined : attempt,
-      agent,
-      route: route?.name,
-      secret: sent?.secret,
-      version: sent?.version,
-      method: request.method,
-      scheme: request.scheme,
-      authority: request.authority.key,
-      path: request.path,
-      decision: route === undefined ? "tunnel" : "inject",
-    });
-    return { injected, receipt, attempt } as Recorded;
+    return broker
+      .record({
+        type: "intent",
+        requestId: ctx.id,
+        attempt: attempt === 1 ? undefined : attempt,
+        agent,
+        route: route?.name,
+        secret: sent?.secret,
+        version: sent?.version,
+        method: request.method,
+        scheme: request.scheme,
+        authority: request.authority.key,
+        path: request.path,
+        decision: route === undefined ? "tunnel" : "inject",
+      })
+      .then((receipt) => ({ injected, receipt, attempt }) as Recorded);
   };
