@@ -139,6 +139,29 @@ describe("a placeholder", () => {
   const SWAP = `secret: one, inject: { kind: placeholder, placeholder: ${MINE}, in: ${where} }`;
   const base64 = (text: string): string => Buffer.from(text).toString("base64");
 
+  it("stands in for a header with the same secret, and for nothing else", async () => {
+    const swap = `{ kind: placeholder, placeholder: ${MINE}, in: ["query:key"] }`;
+    const stage = await open({
+      "": `secret: one, inject: [{ kind: header, name: X-Key }, { kind: header, name: X-Other, secret: two }, ${swap}]`,
+    });
+    const swapped = await stage.ask(`/x?key=${MINE}`, ["x-key: agents-own", "X-Key: agents-own"]);
+    expect(swapped.received?.path).toBe(`/x?key=${ENCODED_ONE}`);
+    expect(["x-key", "x-other"].map((name) => swapped.received?.header(name))).toEqual([[], [TWO]]);
+    const set = await stage.ask("/x?key=other", ["x-key: agents-own"]);
+    expect(set.received?.path).toBe("/x?key=other");
+    expect(["x-key", "x-other"].map((name) => set.received?.header(name))).toEqual([[ONE], [TWO]]);
+    await expect.poll(async () => (await stage.audit()).length).toBe(4);
+    for (const { type, secret } of await stage.audit())
+      if (type === "intent") expect(secret).toBe("files:one,files:two");
+  });
+
+  it("leaves no parameter of the agent's where ours belongs", async () => {
+    const swap = `{ kind: placeholder, placeholder: ${MINE}, in: ["header:X-Key"] }`;
+    const stage = await open({ "": `secret: one, inject: [{ kind: query, name: api_key }, ${swap}]` });
+    const { received } = await stage.ask("/x?API_KEY=agents-own", [`X-Key: ${MINE}`]);
+    expect([received?.path, received?.header("x-key")]).toEqual([`/x?api_key=${ENCODED_ONE}`, [ONE]]);
+  });
+
   it("is swapped where the agent put it, and all else of the request stays", async () => {
     const stage = await open({ "": SWAP });
     const bearer = await stage.ask("/x?a=1", [`Authorization: Bearer ${MINE}`, "Cookie: a=1"]);

@@ -152,3 +152,60 @@ describe("through a sidecar", () => {
     }
   });
 });
+
+/** It answers a request with two credentials with 400. So exactly one arrives, wherever the client has put its key. */
+describe("gemini", () => {
+  const HOST = "generativelanguage.googleapis.com";
+  const PLACES = ["x-goog-api-key", "authorization"];
+  const send = async (path: string, headers: readonly string[]) => {
+    const placeholder = placeholderOf(
+      "gemini",
+      join(sidecar.directory, ".sidekey"),
+      createPresetLibrary().get("gemini")?.placeholder,
+    );
+    const tunnel = await openTlsTunnel(sidecar.port, `${HOST}:443`, sidecar.ca);
+    const lines = [`GET ${path} HTTP/1.1`, `Host: ${HOST}`, ...headers].map((line) => `${line}\r\n`);
+    tunnel.send(`${lines.join("")}\r\n`.replaceAll("PLACEHOLDER", placeholder));
+    const { status } = await tunnel.receive();
+    tunnel.destroy();
+    return status;
+  };
+
+  it.each([
+    ["none", "/v1beta/models", [], "/v1beta/models", [[SECRET], []]],
+    ["another key in the header", "/v1/x", ["X-Goog-Api-Key: dummy"], "/v1/x", [[SECRET], []]],
+    ["?key=", "/v1/x?alt=sse&key=PLACEHOLDER", [], `/v1/x?alt=sse&key=${SECRET}`, [[], []]],
+    [
+      "?key= beside the header",
+      "/v1/x?key=PLACEHOLDER",
+      ["x-goog-api-key: PLACEHOLDER"],
+      `/v1/x?key=${SECRET}`,
+      [[], []],
+    ],
+    [
+      "Bearer",
+      "/v1beta/openai/x",
+      ["Authorization: Bearer PLACEHOLDER"],
+      "/v1beta/openai/x",
+      [[], [`Bearer ${SECRET}`]],
+    ],
+    [
+      "Bearer beside the header",
+      "/v1/x",
+      ["x-goog-api-key: PLACEHOLDER", "authorization: Bearer PLACEHOLDER"],
+      "/v1/x",
+      [[], [`Bearer ${SECRET}`]],
+    ],
+  ])("gets one credential from a client that sends %s", async (_, path, headers, arrives, expected) => {
+    expect(await send(path, headers)).toBe(200);
+    const received = upstream.requests.at(-1);
+    expect(received?.path).toBe(arrives);
+    expect(PLACES.map((name) => received?.header(name))).toEqual(expected);
+  });
+
+  it("gets nothing of a client that sends it in two places which are not ours", async () => {
+    const before = upstream.requests.length;
+    expect(await send("/v1/x?key=PLACEHOLDER", ["Authorization: Bearer PLACEHOLDER"])).toBe(403);
+    expect(upstream.requests.length).toBe(before);
+  });
+});

@@ -39,7 +39,7 @@ export const createInject = (clock: Clock, log: Log, placeholders: RegExp | unde
     const { sets, placeholders: own } = route;
     const { materials } = secrets;
     const swapped = placeholders && swapPlaceholders(headers, request, placeholders, own, materials);
-    const target = applyInjections(headers, swapped ?? request, sets, materials);
+    const target = applyInjections(headers, swapped ?? request, unsent(sets, swapped), materials);
     const sent = own.size === 0 ? secrets : namesOf(secrets, route.secrets, usedBy(sets, swapped));
     const redaction = route.redactions.get(secrets, () => sentBytes(route, secrets));
     return { resolved, target, headers, sent, redaction } as Partial<Injected> as Injected;
@@ -47,6 +47,17 @@ export const createInject = (clock: Clock, log: Log, placeholders: RegExp | unde
 };
 
 const NONE: ReadonlyMap<string, Placeholder> = new Map();
+
+/**
+ * What the agent's placeholder has put into a place of its own is not sent once more in a header of ours: there are APIs
+ * that refuse a request with two credentials. The agent's copies of that header are gone either way.
+ */
+const unsent = (sets: Route["sets"], swapped: Swapped | undefined): Route["sets"] =>
+  swapped === undefined || swapped.used.size === 0
+    ? sets
+    : sets.filter(
+        ({ injector, secret }) => !swapped.used.has(secret) || injector.places.some(({ in: at }) => at !== "header"),
+      );
 
 /** A placeholder that the agent did not send puts no secret in. */
 const usedBy = (sets: Route["sets"], swapped: Swapped | undefined): ReadonlySet<number> =>
