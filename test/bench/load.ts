@@ -5,13 +5,13 @@
  */
 
 import { readFileSync } from "node:fs";
-import { connect, type Socket } from "node:net";
-import { connect as connectTls, type TLSSocket } from "node:tls";
+import { connect as connectTls } from "node:tls";
+import { fail, openTransport } from "./client.ts";
 import { percentile, readCpuMicroseconds, readMemory } from "./measure.ts";
 
 export interface LoadPlan {
-  /** `forward`: CONNECT to `host:443` first; `direct`: TLS at once. */
-  readonly mode: "forward" | "direct";
+  /** `forward`: CONNECT to `host:443` first; `direct`: TLS at once; `cleartext`: neither. */
+  readonly mode: "forward" | "direct" | "cleartext";
   readonly port: number;
   readonly host: string;
   /** PEM file that the subject's certificate must chain to. */
@@ -23,6 +23,12 @@ export interface LoadPlan {
   readonly seconds: number;
   /** Bytes of a right answer's body. */
   readonly bodyLength: number;
+  /** Default: a GET of a short path. */
+  readonly path?: string;
+  /** Of the Host header; default `host`. */
+  readonly authority?: string;
+  /** Bytes of a body to post; absent: a GET. */
+  readonly uploadBytes?: number;
   /** Process whose CPU time and memory are read. */
   readonly pid: number;
 }
@@ -60,37 +66,14 @@ interface Tally {
   readonly latencies: Float64Array;
 }
 
-const fail = (message: string): never => {
-  process.stderr.write(`load: ${message}\n`);
-  process.exit(1);
+const buildRequest = ({ host, authority = host, path = "/v1/models?limit=20", uploadBytes }: LoadPlan): Buffer => {
+  const body = Buffer.alloc(uploadBytes ?? 0, "the quick brown fox ");
+  const head =
+    `${uploadBytes === undefined ? "GET" : "POST"} ${path} HTTP/1.1\r\nHost: ${authority}\r\nUser-Agent: sidekey-bench/1\r\n` +
+    "Accept: application/json\r\nAuthorization: Bearer not-the-key\r\nX-Client-Version: 2025-01-01\r\n" +
+    `${uploadBytes === undefined ? "" : `Content-Type: text/plain\r\nContent-Length: ${uploadBytes}\r\n`}\r\n`;
+  return Buffer.concat([Buffer.from(head, "latin1"), body]);
 };
-
-const buildRequest = (host: string): Buffer =>
-  Buffer.from(
-    `GET /v1/models?limit=20 HTTP/1.1\r\nHost: ${host}\r\nUser-Agent: sidekey-bench/1\r\nAccept: application/json\r\n` +
-      "Authorization: Bearer not-the-key\r\nX-Client-Version: 2025-01-01\r\n\r\n",
-    "latin1",
-  );
-
-/** A TCP connection, in `forward` mode with a CONNECT that was answered 200. */
-const openTransport = (plan: LoadPlan): Promise<Socket> =>
-  new Promise((resolve) => {
-    const socket = connect({ host: "127.0.0.1", port: plan.port, noDelay: true });
-    socket.on("error", (error) => fail(`connection: ${error.message}`));
-    socket.once("connect", () => {
-      if (plan.mode === "direct") return resolve(socket);
-      socket.write(`CONNECT ${plan.host}:443 HTTP/1.1\r\nHost: ${plan.host}:443\r\n\r\n`);
-      let answer = "";
-      socket.on("data", function onData(chunk: Buffer) {
-        answer += chunk.toString("latin1");
-        if (!answer.endsWith("\r\n\r\n")) return;
-        if (!answer.startsWith("HTTP/1.1 200 ")) fail(`CONNECT was answered: ${answer}`);
-        socket.off("data", onData);
-        socket.pause();
-        resolve(socket);
-      });
-    });
-  });
 
 /** Bytes of one answer, and whether it is whole and right. */
 const createAnswerReader = (plan: LoadPlan) => {
@@ -125,7 +108,7 @@ const createAnswerReader = (plan: LoadPlan) => {
   };
 };
 
-const runConnection = async (plan: LoadPlan, ca: string, request: Buffer, tally: Tally): Promise<TLSSocket> => {
+const runConnection = async (plan: LoadPlan, ca: string, request: Buffer, tally: Tally): Promise<void> => {
   const transport = await openTransport(plan);
   const isWhole = createAnswerReader(plan);
   let started = 0;
@@ -136,22 +119,24 @@ const runConnection = async (plan: LoadPlan, ca: string, request: Buffer, tally:
     started = now;
     socket.write(request);
   };
-  const socket = connectTls({ socket: transport, servername: plan.host, ca });
+  const isCleartext = plan.mode === "cleartext";
+  const socket = isCleartext ? transport : connectTls({ socket: transport, servername: plan.host, ca });
   socket.on("data", (chunk: Buffer) => {
     if (isWhole(chunk)) onAnswer();
   });
   socket.on("error", (error) => fail(`TLS: ${error.message}`));
   socket.on("close", () => fail("the subject closed a connection"));
-  socket.once("secureConnect", () => {
+  const begin = (): void => {
     started = performance.now();
     socket.write(request);
-  });
-  return socket;
+  };
+  if (isCleartext) begin();
+  else socket.once("secureConnect", begin);
 };
 
 const runLoad = async (plan: LoadPlan): Promise<LoadFigures> => {
   const tally: Tally = { measuring: false, answered: 0, requests: 0, latencies: new Float64Array(MAX_SAMPLES) };
-  const request = buildRequest(plan.host);
+  const request = buildRequest(plan);
   const ca = readFileSync(plan.ca, "latin1");
   for (let index = 0; index < plan.connections; index++) await runConnection(plan, ca, request, tally);
   await wait(plan.warmSeconds);

@@ -14,6 +14,8 @@ import { createLauncher, hasProgram, type Launcher, OTHER_CORE, untilListening }
 
 /** The name of the upstream in requests, certificates and routes. */
 export const HOST = "upstream.bench.test";
+/** Names of the same upstream that nobody asked for yet. */
+export const COLD_HOSTS: readonly string[] = Array.from({ length: 500 }, (_, index) => `cold-${index}.bench.test`);
 /** Bytes of each answer's body. */
 export const BODY_LENGTH = 1024;
 
@@ -42,7 +44,8 @@ export const createWorkbench = async (nodeArguments: readonly string[]): Promise
     const directory = await mkdtemp(join(tmpdir(), "sidekey-bench-"));
     closer.add({ close: () => rm(directory, { recursive: true, force: true }) });
     const authority = await createTestAuthority("Sidekey bench CA");
-    const leaf = await authority.issue({ names: [HOST] });
+    // The wildcard is for bench:workloads' cold hosts, the address for peers that verify what they dial.
+    const leaf = await authority.issue({ names: [HOST, "*.bench.test"], ips: ["127.0.0.1"] });
     const write = async (name: string, text: string): Promise<string> => {
       const file = join(directory, name);
       await writeFile(file, text, { mode: 0o600 });
@@ -82,10 +85,16 @@ const startNodeUpstream = async (bench: UpstreamNeeds): Promise<number> => {
   return Number(await started.firstLine);
 };
 
-const buildBody = (): string => {
+export const buildBody = (): string => {
   const open = '{"object":"list","data":"';
   const close = '"}';
   return open + "x".repeat(BODY_LENGTH - open.length - close.length) + close;
+};
+
+/** A configuration of this folder with every `@NAME@` replaced that has a value. */
+export const fillIn = async (template: string, values: Readonly<Record<string, string>>): Promise<string> => {
+  const text = await readFile(new URL(template, import.meta.url), "utf8");
+  return text.replace(/@([A-Z_]+)@/g, (whole, name: string) => values[name] ?? whole);
 };
 
 /** Fills in a configuration of this folder and returns the command that runs nginx with it in the foreground. */
@@ -103,8 +112,7 @@ export const writeNginxConfig = async (
     SECRET: bench.secret,
     ...values,
   };
-  const text = await readFile(new URL(template, import.meta.url), "utf8");
-  const filled = text.replace(/@([A-Z_]+)@/g, (whole, name: string) => all[name] ?? whole);
+  const filled = await fillIn(template, all);
   const file = join(directory, "nginx.conf");
   await writeFile(file, filled, { mode: 0o600 });
   await mkdir(join(directory, "logs"), { recursive: true });

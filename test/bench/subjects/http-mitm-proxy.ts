@@ -1,5 +1,5 @@
 /** http-mitm-proxy, the interception proxy most Node projects start from, with a keep-alive agent. */
-import { mkdtemp } from "node:fs/promises";
+import { mkdtemp, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { SUBJECT_CORE } from "../processes.ts";
 import { HOST, nodeCommand } from "../workbench.ts";
@@ -14,6 +14,10 @@ export const httpMitmProxy: Subject = {
     const plan = { host: HOST, upstreamPort, ca, certificate, key, secret, state };
     const command = nodeCommand("programs/http-mitm-proxy.ts", plan, nodeArguments);
     const started = bench.launcher.start(SUBJECT_CORE, command, { cwd: state });
-    return { pid: started.pid, port: Number(await started.firstLine), ca, close: started.close };
+    const port = Number(await started.firstLine);
+    const trusted = join(state, "trusted.pem");
+    const own = await readFile(join(state, "certs/ca.pem"), "utf8");
+    await writeFile(trusted, `${await readFile(ca, "utf8")}\n${own}`);
+    return { pid: started.pid, port, ca: trusted, close: started.close };
   },
 };

@@ -5,7 +5,7 @@ import { mkdtemp, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { SUBJECT_CORE } from "../processes.ts";
-import { HOST, type Workbench } from "../workbench.ts";
+import { COLD_HOSTS, HOST, type Workbench } from "../workbench.ts";
 import type { Subject } from "./subject.ts";
 
 const MAIN = fileURLToPath(new URL("../../../dist/main.js", import.meta.url));
@@ -25,12 +25,17 @@ export const sidekey: Subject = {
     const started = bench.launcher.start(SUBJECT_CORE, command, { cwd: directory });
     const line = await started.firstLine;
     if (!line.startsWith(READY)) throw new Error(`sidekey start printed: ${line}`);
-    const ready = JSON.parse(line.slice(READY.length)) as { readonly pid: number; readonly proxy: string };
+    const ready = JSON.parse(line.slice(READY.length)) as {
+      readonly pid: number;
+      readonly proxy: string;
+      readonly gateway: string;
+    };
     const state = join(directory, "state");
     return {
       pid: ready.pid,
-      port: Number(ready.proxy.slice(ready.proxy.lastIndexOf(":") + 1)),
+      port: portOf(ready.proxy),
       ca: join(state, "ca.pem"),
+      cleartext: { port: portOf(ready.gateway), prefix: "/bench", authority: ready.gateway },
       async close() {
         await started.close();
         // A figure without the audit would flatter.
@@ -40,15 +45,19 @@ export const sidekey: Subject = {
   },
 };
 
+const portOf = (address: string): number => Number(address.slice(address.lastIndexOf(":") + 1));
+
 const buildConfig = ({ ca, upstreamPort }: Workbench): string => `version: 1
 state: ./state
-listen: { proxy: "127.0.0.1:0" }
+listen: { proxy: "127.0.0.1:0", gateway: "127.0.0.1:0" }
 limits: { connections: 16384, tunnels: 16384 }
 upstream:
   ca: ${JSON.stringify(ca)}
-  connect: { "${HOST}:443": "127.0.0.1:${upstreamPort}" }
+  connect:
+${[HOST, ...COLD_HOSTS].map((host) => `    "${host}:443": "127.0.0.1:${upstreamPort}"`).join("\n")}
 routes:
-  ${HOST}: ${SECRET_PATH}
+  bench: { match: "https://${HOST}", secret: ${SECRET_PATH} }
+  cold: { match: "https://*.bench.test", secret: ${SECRET_PATH} }
 `;
 
 /** Through standard input, as a user does it, so that the value is in no argument list. */

@@ -7,13 +7,23 @@ export interface RunningSubject {
   readonly port: number;
   /** PEM file that its certificate for HOST chains to. */
   readonly ca: string;
+  /** Where it forwards requests in cleartext HTTP, if it does. */
+  readonly cleartext?: CleartextEntry;
   close(): Promise<void>;
+}
+
+export interface CleartextEntry {
+  readonly port: number;
+  /** Put before the path. */
+  readonly prefix: string;
+  /** Of the Host header. */
+  readonly authority: string;
 }
 
 export interface Subject {
   readonly name: string;
-  /** `forward`: clients send CONNECT first; `direct`: clients speak TLS to it at once. */
-  readonly mode: "forward" | "direct";
+  /** `forward`: clients send CONNECT first; `direct`: clients speak TLS to it at once; `cleartext`: no TLS at all. */
+  readonly mode: "forward" | "direct" | "cleartext";
   /** Why it cannot run on this machine, if so. */
   unavailable?(): string | undefined;
   start(bench: Workbench): Promise<RunningSubject>;
