@@ -64,6 +64,7 @@ export class AgentConnection implements RequestReceiver, ResponseConnection {
   #isOccupied = false;
   #isClosed = false;
   #linger: NodeJS.Timeout | undefined;
+  /** Of this upload, or of what comes behind the last request. `bytes` */
   #dropped = 0;
   /** Monotonic, `ms`: while nothing is in flight, it ends then. */
   #deadline: number;
@@ -125,7 +126,8 @@ export class AgentConnection implements RequestReceiver, ResponseConnection {
 
   readonly #onEnd = (): void => {
     // Half open it could wait for its answer; but nobody can tell that from one that has left.
-    if (this.#current === undefined) this.socket.destroySoon();
+    const isAnswered = this.#current === undefined || (this.#current.over && this.#waiting.length === 0);
+    if (isAnswered) this.socket.destroySoon();
     else this.socket.destroy();
   };
 
@@ -276,6 +278,7 @@ export class AgentConnection implements RequestReceiver, ResponseConnection {
       // Closing at once would reset the connection under the answer (RFC 9112 section 9.6), so a little of the rest is
       // read and dropped. An upload that ends meanwhile keeps the connection.
       this.#linger = setTimeout(() => this.socket.destroy(), LINGER_MS);
+      this.#dropped = 0;
       this.#body.destroy();
       this.socket.resume();
       if (isLast) this.socket.end();
@@ -300,8 +303,8 @@ export class AgentConnection implements RequestReceiver, ResponseConnection {
   #next(): void {
     if (this.#isClosed) return;
     const { socket } = this;
-    if (socket.writableNeedDrain && (this.#waiting.length > 0 || this.#held !== undefined)) {
-      // Answers that nobody reads must not pile up.
+    if (socket.writableNeedDrain) {
+      // Answers that nobody reads must not pile up: what comes till then waits, and there is a limit to that.
       socket.once("drain", () => this.#next());
       return;
     }

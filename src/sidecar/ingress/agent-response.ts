@@ -69,6 +69,11 @@ export class AgentResponse implements ClientResponse {
     return this.#isStarted;
   }
 
+  /** Said to its end. */
+  get over(): boolean {
+    return this.#isOver;
+  }
+
   get open(): boolean {
     return !this.#connection.socket.destroyed;
   }

@@ -5,4 +5,9 @@ import { createServer, type Server, type Socket } from "node:net";
 const OPTIONS = { noDelay: true, keepAlive: true, allowHalfOpen: true } as const;
 
 /** For `listen()`. */
-export const createListener = (accept: (socket: Socket) => void): Server => createServer(OPTIONS, accept);
+export const createListener = (accept: (socket: Socket) => void): Server =>
+  createServer(OPTIONS, (socket) => {
+    // Whoever has it, or is only turned away: a reset that nobody hears of would end the process.
+    socket.on("error", () => socket.destroy());
+    accept(socket);
+  });

@@ -164,6 +164,8 @@ const parameterAt = (query: string, start: number, end: number): Place | undefin
   const from = Math.max(1, query.lastIndexOf("&", start) + 1);
   const equals = query.indexOf("=", from);
   if (equals === -1 || equals >= start || query.slice(from, end).includes("&")) return undefined;
+  // Some servers split at `;` too: to them what stands behind one has another name, or is one.
+  if (query.slice(equals, start).includes(";")) return undefined;
   return { in: "query", name: percentDecode(query.slice(from, equals).replaceAll("+", " ")) };
 };
 

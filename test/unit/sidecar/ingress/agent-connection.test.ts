@@ -1,7 +1,7 @@
 /** One connection on its own: turns, limits and deadlines, with answers that the test gives when it likes. */
 import { once } from "node:events";
 import type { AddressInfo } from "node:net";
-import { afterEach, describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import type { SidekeyError } from "../../../../src/core/errors.ts";
 import { AgentConnection } from "../../../../src/sidecar/ingress/agent-connection.ts";
 import type { AgentRequest } from "../../../../src/sidecar/ingress/agent-request.ts";
@@ -20,7 +20,8 @@ interface Turn {
   readonly response: AgentResponse;
 }
 
-const open = async () => {
+/** `onTurn`: answers at once. */
+const open = async (onTurn: (turn: Turn) => void = () => undefined) => {
   const time = { now: 0 };
   const turns: Turn[] = [];
   const refused: string[] = [];
@@ -30,7 +31,10 @@ const open = async () => {
   const server = createListener((socket) => {
     const owner = {
       takesConnect: false,
-      answer: (request: AgentRequest, response: AgentResponse) => void turns.push({ request, response }),
+      answer(request: AgentRequest, response: AgentResponse) {
+        turns.push({ request, response });
+        onTurn({ request, response });
+      },
       answered: () => void answered++,
       connect: () => undefined,
       refuse(error: SidekeyError, on: typeof socket | undefined) {
@@ -116,6 +120,23 @@ describe("requests of one connection", () => {
     await t.turn(1);
   });
 
+  it("wait also when each is answered at once, and nobody reads the answers", async () => {
+    const piece = Buffer.alloc(1024 * 1024);
+    const t = await open(({ response }) => {
+      response.head(200, [], piece.length);
+      response.write(piece);
+      response.end();
+    });
+    t.client.socket.pause();
+    t.client.send(get("/flood").repeat(60));
+    await t.turn(0);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    // No kernel takes this much for one connection.
+    expect(t.turns.length).toBeLessThan(30);
+    t.client.socket.removeAllListeners("data").resume();
+    await t.turn(59);
+  });
+
   it("end with what can't be read, behind the answers before it", async () => {
     const t = await open();
     t.client.send(`${get("/a")}\0\0`);
@@ -192,6 +213,43 @@ describe("a client that leaves", () => {
     t.client.destroy();
     await expect.poll(t.counts).toEqual([1, 1]);
     expect([left, t.turns.length]).toEqual([1, 1]);
+  });
+
+  it("keeps its connection over many uploads that came behind their answers", async () => {
+    const t = await open();
+    const body = Buffer.alloc(65_000);
+    for (let i = 0; i < 18; i++) {
+      t.client.send(`POST /${i} HTTP/1.1\r\nHost: a.test\r\nContent-Length: ${body.length}\r\n\r\n`);
+      const turn = await t.turn(i);
+      // However slow the machine is, each comes in time.
+      vi.useFakeTimers({ toFake: ["setTimeout"] });
+      answer(turn);
+      vi.useRealTimers();
+      t.client.send(body);
+      expect((await t.client.receive()).status).toBe(200);
+    }
+    await expect.poll(t.counts).toEqual([18, 0]);
+  });
+
+  it("half-way is still sent what was answered", async () => {
+    const size = 16 * 1024 * 1024;
+    const t = await open();
+    const { socket } = t.client;
+    socket.removeAllListeners("data").pause();
+    t.client.send(get("/a"));
+    const { response } = await t.turn(0);
+    response.head(200, [], size);
+    response.write(Buffer.alloc(size));
+    response.end();
+    socket.end();
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    let received = 0;
+    socket.on("data", (chunk: Buffer) => {
+      received += chunk.length;
+    });
+    socket.resume();
+    await once(socket, "close");
+    expect(received).toBeGreaterThan(size);
   });
 
   it("has left also when its upload goes on behind the answer", async () => {

@@ -170,6 +170,7 @@ describe("a placeholder anywhere else is refused", () => {
     ["in a parameter's name", { query: `?${MINE}=1` }],
     ["in a parameter without a value", { query: `?${MINE}` }],
     ["behind a semicolon", { query: `?a=1;key=${MINE}` }],
+    ["behind a semicolon in its parameter", { query: `?key=1;other=${MINE}` }],
     ["twice in one header", { headers: ["X-Api-Key", `${MINE},${MINE}`] }],
     ["in two headers of the name", { headers: ["X-Api-Key", MINE, "x-api-key", MINE] }],
     ["twice in one parameter", { query: `?key=${MINE}${MINE}` }],
