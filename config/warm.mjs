@@ -4,12 +4,13 @@
  * machine. Argument: the directory of the build. With `--run` it is the process that is watched.
  */
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
 import { syncBuiltinESMExports } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import vm from "node:vm";
+import { crc32 } from "node:zlib";
 
 const [out = "", mode] = process.argv.slice(2);
 const main = join(out, "main.js");
@@ -64,7 +65,14 @@ const watch = async () => {
   const [host, port] = proxy.split(":");
   await ask({ host, port, path: "http://127.0.0.1:1/", headers: { host: "127.0.0.1:1" } });
   await ask({ socketPath: admin.replace("unix:", ""), path: "/metrics" });
-  for (const [file, script] of scripts) writeFileSync(`${file}.cache`, script.createCachedData());
+  for (const [file, script] of scripts) {
+    const data = script.createCachedData();
+    // As src/core/built-file.ts reads it: whole, and of this code on this Node.
+    const made = crc32(readFileSync(file), crc32(`${process.version} ${process.platform} ${process.arch}`));
+    const sum = Buffer.alloc(4);
+    sum.writeUInt32BE(crc32(data, made));
+    writeFileSync(`${file}.cache`, Buffer.concat([sum, data]));
+  }
   process.exit(0);
 };
 

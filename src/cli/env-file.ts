@@ -27,6 +27,8 @@ export interface EnvFile {
   readonly text: string;
   /** In the order of the file, each name once. Not to be used when there are problems. */
   readonly entries: readonly EnvEntry[];
+  /** The same name with the same value once more, in other lines. */
+  readonly repeats: readonly EnvEntry[];
   readonly problems: readonly EnvProblem[];
 }
 
@@ -37,17 +39,17 @@ const MAX_ENTRIES = 1000;
 /** Reads what a `.env` file holds; with problems where its reading would be a guess. */
 export const readEnvFile = (bytes: Buffer): EnvFile => {
   const text = decode(bytes);
-  if (typeof text !== "string") return { text: "", entries: [], problems: [text] };
+  if (typeof text !== "string") return { text: "", entries: [], repeats: [], problems: [text] };
   const entries = new Map<string, EnvEntry>();
+  const repeats: EnvEntry[] = [];
   const problems: EnvProblem[] = [];
   for (const found of statementsOf(text)) {
     if ("reason" in found) problems.push(found);
     else {
       const known = entries.get(found.name);
       if (known === undefined) entries.set(found.name, found);
-      else if (known.value !== found.value) {
-        problems.push({ line: found.line, reason: `gives another value to what line ${known.line} names already` });
-      }
+      else if (known.value === found.value) repeats.push(found);
+      else problems.push({ line: found.line, reason: `gives another value to what line ${known.line} names already` });
     }
     if (entries.size > MAX_ENTRIES) {
       problems.push({ line: found.line, reason: `goes beyond ${MAX_ENTRIES} names: this is no .env file` });
@@ -56,7 +58,7 @@ export const readEnvFile = (bytes: Buffer): EnvFile => {
   }
   const list = [...entries.values()];
   if (problems.length === 0) problems.push(...otherwiseAsAWhole(text, list));
-  return { text, entries: list, problems };
+  return { text, entries: list, repeats, problems };
 };
 
 const decode = (bytes: Buffer): string | EnvProblem => {

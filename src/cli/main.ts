@@ -54,7 +54,10 @@ export const main = async (argv: readonly string[]): Promise<void> => {
   };
   const code = await createProgram(parts).run(argv);
   // Exit, not wait: a connection or a timer that something left open must not keep a command from ending.
-  output.write("", () => process.exit(code));
+  output.write("", () => {
+    // Where what was printed is lost, the listener above has the last word.
+    if (output.errored === null) process.exit(code);
+  });
 };
 
 const leaveNoCore = async ({ note }: Pick<Terminal, "note">): Promise<void> => {

@@ -66,7 +66,7 @@ export const createTerminal = (streams: TerminalStreams, environment: Environmen
     print: (text) => put(`${text}\n`),
     printBytes: put,
     printJson: (value) => put(`${JSON.stringify(value)}\n`),
-    note: (text) => say(`sidekey: ${text}\n`),
+    note: (text) => say(`sidekey: ${visible(text)}\n`),
     printError: (text) => say(`${visible(text)}\n`),
     fail(error) {
       say(

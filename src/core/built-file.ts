@@ -1,12 +1,13 @@
 /**
  * Loads a CommonJS file of the build together with what V8 made of it when it was built (config/warm.mjs), so that it is
- * not compiled again: that is half of what starting costs. Where that is absent or of another Node, V8 refuses it and the
- * file is compiled as ever. It lies beside the code, and who could change it could change the code.
+ * not compiled again: that is half of what starting costs. Where that is absent, damaged, of another Node or of other
+ * code, the file is compiled as ever. It lies beside the code, and who could change it could change the code.
  */
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { Script } from "node:vm";
+import { crc32 } from "node:zlib";
 
 /** What the file exports. `filename`: absolute. Files of the build that it asks for are loaded in the same way. */
 export const loadBuiltFile = (filename: string): unknown => {
@@ -16,8 +17,9 @@ export const loadBuiltFile = (filename: string): unknown => {
   const load = (path: string): unknown => {
     const known = loaded.get(path);
     if (known !== undefined) return known;
-    const cachedData = readIfThere(`${path}.cache`);
-    const script = new Script(readFileSync(path, "utf8"), {
+    const source = readFileSync(path);
+    const cachedData = readCache(path, source);
+    const script = new Script(source.toString("utf8"), {
       filename: path,
       ...(cachedData !== undefined && { cachedData }),
     });
@@ -40,10 +42,20 @@ type Wrapped = (
   directory: string,
 ) => void;
 
-const readIfThere = (path: string): Buffer | undefined => {
+/**
+ * Undefined unless it is whole, and made here of this very code. V8 looks at its own version and at the length of the code
+ * alone: damaged bytes end the process with a signal, and code that was mended by as many letters would go on unmended.
+ */
+const readCache = (path: string, source: Buffer): Buffer | undefined => {
   try {
-    return readFileSync(path);
+    const found = readFileSync(`${path}.cache`);
+    const data = found.subarray(SUM_BYTES);
+    const made = crc32(source, crc32(`${process.version} ${process.platform} ${process.arch}`));
+    return found.readUInt32BE(0) === crc32(data, made) ? data : undefined;
   } catch {
     return undefined;
   }
 };
+
+/** In front of what V8 made: a CRC, a guard against accidents and not against attackers. `bytes` */
+const SUM_BYTES = 4;

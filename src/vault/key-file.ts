@@ -13,6 +13,7 @@ import {
   readFileSync,
   realpathSync,
   renameSync,
+  rmSync,
   statSync,
   writeFileSync,
 } from "node:fs";
@@ -71,7 +72,8 @@ export const createKeyFile = async (path: string, text: string): Promise<void> =
 
 /**
  * The old text or the new one, also after `kill -9` or a power loss; mode and owner stay. On disk when it returns. Callers
- * hold the store's write lock, so the draft is theirs alone, and one that a killed caller left is written over.
+ * hold the store's write lock, so no other of us has a draft; what stands in its place, left by a killed caller or put
+ * there by somebody else, goes first, since a file of another user's would be read by him.
  * Errors: VAULT_KEY_UNWRITABLE.
  */
 export const replaceKeyFile = (path: string, text: string): void => {
@@ -80,11 +82,8 @@ export const replaceKeyFile = (path: string, text: string): void => {
     const target = realpathSync(path);
     const draft = `${target}.next`;
     const { mode, uid, gid } = statSync(target);
-    const fd = openSync(
-      draft,
-      constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW,
-      0o600,
-    );
+    rmSync(draft, { force: true });
+    const fd = openSync(draft, "wx", 0o600);
     try {
       fchmodSync(fd, mode & 0o700);
       if (process.getuid?.() !== uid) fchownSync(fd, uid, gid);

@@ -61,7 +61,8 @@ describe("the build", () => {
 
   it("holds what V8 made of it on this Node, and nothing of the run that it was made in", () => {
     for (const file of ["program.cjs", "x509.cjs", "prom-client.cjs"]) {
-      const cachedData = readFileSync(join(DIST, `${file}.cache`));
+      // Behind a checksum of ours.
+      const cachedData = readFileSync(join(DIST, `${file}.cache`)).subarray(4);
       const script = new Script(readFileSync(join(DIST, file), "utf8"), { cachedData });
       expect(script.cachedDataRejected, file).toBe(false);
       expect(cachedData.includes("no-secret-of-anybody"), file).toBe(false);
@@ -74,6 +75,10 @@ describe("the build", () => {
     ["empty", Buffer.alloc(0)],
     ["cut short", readFileSync(join(DIST, "program.cjs.cache")).subarray(0, 1000)],
     ["of another kind", Buffer.from("{}")],
+    [
+      "damaged",
+      readFileSync(join(DIST, "program.cjs.cache")).map((byte, at) => (at % 4096 > 3900 ? byte ^ 0x5a : byte)),
+    ],
   ])("starts where what V8 made is %s", async (_name, cache) => {
     const work = createWorkspace();
     try {
@@ -82,6 +87,23 @@ describe("the build", () => {
       if (cache !== undefined) writeFileSync(work.at("program.cjs.cache"), cache);
       const { status, stdout } = spawnSync(process.execPath, [work.at("main.js"), "--version"], { encoding: "utf8" });
       expect([status, stdout]).toEqual([0, "9.9.9\n"]);
+    } finally {
+      work.remove();
+    }
+  });
+
+  it("runs the code that is there, not what V8 made of other code of the same length", () => {
+    const work = createWorkspace();
+    try {
+      for (const file of ["main.js", "program.cjs", "program.cjs.cache"]) copyFileSync(join(DIST, file), work.at(file));
+      work.write("package.json", '{"type":"module","version":"9.9.9"}');
+      const built = readFileSync(work.at("program.cjs"), "utf8");
+      const mended = built.replace("between one AI", "BETWEEN ONE AI");
+      expect(mended).not.toBe(built);
+      writeFileSync(work.at("program.cjs"), mended);
+      const { status, stdout } = spawnSync(process.execPath, [work.at("main.js"), "--help"], { encoding: "utf8" });
+      expect(status).toBe(0);
+      expect(stdout).toContain("BETWEEN ONE AI");
     } finally {
       work.remove();
     }

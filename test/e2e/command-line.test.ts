@@ -1,6 +1,6 @@
 /** Transcripts of what is the same for every command, and of `check`, `audit` and `ca` before anything has run. */
 import { spawnSync } from "node:child_process";
-import { chmodSync, readdirSync } from "node:fs";
+import { chmodSync, closeSync, openSync, readdirSync } from "node:fs";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { FIRST_STEPS } from "../../src/cli/first-steps.ts";
 import { cleanEnvironment, MAIN } from "../support/program.ts";
@@ -42,6 +42,23 @@ describe("help", () => {
     expect(stdout).toContain(`Usage: sidekey ${words.join(" ")}`);
     expect(stdout).toMatch(/\nExamples:\n {2}\S/);
     expect(stdout).not.toContain("\u001b");
+  });
+});
+
+describe("standard output", () => {
+  it.each([["--help"], ["--version"], ["check"], ["env"]])("that cannot be written fails '%s'", (command) => {
+    work.write("sidekey.yaml", "version: 1\nroutes: {}\n");
+    const full = openSync("/dev/full", "w");
+    try {
+      const { status } = spawnSync(process.execPath, [MAIN, command], {
+        cwd: work.path,
+        env: cleanEnvironment(),
+        stdio: ["ignore", full, "pipe"],
+      });
+      expect(status).toBe(1);
+    } finally {
+      closeSync(full);
+    }
   });
 });
 

@@ -25,12 +25,18 @@ const PLAIN = /^[A-Za-z0-9_.-]+$/;
 const BYTE_ORDER_MARK = Buffer.from([0xef, 0xbb, 0xbf]);
 
 /** The text with these values replaced. Errors: INTERNAL (it would not be read as it should). */
-export const withPlaceholders = ({ text, entries }: EnvFile, placeholders: ReadonlyMap<EnvEntry, string>): string => {
+export const withPlaceholders = (
+  { text, entries, repeats }: EnvFile,
+  placeholders: ReadonlyMap<EnvEntry, string>,
+): string => {
+  const places = [...placeholders].flatMap(([entry, placeholder]) =>
+    [entry, ...repeats.filter(({ name }) => name === entry.name)].map((place) => ({ ...place, placeholder })),
+  );
   let result = "";
   let at = 0;
-  for (const [entry, placeholder] of [...placeholders].sort(([a], [b]) => a.start - b.start)) {
-    result += text.slice(at, entry.start) + (PLAIN.test(placeholder) ? placeholder : `'${placeholder}'`);
-    at = entry.end;
+  for (const { start, end, placeholder } of places.sort((a, b) => a.start - b.start)) {
+    result += text.slice(at, start) + (PLAIN.test(placeholder) ? placeholder : `'${placeholder}'`);
+    at = end;
   }
   result += text.slice(at);
   const expected = entries.map((entry) => `${entry.name}=${placeholders.get(entry) ?? entry.value}`);

@@ -1,4 +1,5 @@
 /** A file that is written only where there is none. */
+import { randomUUID } from "node:crypto";
 import { linkSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { SidekeyError } from "../../core/errors.ts";
 
@@ -20,7 +21,8 @@ export const readIfThere = (path: string): string | undefined => {
 export const writeNew = (path: string, text: string): "new" | "same" | "other" => {
   const present = readIfThere(path);
   if (present !== undefined) return present === text ? "same" : "other";
-  const draft = `${path}.${process.pid}`;
+  // Not by the process: in a container the next one has the same number, and would take what a killed one left for a file.
+  const draft = `${path}.${randomUUID()}`;
   try {
     writeFileSync(draft, text, { flag: "wx", mode: 0o644 });
     linkSync(draft, path);

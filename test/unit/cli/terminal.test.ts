@@ -66,6 +66,14 @@ describe("createPaint", () => {
   });
 });
 
+describe("note", () => {
+  it("cannot steer the terminal: a path may hold anything", () => {
+    const { terminal, errors } = setUp(none(), {}, true);
+    terminal.note("/tmp/\u001b[2J\u009b/ca.pem is not there yet");
+    expect(errors()).toBe("sidekey: /tmp/\\x1b[2J\\x9b/ca.pem is not there yet\n");
+  });
+});
+
 describe("progress", () => {
   const ERASE = "\r\u001b[2K";
 

@@ -1,10 +1,11 @@
 import { execFileSync } from "node:child_process";
-import { chmod, mkdir, readdir, readFile, stat, symlink, writeFile } from "node:fs/promises";
+import { chmod, link, mkdir, readdir, readFile, stat, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { inspect } from "node:util";
 import { describe, expect, it } from "vitest";
 import { generateFernetKey } from "../../../src/vault/fernet.ts";
 import { openKeyRing, vaultKeySource } from "../../../src/vault/key.ts";
+import { replaceKeyFile } from "../../../src/vault/key-file.ts";
 import { failureOf, temporaryDirectory } from "./support.ts";
 
 const context = { baseDir: "/base", stateDir: "/base/.sidekey", environment: {} };
@@ -123,5 +124,26 @@ describe("openKeyRing from a file", () => {
     for (const file of files) {
       expect((await failureOf(() => openKeyRing({ file }, true))).code, file).toBe("VAULT_KEY_UNREADABLE");
     }
+  });
+});
+
+describe("replaceKeyFile", () => {
+  it("writes a draft of its own, never into what stands in the draft's place", async () => {
+    const directory = await temporaryDirectory();
+    const file = join(directory, "vault.key");
+    // As somebody else would leave them in a directory that is open to him: what he opens now he can read later.
+    const planted = join(directory, "planted");
+    await writeFile(file, "old", { mode: 0o600 });
+    await writeFile(planted, "his", { mode: 0o600 });
+    await link(planted, `${file}.next`);
+    replaceKeyFile(file, "second");
+    await symlink(planted, `${file}.next`);
+    replaceKeyFile(file, "third");
+    execFileSync("mkfifo", ["-m", "600", `${file}.next`]);
+    replaceKeyFile(file, "fourth");
+    expect(await readFile(planted, "utf8")).toBe("his");
+    expect(await readFile(file, "utf8")).toBe("fourth");
+    expect((await stat(file)).mode & 0o777).toBe(0o600);
+    expect((await readdir(directory)).sort()).toEqual(["planted", "vault.key"]);
   });
 });

@@ -50,6 +50,11 @@ describe("withPlaceholders", () => {
     expect(() => replaced("A=x\nB=y\n", { A: "it's" })).toThrow(/INTERNAL/);
   });
 
+  it("replaces a value in every line that gives it to the same name", () => {
+    const text = "A=x\r\nB=y\r\nexport A='x' # again\r\nA=x";
+    expect(replaced(text, { A: "pa" })).toBe("A=pa\r\nB=y\r\nexport A=pa # again\r\nA=pa");
+  });
+
   it("leaves a file without keys as it is", () => {
     expect(replaced("A=x\n# b", {})).toBe("A=x\n# b");
   });
