@@ -28,11 +28,14 @@ export const openTransport = (plan: Entrance): Promise<Socket> =>
       if (plan.mode !== "forward") return resolve(socket);
       socket.write(`CONNECT ${plan.host}:443 HTTP/1.1\r\nHost: ${plan.host}:443\r\n\r\n`);
       let answer = "";
+      const onClose = (): never => fail(`closed before the answer to CONNECT ${plan.host}: ${answer}`);
+      socket.once("close", onClose);
       socket.on("data", function onData(chunk: Buffer) {
         answer += chunk.toString("latin1");
         if (!answer.endsWith("\r\n\r\n")) return;
         if (!answer.startsWith("HTTP/1.1 200 ")) fail(`CONNECT was answered: ${answer}`);
         socket.off("data", onData);
+        socket.off("close", onClose);
         socket.pause();
         resolve(socket);
       });

@@ -19,7 +19,7 @@ import { formatWorkload, type Measured } from "./workloads/report.ts";
 import { startWorkloadUpstream } from "./workloads/upstream.ts";
 import type { Effort, Target, Workload } from "./workloads/workload.ts";
 
-const FULL: Effort = { seconds: 2, warmSeconds: 1, tunnels: 2000, coldHosts: 500 };
+const FULL: Effort = { seconds: 1.5, warmSeconds: 0.8, tunnels: 2000, coldHosts: 500 };
 const QUICK: Effort = { seconds: 0.5, warmSeconds: 0.3, tunnels: 100, coldHosts: 30 };
 /** Before the idle memory is read. */
 const SETTLE_MS = 1500;
@@ -70,9 +70,13 @@ const describeMachine = (): string => {
   );
 };
 
+/** Without the command line that processes.ts puts before it. */
 const reasonOf = (error: unknown): string =>
-  (error instanceof Error ? error.message : String(error)).split("\n").slice(1).join(" ").trim().slice(0, 300) ||
-  String(error).slice(0, 300);
+  (error instanceof Error ? error.message : String(error))
+    .replace(/^.*: (?=ended with )/, "")
+    .replaceAll(/\s+/g, " ")
+    .trim()
+    .slice(0, 300);
 
 const startAll = async (bench: Workbench, subjects: readonly Subject[]): Promise<readonly Target[]> => {
   const targets: Target[] = [];

@@ -1,5 +1,6 @@
 /** New connections to a subject, each with one request and its whole answer, several at once. */
 import { readFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
 import { connect as connectTls, createSecureContext } from "node:tls";
 import { fail, openTransport } from "../client.ts";
 import { percentile, readCpuMicroseconds } from "../measure.ts";
@@ -18,6 +19,8 @@ interface ConnectionsPlan {
   /** At most, both. */
   readonly seconds: number;
   readonly limit: number;
+  /** Between the beginnings of two connections, at least. `ms` */
+  readonly gapMs: number;
 }
 
 const plan = JSON.parse(process.argv[2] ?? "") as ConnectionsPlan;
@@ -25,6 +28,7 @@ const secureContext = createSecureContext({ ca: readFileSync(plan.ca) });
 const latencies: number[] = [];
 let resumed = 0;
 let next = 0;
+let begun = 0;
 
 /** Until the whole answer is there; then the connection is closed. */
 const connectOnce = async (session: Buffer | undefined): Promise<Buffer | undefined> => {
@@ -60,11 +64,25 @@ const connectOnce = async (session: Buffer | undefined): Promise<Buffer | undefi
   });
 };
 
+let mayBegin = 0;
+
+/** What was missed is not made up for: no second ever has more than its share. */
+const takeTurn = async (): Promise<void> => {
+  const now = performance.now();
+  const turn = Math.max(now, mayBegin);
+  mayBegin = turn + plan.gapMs;
+  if (turn > now) await sleep(turn - now);
+};
+
 const runFor = async (seconds: number, limit: number): Promise<void> => {
   const deadline = performance.now() + seconds * 1000;
   const worker = async (): Promise<void> => {
     let session: Buffer | undefined;
-    while (performance.now() < deadline && next < limit) session = await connectOnce(session);
+    while (performance.now() < deadline && begun < limit) {
+      begun += 1;
+      if (plan.gapMs > 0) await takeTurn();
+      session = await connectOnce(session);
+    }
   };
   await Promise.all(Array.from({ length: plan.parallel }, worker));
 };

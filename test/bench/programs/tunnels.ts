@@ -16,7 +16,7 @@ interface TunnelsPlan extends Entrance {
 }
 
 /** Slow peers show a tunnel's cost by those that they got to. `s` */
-const OPEN_SECONDS = 15;
+const OPEN_SECONDS = 10;
 const SETTLE_MS = 1000;
 const FIRST = 50;
 const PARALLEL = 8;

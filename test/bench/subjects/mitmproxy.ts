@@ -40,7 +40,7 @@ def server_connect(data):
 
 def requestheaders(flow):
     flow.request.headers["authorization"] = "Bearer ${secret}"
-    flow.request.stream = True
+    flow.request.stream = int(flow.request.headers.get("content-length", "0")) > 1000000
 
 def responseheaders(flow):
     flow.response.stream = True

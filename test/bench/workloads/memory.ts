@@ -4,7 +4,7 @@ import { entranceOf, plain, ratio, runProgram, type Workload } from "./workload.
 
 export const tunnels: Workload = {
   name: "tunnels",
-  title: "Idle intercepted tunnels, each used once, opened for at most 15 s",
+  title: "Idle intercepted tunnels, each used once, opened for at most 10 s",
   way: "intercepted",
   columns: [plain("opened", "tunnels", 0), plain("each", "KiB a tunnel", 1), ratio("memory", "with them, RSS MiB", 0)],
   run: (bench, target, effort) =>
