@@ -68,6 +68,11 @@ const splice = (client: Socket, head: Buffer, upstream: Socket): Promise<TunnelO
       end("ok")();
       resolve({ outcome: first ?? "ok", bytesUp: upstream.bytesWritten, bytesDown: upstream.bytesRead });
     });
+    // It left while the upstream was connected: no event of its tells so any more.
+    if (client.destroyed) {
+      end("client_aborted")();
+      return;
+    }
     if (head.length > 0) upstream.write(head);
     client.pipe(upstream).pipe(client);
   });
