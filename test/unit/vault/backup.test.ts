@@ -20,7 +20,7 @@ const CANARY = "canary-3e7a51";
 
 const fill = async (vault: Vault): Promise<void> => {
   await vault.secrets.set("a/one", SecretValue.fromText(`${CANARY}-1`), { hosts: ["x.test"] });
-  await vault.secrets.set("a/one", SecretValue.fromText(`${CANARY}-2`), { by: "ann" });
+  await vault.secrets.set("a/one", SecretValue.fromText(`${CANARY}-2`), { by: "ann the operator" });
   await vault.secrets.set("b/two", SecretValue.fromText(`${CANARY}-3`));
 };
 
@@ -66,7 +66,7 @@ describe("a backup", () => {
   it("holds sealed rows and nothing that can be read but paths", async () => {
     const { text } = await setUp();
     expect(text.split("\n")[0]).toBe('{"format":"sidekey-vault-backup","v":1}');
-    for (const clear of [CANARY, "x.test", "ann"]) expect(text).not.toContain(clear);
+    for (const clear of [CANARY, "x.test", "ann the operator"]) expect(text).not.toContain(clear);
   });
 
   it("says of when and of how much it is", async () => {
