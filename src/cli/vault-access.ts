@@ -52,9 +52,10 @@ export const withVault = async <T>(
   absent?: (directory: string) => T,
 ): Promise<T> => {
   const { config, source, directory, keys } = await locateVault(invocation);
-  if (absent !== undefined && !existsSync(directory)) return absent(directory);
+  const { openVault, storeExists } = await import("../vault/index.ts");
+  // One that is out of this user's reach is not absent: opening it says so.
+  if (absent !== undefined && !(await storeExists(directory))) return absent(directory);
   prepareStateDirectory(config.state);
-  const { openVault } = await import("../vault/index.ts");
   const vault = await openVault({ directory, keys, clock: systemClock });
   try {
     return await use({ vault, config, source });
@@ -67,7 +68,7 @@ export const withVault = async <T>(
 export const sourcesWithKey = async (invocation: Invocation, keys: VaultKeySource): Promise<readonly string[]> => {
   if (!("file" in keys)) return [];
   const { config, source } = await locateVault(invocation);
-  const { vaultKeySource } = await import("../vault/index.ts");
+  const { storeExists, vaultKeySource } = await import("../vault/index.ts");
   const { baseDir, state: stateDir } = config;
   const names: string[] = [];
   for (const { name, fields } of config.sources) {
@@ -76,9 +77,8 @@ export const sourcesWithKey = async (invocation: Invocation, keys: VaultKeySourc
     if (fields.key !== undefined && "env" in fields.key) continue;
     const { environment } = invocation;
     const other = vaultKeySource({ credential: fields.key, baseDir, stateDir, environment });
-    if ("file" in other && realPath(other.file) === realPath(keys.file) && existsSync(storeOf(config, fields))) {
-      names.push(name);
-    }
+    if (!("file" in other) || realPath(other.file) !== realPath(keys.file)) continue;
+    if (await storeExists(storeOf(config, fields))) names.push(name);
   }
   return names;
 };

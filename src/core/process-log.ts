@@ -1,6 +1,8 @@
 /** The process log. The only user of pino; never given header objects, errors' causes or secret values. */
 import { type DestinationStream, destination, pino } from "pino";
+import { SidekeyError } from "./errors.ts";
 import type { AdjustableLog, LineFilter, LogFields, LogLevel } from "./log.ts";
+import { systemCode } from "./whole-file.ts";
 
 export interface LogOptions {
   readonly level: LogLevel;
@@ -8,13 +10,10 @@ export interface LogOptions {
   readonly to?: number | string;
 }
 
+/** Errors: CONFIG_INVALID (its file cannot be opened). */
 export const createLog = ({ level, to = 2 }: LogOptions): AdjustableLog & LineFilter => {
   let filter = (line: string): string => line;
-  const stream: DestinationStream = destination({
-    dest: to,
-    sync: true,
-    ...(typeof to === "string" && { mode: 0o600 }),
-  });
+  const stream = open(to);
   const logger = pino(
     {
       level,
@@ -41,4 +40,17 @@ export const createLog = ({ level, to = 2 }: LogOptions): AdjustableLog & LineFi
       filter = wanted;
     },
   };
+};
+
+const open = (to: number | string): DestinationStream => {
+  if (typeof to === "number") return destination({ dest: to, sync: true });
+  try {
+    return destination({ dest: to, sync: true, mode: 0o600 });
+  } catch (error) {
+    throw new SidekeyError("CONFIG_INVALID", {
+      detail: `The log ${to} cannot be written (${systemCode(error)}).`,
+      hint: "It lies in the state directory, which this user has to be able to write: 'state:' in sidekey.yaml.",
+      cause: error,
+    });
+  }
 };

@@ -1,6 +1,6 @@
 /** `sidekey run` around a program: its end, its signals, its environment, and what stays behind. */
 import { spawn } from "node:child_process";
-import { chmodSync, existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { createTestAuthority } from "../support/certificates.ts";
 import { cleanEnvironment, type Finished, finished, launch, MAIN } from "../support/program.ts";
@@ -37,6 +37,16 @@ describe("the end of a run", () => {
     const { code, stdout, stderr } = await run(["--", "no-such-program-here"]);
     expect({ code, stdout }).toEqual({ code: 127, stdout: "" });
     expect(stderr).toContain("'no-such-program-here' cannot be started (ENOENT).\nhint: Check its name and PATH.\n");
+  });
+
+  it("is 125 where its log cannot be written, with a hint", async () => {
+    await run(["--", "true"]);
+    rmSync(work.at(".sidekey/sidekey.log"));
+    mkdirSync(work.at(".sidekey/sidekey.log"));
+    const { code, stdout, stderr } = await run(["--", "true"]);
+    expect({ code, stdout }).toEqual({ code: 125, stdout: "" });
+    expect(stderr).toContain("sidekey: CONFIG_INVALID: ");
+    expect(stderr).toContain(`The log ${work.at(".sidekey/sidekey.log")} cannot be written (EISDIR).`);
   });
 
   it("is 126 for a file that is no program", async () => {

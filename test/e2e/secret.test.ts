@@ -1,5 +1,5 @@
 /** Transcripts of `sidekey secret`: what is typed, what comes out, and where the value never is. */
-import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { createWorkspace, type Workspace } from "../support/workspace.ts";
@@ -14,6 +14,18 @@ afterEach(() => work.remove());
 
 const store = (path = "production/x/key", ...more: string[]) =>
   work.sidekey(["secret", "set", path, ...more], { input: CANARY });
+
+describe("a vault that cannot be looked into", () => {
+  it("is not taken for one that is not there", async () => {
+    await store();
+    rmSync(work.at(".sidekey/vault"), { recursive: true });
+    // For any user, also root: as EACCES is for others.
+    symlinkSync("vault", work.at(".sidekey/vault"));
+    const { code, stdout, stderr } = await work.sidekey(["secret", "list"]);
+    expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
+    expect(stderr).toContain("sidekey: VAULT_STORE_BUSY: ");
+  });
+});
 
 const filesBelow = (directory: string): string[] =>
   readdirSync(directory, { recursive: true, withFileTypes: true })
