@@ -35,8 +35,8 @@ export const mitmproxy: Subject = {
 };
 
 const buildAddon = (upstreamPort: number, secret: string): string => `
-def server_connect(data):
-    data.server.address = ("127.0.0.1", ${upstreamPort})
+def http_connect(flow):
+    flow.request.host, flow.request.port = "127.0.0.1", ${upstreamPort}
 
 def requestheaders(flow):
     flow.request.headers["authorization"] = "Bearer ${secret}"
