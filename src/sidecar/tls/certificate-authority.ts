@@ -203,10 +203,16 @@ const loadX509 = async (): Promise<typeof X509> => {
 const importSigningKey = (key: KeyObject): Promise<webcrypto.CryptoKey> =>
   webcrypto.subtle.importKey("pkcs8", key.export({ type: "pkcs8", format: "der" }), ECDSA, false, ["sign"]);
 
-/** RFC 7093 section 2, method 1: the leftmost 160 bits of the SHA-256 of the public key's bits. */
+/** Of a P-256 key, at the end of its SubjectPublicKeyInfo (RFC 5480 section 2.2): 4, X, Y. `bytes` */
+const POINT_BYTES = 65;
+
+/**
+ * RFC 7093 section 2, method 1: the leftmost 160 bits of the SHA-256 of the public key's bits. Never by way of a JWK: Node
+ * allocates while it holds the key's lock then, and if that collects the job that made the key, which takes the same lock
+ * to go, the process stands still for good (seen with Node 20.20).
+ */
 const keyIdentifier = (publicKey: KeyObject): string => {
-  const { x = "", y = "" } = publicKey.export({ format: "jwk" });
-  const point = Buffer.concat([Buffer.from([4]), Buffer.from(x, "base64url"), Buffer.from(y, "base64url")]);
+  const point = publicKey.export({ type: "spki", format: "der" }).subarray(-POINT_BYTES);
   return createHash("sha256").update(point).digest("hex").slice(0, 40);
 };
 

@@ -1,11 +1,11 @@
 import { execFile } from "node:child_process";
-import { X509Certificate } from "node:crypto";
+import { generateKeyPairSync, X509Certificate } from "node:crypto";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createSecureContext } from "node:tls";
 import { promisify } from "node:util";
-import { beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test, vi } from "vitest";
 import { type Host, parseHost } from "../../../../src/core/authority.ts";
 import { type Clock, systemClock } from "../../../../src/core/clock.ts";
 import {
@@ -187,4 +187,18 @@ describe("a leaf", () => {
       await rm(directory, { recursive: true });
     }
   });
+});
+
+test("exports no key as JWK right after making it: in Node 20 a collection in that moment locks the process up", async () => {
+  const keys = Object.getPrototypeOf(generateKeyPairSync("ec", { namedCurve: "P-256" }).publicKey) as {
+    export(options: { format: string }): unknown;
+  };
+  const exported = vi.spyOn(keys, "export");
+  try {
+    await createCertificateAuthority({ clock: systemClock });
+    const formats = exported.mock.calls.map(([{ format }]) => format);
+    expect(new Set(formats)).toEqual(new Set(["der"]));
+  } finally {
+    exported.mockRestore();
+  }
 });
