@@ -53,9 +53,9 @@ const splice = (client: Socket, head: Buffer, upstream: Socket): Promise<TunnelO
     const end = (outcome: TunnelOutcome["outcome"]) => () => {
       first ??= outcome;
       // What broke off on one side must not end in order on the other. A unix socket has neither address nor reset.
-      if (outcome === "upstream_aborted" && client.remoteAddress !== undefined) client.resetAndDestroy();
+      if (outcome === "upstream_aborted" && client.remoteAddress !== undefined) reset(client);
       else client.destroy();
-      if (outcome === "client_aborted") upstream.resetAndDestroy();
+      if (outcome === "client_aborted") reset(upstream);
       else upstream.destroy();
     };
     client.on("error", end("client_aborted"));
@@ -76,3 +76,12 @@ const splice = (client: Socket, head: Buffer, upstream: Socket): Promise<TunnelO
     if (head.length > 0) upstream.write(head);
     client.pipe(upstream).pipe(client);
   });
+
+/**
+ * While its FIN is on the way, libuv refuses a reset (EINVAL), and Node forgets the socket without closing its file. It has
+ * ended in order by then: closing is all that is left.
+ */
+const reset = (socket: Socket): void => {
+  if (socket.writableEnded && !socket.writableFinished) socket.destroy();
+  else socket.resetAndDestroy();
+};

@@ -6,7 +6,10 @@ import { plainConnection } from "../../../../src/sidecar/net/connection.ts";
 import type { Connector } from "../../../../src/sidecar/net/connector.ts";
 import { openTunnel } from "../../../../src/sidecar/upstream/tunnel.ts";
 
-it("leaves nothing open for a client that left while the upstream was connected", async () => {
+const files = (): number => process.getActiveResourcesInfo().filter((name) => name === "TCPSocketWrap").length;
+
+it.each(["before it began", "once it had said all"])("leaves nothing open for a client that left %s", async (when) => {
+  const before = files();
   const accepted: Socket[] = [];
   const server = createServer((socket) => void accepted.push(socket.on("error", () => undefined))).listen(
     0,
@@ -30,14 +33,18 @@ it("leaves nothing open for a client that left while the upstream was connected"
     const authority = parseAuthority(`127.0.0.1:${port}`);
     if (authority === undefined) throw new Error("no authority");
     const tunnel = await openTunnel(connector, authority);
-    client.destroy();
-    await once(client, "close");
-    expect(await tunnel.splice(client, Buffer.from("head"))).toEqual({
-      outcome: "client_aborted",
-      bytesUp: 0,
-      bytesDown: 0,
-    });
-    expect(opened.map((socket) => socket.destroyed)).toEqual([true, true]);
+    if (when === "before it began") {
+      client.destroy();
+      await once(client, "close");
+    }
+    const spliced = tunnel.splice(client, Buffer.from(""));
+    if (when !== "before it began") {
+      opened[1]?.end();
+      client.emit("error", new Error("reset"));
+    }
+    expect(await spliced).toEqual({ outcome: "client_aborted", bytesUp: 0, bytesDown: 0 });
+    for (const socket of accepted) socket.destroy();
+    await expect.poll(files).toBeLessThanOrEqual(before);
   } finally {
     for (const socket of [...opened, ...accepted]) socket.destroy();
     server.close();
