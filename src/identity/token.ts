@@ -72,7 +72,7 @@ const claimsSchema = z.object({
   cnf: z.strictObject({ jkt: z.string().min(1) }).optional(),
 });
 
-/** An Ed25519 pair around `privateKey`. */
+/** An Ed25519 pair around `privateKey`: one that was read, not just made (a JWK of such a key can lock Node 20 up). */
 export const createSigningKey = (privateKey: KeyObject): SigningKey => {
   const publicKey = createPublicKey(privateKey);
   const { crv, kty, x } = publicKey.export({ format: "jwk" });

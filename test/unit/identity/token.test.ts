@@ -13,7 +13,11 @@ import {
 } from "../../../src/identity/token.ts";
 
 const NOW = Date.UTC(2030, 0, 1);
-const newKey = (): SigningKey => createSigningKey(generateKeyPairSync("ed25519").privateKey);
+/** Read back from its bytes, as the vault's is: a JWK of a key just made can lock Node 20 up. */
+const newKey = (): SigningKey => {
+  const der = generateKeyPairSync("ed25519").privateKey.export({ format: "der", type: "pkcs8" });
+  return createSigningKey(createPrivateKey({ key: der, format: "der", type: "pkcs8" }));
+};
 const key = newKey();
 
 const claims: TokenClaims = {
