@@ -144,7 +144,8 @@ export const createConnector = (options: ConnectorOptions): Connector => {
     };
     const timer = setTimeout(() => settle(new SidekeyError("UPSTREAM_TIMEOUT"), null), request.timeoutMs);
 
-    const raw = new Socket();
+    // Not as options of connect(): a socket that was made before takes no notice of them there, and says nothing.
+    const raw = new Socket().setNoDelay(true).setKeepAlive(true);
     // A late second error must not be unhandled.
     raw.on("error", (error) => settle(error, null));
     const secure = (transport: Duplex): void => securer.secure(transport, authority, request.watchEnd, settle);
@@ -173,8 +174,6 @@ export const createConnector = (options: ConnectorOptions): Connector => {
       port: hop.port,
       lookup: guardedLookup(resolve, judgeHop, dnsTimeoutMs),
       autoSelectFamily: true,
-      noDelay: true,
-      keepAlive: true,
     });
     return () => settle(new SidekeyError("UPSTREAM_RESET", { detail: "given up" }), null);
   };
