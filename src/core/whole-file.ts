@@ -3,7 +3,17 @@
  * through something that stands in a file's place, and never over what is there unless that is asked for.
  */
 import { randomUUID } from "node:crypto";
-import { constants } from "node:fs";
+import {
+  closeSync,
+  constants,
+  fchmodSync,
+  fchownSync,
+  fsyncSync,
+  openSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { link, open, rename, rm, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 
@@ -56,6 +66,51 @@ export const syncDirectory = async (directory: string): Promise<void> => {
     await handle.sync();
   } finally {
     await handle.close();
+  }
+};
+
+/** Whose a file is to be. */
+export interface Ownership {
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+}
+
+export interface ReplaceNow extends Ownership {
+  /** Beside the file. What stands there goes first: a file of another user's would be read by him. */
+  readonly draft: string;
+  /** Throws where the file must stay as it is; just before it would be replaced. */
+  readonly check?: () => void;
+}
+
+/**
+ * The old content or the new, also after `kill -9` or a power loss; on disk when it returns. Synchronous, for who holds a
+ * lock meanwhile. `path`: without links. Nothing is left of the draft when it throws.
+ */
+export const replaceFileNow = (path: string, content: string | Buffer, options: ReplaceNow): void => {
+  const { draft, mode, uid, gid, check } = options;
+  try {
+    rmSync(draft, { force: true });
+    const file = openSync(draft, "wx", PRIVATE_MODE);
+    try {
+      writeFileSync(file, content);
+      if (uid !== process.getuid?.() || gid !== process.getgid?.()) fchownSync(file, uid, gid);
+      fchmodSync(file, mode);
+      fsyncSync(file);
+    } finally {
+      closeSync(file);
+    }
+    check?.();
+    renameSync(draft, path);
+  } catch (error) {
+    rmSync(draft, { force: true });
+    throw error;
+  }
+  const directory = openSync(dirname(path), "r");
+  try {
+    fsyncSync(directory);
+  } finally {
+    closeSync(directory);
   }
 };
 

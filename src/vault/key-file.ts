@@ -2,25 +2,11 @@
  * The file that holds a vault's keys. Synchronous but for its making, since it is read and replaced within transactions.
  * Must never leave half a file, widen who may read it, or put any part of a key into an error.
  */
-import {
-  closeSync,
-  constants,
-  fchmodSync,
-  fchownSync,
-  fstatSync,
-  fsyncSync,
-  openSync,
-  readFileSync,
-  realpathSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
+import { closeSync, constants, fstatSync, openSync, readFileSync, realpathSync, statSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import { isSidekeyError, SidekeyError } from "../core/errors.ts";
-import { PRIVATE_MODE, publishFile, syncDirectory, systemCode } from "../core/whole-file.ts";
+import { PRIVATE_MODE, publishFile, replaceFileNow, syncDirectory, systemCode } from "../core/whole-file.ts";
 
 const OTHERS = 0o077;
 /** Room for some hundred keys. */
@@ -80,31 +66,10 @@ export const replaceKeyFile = (path: string, text: string): void => {
   try {
     // A link stays a link.
     const target = realpathSync(path);
-    const draft = `${target}.next`;
     const { mode, uid, gid } = statSync(target);
-    rmSync(draft, { force: true });
-    const fd = openSync(draft, "wx", 0o600);
-    try {
-      fchmodSync(fd, mode & 0o700);
-      if (process.getuid?.() !== uid) fchownSync(fd, uid, gid);
-      writeFileSync(fd, text);
-      fsyncSync(fd);
-    } finally {
-      closeSync(fd);
-    }
-    renameSync(draft, target);
-    syncNow(dirname(target));
+    replaceFileNow(target, text, { draft: `${target}.next`, mode: mode & 0o700, uid, gid });
   } catch (error) {
     throw new SidekeyError("VAULT_KEY_UNWRITABLE", { detail: `${path} (${systemCode(error)}).`, cause: error });
-  }
-};
-
-const syncNow = (directory: string): void => {
-  const fd = openSync(directory, "r");
-  try {
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
   }
 };
 

@@ -3,22 +3,9 @@
  * there is no backup: a copy of the keys beside it is what this is for the end of.
  */
 import { randomUUID } from "node:crypto";
-import {
-  closeSync,
-  fchmodSync,
-  fchownSync,
-  fsyncSync,
-  openSync,
-  readFileSync,
-  realpathSync,
-  renameSync,
-  rmSync,
-  type Stats,
-  statSync,
-  writeFileSync,
-} from "node:fs";
-import { dirname } from "node:path";
+import { readFileSync, realpathSync, type Stats, statSync } from "node:fs";
 import { SidekeyError } from "../../core/errors.ts";
+import { replaceFileNow, systemCode } from "../../core/whole-file.ts";
 import { type EnvEntry, type EnvFile, readEnvFile } from "../env-file.ts";
 
 const PLAIN = /^[A-Za-z0-9_.-]+$/;
@@ -76,35 +63,17 @@ export const fileToReplace = (path: string, bytes: Buffer): FileToReplace => {
 /** Keeps owner and mode. Errors: CONFIG_USAGE (it changed meanwhile, or cannot be written). */
 export const replaceFile = ({ path, bytes, stats }: FileToReplace, text: string): void => {
   const mark = bytes.subarray(0, BYTE_ORDER_MARK.length).equals(BYTE_ORDER_MARK) ? BYTE_ORDER_MARK : Buffer.alloc(0);
-  const draft = `${path}.${randomUUID()}`;
-  try {
-    const file = openSync(draft, "wx", 0o600);
-    try {
-      writeFileSync(file, Buffer.concat([mark, Buffer.from(text)]));
-      if (stats.uid !== process.getuid?.() || stats.gid !== process.getgid?.()) fchownSync(file, stats.uid, stats.gid);
-      fchmodSync(file, stats.mode & 0o777);
-      fsyncSync(file);
-    } finally {
-      closeSync(file);
-    }
-    // Somebody's editor may have been quicker; what it wrote must not be lost.
+  const { mode, uid, gid } = stats;
+  // Somebody's editor may have been quicker; what it wrote must not be lost.
+  const check = (): void => {
     if (!readFileSync(path).equals(bytes)) throw unreplaced(path, "it was changed meanwhile");
-    renameSync(draft, path);
-    syncDirectory(dirname(path));
-  } catch (error) {
-    rmSync(draft, { force: true });
-    if (error instanceof SidekeyError) throw error;
-    const code = error instanceof Error && "code" in error ? String(error.code) : "unknown";
-    throw unreplaced(path, code);
-  }
-};
-
-const syncDirectory = (path: string): void => {
-  const directory = openSync(path, "r");
+  };
   try {
-    fsyncSync(directory);
-  } finally {
-    closeSync(directory);
+    const draft = `${path}.${randomUUID()}`;
+    replaceFileNow(path, Buffer.concat([mark, Buffer.from(text)]), { draft, mode: mode & 0o777, uid, gid, check });
+  } catch (error) {
+    if (error instanceof SidekeyError) throw error;
+    throw unreplaced(path, systemCode(error));
   }
 };
 

@@ -71,6 +71,8 @@ interface Hop {
   readonly proxy: UpstreamProxy | undefined;
 }
 
+/** Of silence, before the system asks whether the peer is still there. Node's default, 0, is refused by it: two hours stay. */
+const KEEP_ALIVE_MS = 60_000;
 const LOOPBACK = /^(?:127\.|::1$|::ffff:127\.)/;
 /** RFC 6761 section 6.3, and what cloud machines call their metadata service: behind a proxy, the proxy's own. */
 const CLOSED_NAMES = /^(?:(?:.*\.)?localhost|metadata|metadata\.google\.internal|instance-data(?:\.ec2\.internal)?)$/;
@@ -145,7 +147,7 @@ export const createConnector = (options: ConnectorOptions): Connector => {
     const timer = setTimeout(() => settle(new SidekeyError("UPSTREAM_TIMEOUT"), null), request.timeoutMs);
 
     // Not as options of connect(): a socket that was made before takes no notice of them there, and says nothing.
-    const raw = new Socket().setNoDelay(true).setKeepAlive(true);
+    const raw = new Socket().setNoDelay(true).setKeepAlive(true, KEEP_ALIVE_MS);
     // A late second error must not be unhandled.
     raw.on("error", (error) => settle(error, null));
     const secure = (transport: Duplex): void => securer.secure(transport, authority, request.watchEnd, settle);

@@ -44,7 +44,8 @@ it("holds no part of a request back for an acknowledgement, and looks whether an
   const second = await open();
   // Those of the server's side are not among them: it asks for none.
   expect(noDelay.mock.calls).toEqual([[true]]);
-  expect(keepAlive.mock.calls.map(([enable]) => enable)).toEqual([true]);
+  // In seconds here.
+  expect(keepAlive.mock.calls).toEqual([[true, 60]]);
   first.destroy();
   second.destroy();
 });
