@@ -7,7 +7,7 @@ import { SidekeyError } from "../core/errors.ts";
 import type { Barrier } from "./barrier.ts";
 import { createIntegrity, type Integrity } from "./integrity.ts";
 import { isWrongKey, type KeyRing, withNewestKeys, withNewestKeysLater } from "./key.ts";
-import type { EmbeddedStorage, ReadTx, Tx } from "./storage/storage.ts";
+import type { EmbeddedStorage, ReadTx, Tx, Watchable } from "./storage/storage.ts";
 
 /** The row that tells which key seals, and what the store is. */
 export const CHECK = "check:key";
@@ -20,7 +20,7 @@ export interface Keys {
   readonly barrier: Barrier;
 }
 
-export interface GuardedStorage extends EmbeddedStorage {
+export interface GuardedStorage extends EmbeddedStorage, Watchable {
   /** As `write`, after a look at every row, and with a new hash key for them that is sealed with what seals then. */
   writeAnew<T>(use: (tx: Tx) => T): Promise<T>;
 }
@@ -30,7 +30,7 @@ export interface GuardedStorage extends EmbeddedStorage {
  * Errors: VAULT_KEY_WRONG, VAULT_KEY_UNREADABLE, VAULT_STORE_DAMAGED, VAULT_STORE_BUSY.
  */
 export const guardStorage = async (
-  storage: EmbeddedStorage,
+  storage: EmbeddedStorage & Watchable,
   { ring, barrier }: Keys,
   clock: Clock,
 ): Promise<GuardedStorage> => {
@@ -93,6 +93,7 @@ export const guardStorage = async (
         }),
       ),
     generation: () => storage.generation(),
+    watch: (onChange) => storage.watch(onChange),
     close: () => storage.close(),
   };
 };

@@ -13,6 +13,7 @@ import { type Restored, restoreInto } from "./restore.ts";
 import { META, VALUE } from "./rows.ts";
 import { createVaultSecrets, type VaultSecrets } from "./secrets.ts";
 import { openLmdb } from "./storage/lmdb.ts";
+import type { Watchable } from "./storage/storage.ts";
 import { createVaultTokens, type VaultTokens } from "./tokens.ts";
 
 export { type Backup, isBackup, MAX_BACKUP_BYTES } from "./backup.ts";
@@ -47,7 +48,7 @@ export interface VaultOptions {
   readonly clock: Clock;
 }
 
-export interface Vault {
+export interface Vault extends Watchable {
   readonly secrets: VaultSecrets;
   readonly tokens: VaultTokens;
   /**
@@ -104,6 +105,7 @@ export const openVault = async ({ directory, keys: source, clock }: VaultOptions
           for (const { key, value } of rows) tx.put(key, barrier.isCurrent(value) ? value : barrier.reseal(key, value));
         });
       },
+      watch: (onChange) => storage.watch(onChange),
       close: () => storage.close(),
     };
   } catch (error) {

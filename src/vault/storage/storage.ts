@@ -22,12 +22,21 @@ export interface Row {
   readonly value: Buffer;
 }
 
-/** Errors of every method: VAULT_STORE_BUSY, and what the callback throws. */
+export interface ReadOptions {
+  /** Keys that `use` will most likely ask for: a store at the other end of a wire fetches them at once. */
+  readonly expect?: readonly string[];
+}
+
+/**
+ * A callback may run more than once before its transaction ends: a store at the other end of a wire fetches what it asked
+ * for and runs it again. So it must not wait, and must change nothing but the transaction (what it assigns outside counts
+ * from its last run). Errors of every method: VAULT_STORE_BUSY, and what the callback throws.
+ */
 export interface VaultStorage {
-  /** One snapshot, the newest commit of any process. `use` must not wait. */
-  read<T>(use: (tx: ReadTx) => T): Promise<T>;
-  /** All or nothing: what `use` throws undoes it. Resolves when the commit is on disk. `use` must not wait. */
-  write<T>(use: (tx: Tx) => T): Promise<T>;
+  /** One snapshot, the newest commit of any process. */
+  read<T>(use: (tx: ReadTx) => T, options?: ReadOptions): Promise<T>;
+  /** All or nothing: what `use` throws undoes it. Resolves when the commit is on disk. */
+  write<T>(use: (tx: Tx) => T, options?: ReadOptions): Promise<T>;
   close(): Promise<void>;
 }
 
@@ -38,3 +47,16 @@ export interface EmbeddedStorage extends VaultStorage {
   /** Grows with each write transaction of any process. */
   generation(): number;
 }
+
+/** A store that tells of what was written to it, by whatever process. */
+export interface Watchable {
+  /**
+   * `onChange` hears of a generation that is newer than the one it heard of before (the first time: than that of the store
+   * when this resolves), within 50 ms for an embedded store, within a second and mostly at once for another. Several writes
+   * may be one call. It must not throw. It keeps no process alive. Resolves to what ends it: after that, no call.
+   * Errors: VAULT_STORE_BUSY.
+   */
+  watch(onChange: (generation: number) => void): Promise<() => Promise<void>>;
+}
+
+export const isWatchable = (storage: VaultStorage): storage is VaultStorage & Watchable => "watch" in storage;

@@ -10,7 +10,7 @@ import { type GuardedStorage, guardStorage, type Keys } from "../../../src/vault
 import { openVault, type Vault } from "../../../src/vault/index.ts";
 import { openKeyRing } from "../../../src/vault/key.ts";
 import { openLmdb } from "../../../src/vault/storage/lmdb.ts";
-import type { EmbeddedStorage } from "../../../src/vault/storage/storage.ts";
+import type { EmbeddedStorage, Watchable } from "../../../src/vault/storage/storage.ts";
 
 export interface TestClock extends Clock {
   /** Both clocks, `ms`. */
@@ -74,7 +74,7 @@ type Place = { readonly state: string; readonly clock: Clock };
 /** Keys of a closed vault, and its rows as anybody who may write the files can change them. */
 export const withRows = async <T>(
   { state, clock }: Place,
-  use: (storage: EmbeddedStorage, keys: Keys) => Promise<T>,
+  use: (storage: EmbeddedStorage & Watchable, keys: Keys) => Promise<T>,
 ): Promise<T> => {
   const ring = await openKeyRing({ file: join(state, "vault.key") }, false);
   const storage = await openLmdb(join(state, "vault"));

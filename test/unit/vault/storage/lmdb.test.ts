@@ -4,16 +4,16 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { describe, expect, it } from "vitest";
 import { openLmdb } from "../../../../src/vault/storage/lmdb.ts";
-import type { EmbeddedStorage } from "../../../../src/vault/storage/storage.ts";
+import { type EmbeddedStorage, isWatchable, type Watchable } from "../../../../src/vault/storage/storage.ts";
 import { afterTest, codeOf, temporaryDirectory } from "../support.ts";
 
-const open = async (directory: string): Promise<EmbeddedStorage> => {
+const open = async (directory: string): Promise<EmbeddedStorage & Watchable> => {
   const storage = await openLmdb(directory);
   afterTest(() => storage.close());
   return storage;
 };
 
-const fresh = async (): Promise<{ storage: EmbeddedStorage; directory: string }> => {
+const fresh = async (): Promise<{ storage: EmbeddedStorage & Watchable; directory: string }> => {
   const directory = join(await temporaryDirectory(), "vault");
   return { storage: await open(directory), directory };
 };
@@ -190,6 +190,38 @@ describe("reading", () => {
     expect(await codeOf(() => peek(storage, "a"))).toBe("VAULT_STORE_BUSY");
     expect(await codeOf(() => storage.read((tx) => tx.get("a")))).toBe("VAULT_STORE_BUSY");
     expect(await codeOf(() => storage.write((tx) => tx.put("a", Buffer.from("1"))))).toBe("VAULT_STORE_BUSY");
+  });
+});
+
+describe("watching", () => {
+  it("tells of what was written since, also by another that has it open, and never what was there", async () => {
+    const { storage, directory } = await fresh();
+    await put(storage, "a", "1");
+    const heard: number[] = [];
+    expect(isWatchable(storage)).toBe(true);
+    const end = await storage.watch((generation) => heard.push(generation));
+    await put(storage, "a", "2");
+    await expect.poll(() => heard).toEqual([2]);
+    const other = await open(directory);
+    await put(other, "a", "3");
+    await expect.poll(() => heard).toEqual([2, 3]);
+    await end();
+    await put(storage, "a", "4");
+    // A watch that began later has heard of it: the ended one would have as well.
+    const later: number[] = [];
+    await storage.watch((generation) => later.push(generation));
+    await put(storage, "a", "5");
+    await expect.poll(() => later).toEqual([5]);
+    expect(heard).toEqual([2, 3]);
+  });
+
+  it("fails with a code after close, and ends with it", async () => {
+    const { storage } = await fresh();
+    await storage.watch(() => {
+      throw new Error("it was called");
+    });
+    await storage.close();
+    expect(await codeOf(() => storage.watch(() => {}))).toBe("VAULT_STORE_BUSY");
   });
 });
 
