@@ -1,11 +1,11 @@
 /** The injections of a route: which secret each sends, and that no two of them write to one place. */
 import type { Finding, KeyPath } from "../../config/problem.ts";
-import { isSwap } from "../injection/injector.ts";
+import { isIssued, isSwap } from "../injection/injector.ts";
 import { createInjector } from "../injection/kinds/index.ts";
 import { isSamePlace, type Place, placeText } from "../injection/place.ts";
 import { isReferenceProblem, parseReference, type ReferenceContext } from "../secrets/reference.ts";
 import type { SecretRef } from "../secrets/source.ts";
-import type { InjectionConfig, InjectionFields } from "./config-model.ts";
+import type { InjectionConfig, InjectionFields, IssuedConfig, IssuedFields } from "./config-model.ts";
 import type { PlacedPlaceholder } from "./config-placeholders.ts";
 import { injectionSchema, type RouteFields } from "./config-schema.ts";
 
@@ -29,26 +29,31 @@ export interface WrittenInjections {
   placeholder(n: number): string;
 }
 
-interface Placed {
-  readonly fields: InjectionFields;
+interface PlacedAs<Fields> {
+  readonly fields: Fields;
   readonly path: KeyPath;
 }
+type Placed = PlacedAs<InjectionFields>;
+type PlacedIssued = PlacedAs<IssuedFields>;
 
 export interface BuiltInjections {
   readonly injections: readonly InjectionConfig[];
   /** Of those that swap one, in their order. */
   readonly placeholders: readonly PlacedPlaceholder[];
+  readonly issued: IssuedConfig | undefined;
 }
 
 /** Undefined where a problem was reported. */
 export const buildInjections = (written: WrittenInjections, checks: InjectionChecks): BuiltInjections | undefined => {
   const { path, secretPath, secret, inject, isPartial } = written;
-  const placed = withPlaceholders(placeInjections(path, inject), written.placeholder);
+  const all = placeInjections(path, inject);
+  const placed = withPlaceholders(all.filter(isNamedPlaced), written.placeholder);
+  const issuing = all.filter(isIssuedPlaced);
   const ref = secret === undefined ? undefined : checkedReference(secret, secretPath, checks);
   if (secret !== undefined && !placed.some(({ fields }) => usesRoutes(fields))) {
     checks.warn({ path: secretPath, message: "is used by no injection: each has a secret of its own" });
   }
-  if (secret === undefined && !isPartial) reportMissing(placed, path, checks);
+  if (secret === undefined && !isPartial && placed.length > 0) reportMissing(placed, path, checks);
   const injections: InjectionConfig[] = [];
   for (const { fields, path: at } of placed) {
     const place: KeyPath = [...at, "secret"];
@@ -58,12 +63,40 @@ export const buildInjections = (written: WrittenInjections, checks: InjectionChe
         : checkedReference(fields.secret, place, checks);
     if (own !== undefined) injections.push({ kind: fields.kind, fields, ref: own });
   }
-  const isClear = reportConflicts(placed, checks);
-  if (!isClear || injections.length < placed.length) return undefined;
+  const issued = buildIssued(issuing, checks);
+  const isClear = reportConflicts([...placed, ...issuing], checks);
+  if (!isClear || injections.length < placed.length || issued === "refused") return undefined;
   const placeholders = placed.flatMap(({ fields, path: at }) =>
     fields.kind === "placeholder" ? [{ text: fields.placeholder ?? "", path: at }] : [],
   );
-  return { injections, placeholders };
+  return { injections, placeholders, issued };
+};
+
+const isIssuedPlaced = (placed: PlacedAs<InjectionFields | IssuedFields>): placed is PlacedIssued =>
+  placed.fields.kind === "vault-placeholder";
+
+const isNamedPlaced = (placed: PlacedAs<InjectionFields | IssuedFields>): placed is Placed => !isIssuedPlaced(placed);
+
+/** Undefined: there is none. */
+const buildIssued = (
+  [first, second]: readonly PlacedIssued[],
+  { references, report }: InjectionChecks,
+): IssuedConfig | "refused" | undefined => {
+  if (first === undefined) return undefined;
+  if (second !== undefined) {
+    const hint = "One of them with all places in its 'in' does the same.";
+    report({ path: second.path, message: "is the second of this kind on the route", hint });
+    return "refused";
+  }
+  const { fields, path } = first;
+  const source = fields.source ?? references.declared.find((name) => references.kindOf(name) === "sidekey");
+  if (source !== undefined && references.kindOf(source) === "sidekey") return { fields, source };
+  report({
+    path: fields.source === undefined ? path : [...path, "source"],
+    message: fields.source === undefined ? "needs a source of kind sidekey" : "is no declared source of kind sidekey",
+    hint: "Only the vault that issued a placeholder knows what it stands for.",
+  });
+  return "refused";
 };
 
 const withPlaceholders = (placed: readonly Placed[], defaultOf: (n: number) => string): readonly Placed[] => {
@@ -76,7 +109,10 @@ const withPlaceholders = (placed: readonly Placed[], defaultOf: (n: number) => s
   });
 };
 
-const placeInjections = (route: KeyPath, inject: RouteFields["inject"]): readonly Placed[] => {
+const placeInjections = (
+  route: KeyPath,
+  inject: RouteFields["inject"],
+): readonly PlacedAs<InjectionFields | IssuedFields>[] => {
   const path: KeyPath = [...route, "inject"];
   if (Array.isArray(inject)) return inject.map((fields, index) => ({ fields, path: [...path, index] }));
   return [{ fields: inject ?? injectionSchema.parse({ kind: "bearer" }), path }];
@@ -120,10 +156,13 @@ const checkedReference = (text: string, path: KeyPath, checks: InjectionChecks):
  * Said at both: either of the two may be the one too many. Two placeholders may share a place, such as both parts of Basic.
  * False: there are some.
  */
-const reportConflicts = (placed: readonly Placed[], checks: InjectionChecks): boolean => {
+const reportConflicts = (
+  placed: readonly PlacedAs<InjectionFields | IssuedFields>[],
+  checks: InjectionChecks,
+): boolean => {
   const claims = placed.flatMap(({ fields, path }) => {
     const injector = createInjector(fields);
-    return injector.places.map((place) => ({ place, path, swaps: isSwap(injector) }));
+    return injector.places.map((place) => ({ place, path, swaps: isSwap(injector) || isIssued(injector) }));
   });
   let isClear = true;
   for (const [index, one] of claims.entries()) {

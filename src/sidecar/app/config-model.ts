@@ -13,7 +13,10 @@ import type { UpstreamProxyConfig } from "./upstream-proxy.ts";
 export type { ListenAddress };
 
 export type SourceFields = z.output<(typeof sourceKinds)[number]["fields"]>;
-export type InjectionFields = z.output<(typeof injectionKinds)[number]["fields"]>;
+/** Of those that send a secret which the file names. */
+export type InjectionFields = Exclude<AnyInjectionFields, IssuedFields>;
+export type IssuedFields = Extract<AnyInjectionFields, { readonly kind: "vault-placeholder" }>;
+type AnyInjectionFields = z.output<(typeof injectionKinds)[number]["fields"]>;
 
 export interface SourceConfig {
   readonly name: string;
@@ -28,12 +31,21 @@ export interface InjectionConfig {
   readonly ref: SecretRef;
 }
 
+/** What a request's placeholder stands for is not in the file. */
+export interface IssuedConfig {
+  readonly fields: IssuedFields;
+  /** Declared name of the vault. */
+  readonly source: string;
+}
+
 export interface RouteConfig {
   readonly name: string;
   readonly patterns: readonly Pattern[];
   readonly deny: readonly DenyPattern[];
-  /** As the file has them; never empty. */
+  /** As the file has them; never empty without `issued`. */
   readonly injections: readonly InjectionConfig[];
+  /** It takes placeholders that a vault issued. */
+  readonly issued?: IssuedConfig;
   /** Name of the preset that filled what the route does not say; absent = none. */
   readonly preset?: string;
   /** Variables that `run` sets to the placeholder. */

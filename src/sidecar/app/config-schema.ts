@@ -15,7 +15,7 @@ import {
   sourceName,
   variableName,
 } from "../../config/units.ts";
-import { injectionKinds } from "../injection/kinds/index.ts";
+import { injectionKinds, namedKinds } from "../injection/kinds/index.ts";
 import { isPatternProblem, type PatternProblem, parseDeny, parseHostKey, parsePattern } from "../policy/pattern.ts";
 import { sourceKinds } from "../secrets/kinds/index.ts";
 import { upstreamProxySchema } from "./upstream-proxy.ts";
@@ -50,6 +50,9 @@ export const sourceSchema = z.discriminatedUnion("kind", fieldsOf(sourceKinds));
 
 // `id`: written once in config/schema.json, and referred to.
 export const injectionSchema = z.discriminatedUnion("kind", fieldsOf(injectionKinds)).meta({ id: "injection" });
+
+/** What a preset may do. */
+export const namedInjectionSchema = z.discriminatedUnion("kind", fieldsOf(namedKinds));
 
 /** Also the name of its file. */
 export const presetName = z

@@ -7,7 +7,7 @@ import { nearest } from "../../config/suggest.ts";
 import { isSidekeyError, SidekeyError } from "../../core/errors.ts";
 import { isHeaderName } from "../../core/headers.ts";
 import { parseAbsoluteTarget, type Target } from "../ingress/target.ts";
-import { isSwap } from "../injection/injector.ts";
+import { isIssued, isSwap } from "../injection/injector.ts";
 import { createInjector } from "../injection/kinds/index.ts";
 import { isRemovable, placeText } from "../injection/place.ts";
 import { createEgressGuard } from "../policy/egress.ts";
@@ -98,22 +98,30 @@ const readTarget = (url: string): Target | Explanation => {
 const injected = (route: RouteConfig, pattern: string, byMethod: boolean): Explanation => {
   const refs = [...new Map(route.injections.map(({ ref }) => [ref.text, ref])).values()];
   const sent = route.injections.map(({ fields, ref }) => ({ injector: createInjector(fields), ref }));
+  const { issued } = route;
   return {
     decision: "inject",
     route: route.name,
     ...(route.preset !== undefined && { preset: route.preset }),
     // The short form has its pattern from its name.
     pattern,
-    source: [...new Set(refs.map(({ source }) => source))].join(","),
+    source: [...new Set([...refs.map(({ source }) => source), ...(issued === undefined ? [] : [issued.source])])].join(
+      ",",
+    ),
     secret: refs.map(({ text }) => text).join(","),
-    inject: sent.map(({ injector, ref }) => ({
-      kind: injector.kind,
-      where: injector.places.map(placeText).join(", "),
-      ...(isSwap(injector) && { placeholder: injector.placeholder }),
-      ...(refs.length > 1 && { secret: ref.text }),
-    })),
+    inject: [
+      ...sent.map(({ injector, ref }) => ({
+        kind: injector.kind,
+        where: injector.places.map(placeText).join(", "),
+        ...(isSwap(injector) && { placeholder: injector.placeholder }),
+        ...(refs.length > 1 && { secret: ref.text }),
+      })),
+      ...(issued === undefined
+        ? []
+        : [{ kind: issued.fields.kind, where: issued.fields.in.map(placeText).join(", ") }]),
+    ],
     removed: sent.flatMap(({ injector }) =>
-      isSwap(injector) ? [] : injector.places.filter(isRemovable).map(placeText),
+      isSwap(injector) || isIssued(injector) ? [] : injector.places.filter(isRemovable).map(placeText),
     ),
     reason: `the most specific pattern that covers this host${byMethod ? ", method" : ""} and path`,
   };

@@ -1,4 +1,5 @@
 /** Everything that is derived from one text of the file, built whole and never changed. Opens nothing. */
+import { createHash } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
 import type { AuditBroker } from "../../audit/broker.ts";
 import type { Authority } from "../../core/authority.ts";
@@ -6,10 +7,12 @@ import type { Clock } from "../../core/clock.ts";
 import { SidekeyError } from "../../core/errors.ts";
 import { foldHeaderName } from "../../core/headers.ts";
 import type { Log } from "../../core/log.ts";
+import { parseScope, scopesCover } from "../../identity/scope.ts";
 import { createBlindTunnel } from "../ingress/blind-tunnel.ts";
 import type { GatewayOrigin, Generation } from "../ingress/generation.ts";
 import { createInjectionRules } from "../injection/apply.ts";
-import { type Injection, isSwap, onTheWire } from "../injection/injector.ts";
+import { type Injection, isIssued, isSwap, onTheWire } from "../injection/injector.ts";
+import { findIssued, ISSUED_PATTERN } from "../injection/issued.ts";
 import { createInjector } from "../injection/kinds/index.ts";
 import { compilePlaceholders, type Placeholder } from "../injection/placeholder.ts";
 import { createLine } from "../pipeline/line.ts";
@@ -29,7 +32,7 @@ import { createRedactionCache, type RedactionCache, type RedactionTerms } from "
 import { isWeak } from "../scrub/strength.ts";
 import { createBundles } from "../secrets/bundle.ts";
 import { REPLACED_MS, type SecretRef } from "../secrets/source.ts";
-import type { RouteConfig, SidecarConfig } from "./config-model.ts";
+import type { InjectionConfig, IssuedConfig, RouteConfig, SidecarConfig } from "./config-model.ts";
 import { type Mounted, resolverOf, sourcesOf } from "./sources.ts";
 import type { Tracing } from "./tracing.ts";
 import type { WayOut } from "./way-out.ts";
@@ -77,7 +80,7 @@ export const createGeneration = (parts: GenerationParts, before: ServingGenerati
       identify: createIdentify(agent),
       route,
       resolve: createResolve(sources, resolver, clock),
-      inject: createInject(clock, log, compilePlaceholders(placeholdersIn(config.routes))),
+      inject: createInject(clock, log, compilePlaceholders(placeholdersIn(config.routes), issuedIn(config.routes))),
       record: createRecord(broker),
       dispatch: createDispatch(upstream),
       renew: createRenew(sources, resolver, clock),
@@ -124,7 +127,7 @@ const compileRoutes = (
       const isKnown = known !== undefined && isDeepStrictEqual(known.config, config);
       if (isKnown) return [config.name, known];
       const redactions = known?.route.redactions.successor() ?? createRedactionCache(redactionTerms(clock));
-      return [config.name, { config, route: compileRoute(config, redactions) }];
+      return [config.name, { config, route: withIssued(config, compileRoute(config, redactions), clock) }];
     }),
   );
 
@@ -150,7 +153,9 @@ const compileRoute = (config: RouteConfig, redactions: RedactionCache): Route =>
     injector: createInjector(fields),
     secret: secrets.findIndex(({ text }) => text === ref.text),
   }));
-  const sets = injections.flatMap(({ injector, secret }) => (isSwap(injector) ? [] : [{ injector, secret }]));
+  const sets = injections.flatMap(({ injector, secret }) =>
+    isSwap(injector) || isIssued(injector) ? [] : [{ injector, secret }],
+  );
   return {
     name: config.name,
     secrets,
@@ -174,6 +179,75 @@ const compileRoute = (config: RouteConfig, redactions: RedactionCache): Route =>
     cleartext: config.cleartext,
   };
 };
+
+/** How many placeholders of a vault a route keeps what it has compiled for. */
+const MAX_VARIANTS = 256;
+
+/**
+ * For each set of placeholders that come in one request a route of its own, whose secrets they stand for: from there on
+ * they are like any that the file names.
+ */
+const withIssued = (config: RouteConfig, route: Route, clock: Clock): Route => {
+  const { issued, ...rest } = config;
+  if (issued === undefined) return route;
+  const variants = new Map<string, Route>();
+  const compile = (placeholders: readonly string[]): Route => {
+    const injections = placeholders.map((placeholder) => issuedInjection(issued, placeholder));
+    return {
+      ...compileRoute(
+        { ...rest, injections: [...config.injections, ...injections] },
+        createRedactionCache(redactionTerms(clock)),
+      ),
+      // Echoes count for the route, whoever's key it was.
+      reflection: { ...route.reflection },
+    };
+  };
+  return {
+    ...route,
+    issued(request) {
+      const placeholders = findIssued(request);
+      if (placeholders.length === 0) {
+        if (config.injections.length > 0) return route;
+        throw new SidekeyError("INJECT_PLACEHOLDER_MISPLACED", {
+          detail: "the request has none, and its route needs one",
+        });
+      }
+      const key = placeholders.join(" ");
+      let variant = variants.get(key);
+      if (variant === undefined) {
+        variant = compile(placeholders);
+        // An agent chooses what it sends: the oldest goes.
+        const [oldest] = variants.keys();
+        if (variants.size >= MAX_VARIANTS && oldest !== undefined) variants.delete(oldest);
+        variants.set(key, variant);
+      }
+      return variant;
+    },
+  };
+};
+
+const issuedInjection = ({ fields, source }: IssuedConfig, placeholder: string): InjectionConfig => {
+  const globs = fields.secrets?.map((glob) => parseScope(`secrets:use:${glob}`));
+  const mark = createHash("sha256").update(placeholder).digest("base64url").slice(0, 22);
+  return {
+    kind: "placeholder",
+    fields: { kind: "placeholder", placeholder, in: fields.in },
+    ref: {
+      source,
+      path: placeholder,
+      field: [],
+      version: undefined,
+      text: `${source}:placeholder:${mark}`,
+      issued: {
+        placeholder,
+        ...(globs !== undefined && { allows: (path: string) => scopesCover(globs, "use", path) }),
+      },
+    },
+  };
+};
+
+const issuedIn = (routes: readonly RouteConfig[]): readonly string[] =>
+  routes.some(({ issued }) => issued !== undefined) ? [ISSUED_PATTERN] : [];
 
 const ownPlaceholders = (injections: readonly Injection[]): ReadonlyMap<string, Placeholder> =>
   new Map(

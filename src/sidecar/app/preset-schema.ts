@@ -2,7 +2,7 @@
 import * as z from "zod";
 import { origin } from "../../config/addresses.ts";
 import { variableName } from "../../config/units.ts";
-import { injectionSchema, patternSchema } from "./config-schema.ts";
+import { namedInjectionSchema, patternSchema } from "./config-schema.ts";
 import { shapeProblem } from "./placeholder.ts";
 
 const oneOrMore = <T extends z.ZodType>(type: T) => z.union([type.transform((one) => [one]), z.array(type).min(1)]);
@@ -13,9 +13,12 @@ const TEMPLATE = /^(?:[!-z|~]|\{[A-Z][A-Z0-9_]*\})+$/;
 /** Made when a preset is read: a file without one need not wait for it. */
 export const createPresetSchema = () => {
   /** A reference names a secret of somebody's vault, which a preset can't know: only a member of the route's. */
-  const injection = injectionSchema.refine(({ secret }) => secret === undefined || /^#[A-Za-z0-9_]+$/.test(secret), {
-    error: "the secret of a preset's injection is a member of the route's, like '#app_key'",
-  });
+  const injection = namedInjectionSchema.refine(
+    ({ secret }) => secret === undefined || /^#[A-Za-z0-9_]+$/.test(secret),
+    {
+      error: "the secret of a preset's injection is a member of the route's, like '#app_key'",
+    },
+  );
   const shape = z.string().superRefine((text, context) => {
     const problem = shapeProblem(text);
     if (problem !== undefined) context.addIssue({ code: "custom", message: problem });

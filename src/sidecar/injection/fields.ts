@@ -3,7 +3,7 @@ import * as z from "zod";
 import { refuse } from "../../config/units.ts";
 import { foldHeaderName, HOP_BY_HOP, isHeaderName } from "../../core/headers.ts";
 import { canonicalPath } from "../policy/path.ts";
-import type { Place } from "./place.ts";
+import { type Place, placeText } from "./place.ts";
 
 /** Headers that frame or address the message: never a place for a credential. */
 const RESERVED: ReadonlySet<string> = new Set([...HOP_BY_HOP, "host", "content-length", "expect", "accept-encoding"]);
@@ -38,7 +38,7 @@ const holdsSecretOnce = (text: string): boolean => text.split("{secret}").length
 const PLACE_FORM = "must be header:NAME, basic, query:NAME or path";
 
 /** Where a placeholder may stand. */
-export const swapPlace = z
+const swapPlace = z
   .string()
   .meta({ pattern: "^(header:.+|basic|query:.+|path)$" })
   .transform((text, context): Place => {
@@ -49,6 +49,14 @@ export const swapPlace = z
     if (judged.success) return { in: part === "header" ? "header" : "query", name };
     return refuse(context, `its ${part} ${judged.error.issues[0]?.message ?? "is none"}`);
   });
+
+/** The `in` of what is swapped. */
+export const swapPlaces = z
+  .array(swapPlace)
+  .min(1)
+  .max(16)
+  .refine((places) => new Set(places.map(placeText)).size === places.length, "names a place twice")
+  .describe("Where it may stand: header:NAME, basic, query:NAME, path.");
 
 export const placeholderText = z
   .string()

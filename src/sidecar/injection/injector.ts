@@ -68,9 +68,16 @@ export interface SwapInjector extends AnyInjector {
   readonly placeholder: string;
 }
 
-export type Injector = SetInjector | SwapInjector;
+/** Swaps what a vault has issued: which secret that is shows in the request alone. Its route is compiled anew for each. */
+export interface IssuedInjector extends AnyInjector {
+  readonly isIssued: true;
+}
+
+export type Injector = SetInjector | SwapInjector | IssuedInjector;
 
 export const isSwap = (injector: Injector): injector is SwapInjector => "placeholder" in injector;
+
+export const isIssued = (injector: Injector): injector is IssuedInjector => "isIssued" in injector;
 
 /** One of a route's injections. */
 export interface Injection<Kind extends Injector = Injector> {

@@ -21,9 +21,11 @@ export interface Placeholder {
   readonly secret: number;
 }
 
-/** Finds each of the file's placeholders; undefined: it has none. */
-export const compilePlaceholders = (texts: readonly string[]): RegExp | undefined =>
-  texts.length === 0 ? undefined : new RegExp(texts.map((text) => text.replace(/\W/g, "\\$&")).join("|"), "g");
+/** Finds each of the file's placeholders, and those of these patterns; undefined: there can be none. */
+export const compilePlaceholders = (texts: readonly string[], patterns: readonly string[] = []): RegExp | undefined => {
+  const all = [...texts.map((text) => text.replace(/\W/g, "\\$&")), ...patterns];
+  return all.length === 0 ? undefined : new RegExp(all.join("|"), "g");
+};
 
 export interface Swapped extends OutboundTarget {
   /** Secrets that were put in, by their number. */

@@ -60,14 +60,14 @@ export const createLine = (stages: LineStages, { broker, clock, log, live, repla
     reflected = outcome?.reflected ?? 0,
     reason?: string,
   ) => {
-    const { resolved } = recorded.injected;
+    const { resolved, sent } = recorded.injected;
     const { route, identified } = resolved.routed;
     return broker
       .record({
         type: "outcome",
         requestId: ctx.id,
         attempt: recorded.attempt === 2 ? 2 : undefined,
-        agent: identified.agent,
+        agent: sent?.agent ?? identified.agent,
         route: route?.name,
         code: error?.code ?? outcome?.code,
         status: outcome?.status ?? error?.status,

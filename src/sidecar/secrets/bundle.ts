@@ -10,6 +10,8 @@ export interface SecretNames {
   readonly secret: string;
   /** Their versions in the same order, `-` for one that has none; undefined: none has. */
   readonly version: string | undefined;
+  /** Whose they are, where the vault says so; undefined: the sidecar's agent's. */
+  readonly agent: string | undefined;
 }
 
 export interface SecretBundle extends SecretNames {
@@ -60,7 +62,12 @@ export const namesOf = (
 const secretNames = (refs: readonly SecretRef[], materials: readonly SecretMaterial[]): SecretNames => {
   const versions = materials.map(({ version }) => version);
   return {
-    secret: refs.map(({ text }) => text).join(","),
+    secret: refs.map((ref, i) => nameOf(ref, materials[i])).join(","),
+    agent: materials.find(({ issued }) => issued !== undefined)?.issued?.agent,
     version: versions.every((one) => one === undefined) ? undefined : versions.map((one) => one ?? "-").join(","),
   };
 };
+
+/** Of what a placeholder stands for, where it is one. */
+const nameOf = ({ source, text }: SecretRef, material: SecretMaterial | undefined): string =>
+  material?.issued === undefined ? text : `${source}:${material.issued.path}`;

@@ -14,6 +14,15 @@ export interface SecretRef {
   readonly version: string | undefined;
   /** Canonical text `source:path#field@version`: cache key, and the name in audit and log. */
   readonly text: string;
+  /** In the place of a path that only the source knows: what the source itself gave an agent for a key. */
+  readonly issued?: IssuedPlaceholder;
+}
+
+/** A placeholder that a vault issued, found in a request. */
+export interface IssuedPlaceholder {
+  readonly placeholder: string;
+  /** Whether the route takes it for the secret of this path; absent: only for one that is bound to hosts. */
+  readonly allows?: (path: string) => boolean;
 }
 
 export interface FetchContext {
@@ -48,6 +57,15 @@ export interface SecretMaterial {
    * it keeps no old values, and the resolver then remembers them instead.
    */
   readonly replaced?: readonly ReplacedValue[];
+  /** For an issued placeholder: what it stands for, and whose it is. */
+  readonly issued?: IssuedFor;
+}
+
+export interface IssuedFor {
+  /** Of the secret. */
+  readonly path: string;
+  /** Name of the agent that the vault gave it to. */
+  readonly agent: string;
 }
 
 /**

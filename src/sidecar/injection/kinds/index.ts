@@ -8,8 +8,12 @@ import { header } from "./header.ts";
 import { path } from "./path.ts";
 import { placeholder } from "./placeholder.ts";
 import { query } from "./query.ts";
+import { vaultPlaceholder } from "./vault-placeholder.ts";
 
-export const injectionKinds = [bearer, basic, header, query, path, cookie, placeholder] as const;
+/** Those that send a secret which the file names. */
+export const namedKinds = [bearer, basic, header, query, path, cookie, placeholder] as const;
+
+export const injectionKinds = [...namedKinds, vaultPlaceholder] as const;
 
 /** What a kind's `create` takes. */
 type InjectionFields = ReturnType<(typeof injectionKinds)[number]["fields"]["parse"]>;

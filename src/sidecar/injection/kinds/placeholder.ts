@@ -3,22 +3,16 @@ import * as z from "zod";
 import { SidekeyError } from "../../../core/errors.ts";
 import type { Kind } from "../../../core/kind.ts";
 import { percentEncode, UNRESERVED_MARKS } from "../../../core/percent.ts";
-import { ownSecret, placeholderText, swapPlace } from "../fields.ts";
+import { ownSecret, placeholderText, swapPlaces } from "../fields.ts";
 import type { SwapInjector } from "../injector.ts";
 import { pathEncode } from "../path-encode.ts";
-import { placeText } from "../place.ts";
 
 const fields = z.strictObject({
   kind: z.literal("placeholder"),
   placeholder: placeholderText
     .optional()
     .describe("What the agent has for a key. Default: one that stays the same for the state directory."),
-  in: z
-    .array(swapPlace)
-    .min(1)
-    .max(16)
-    .refine((places) => new Set(places.map(placeText)).size === places.length, "names a place twice")
-    .describe("Where it may stand: header:NAME, basic, query:NAME, path."),
+  in: swapPlaces,
   secret: ownSecret,
 });
 

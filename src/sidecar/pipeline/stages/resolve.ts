@@ -5,7 +5,13 @@ import type { Clock } from "../../../core/clock.ts";
 import { SidekeyError } from "../../../core/errors.ts";
 import type { SecretBundle } from "../../secrets/bundle.ts";
 import type { CachePolicy, SecretResolver } from "../../secrets/resolver.ts";
-import { isScoped, type SecretMaterial, type SecretRef, type SecretSource } from "../../secrets/source.ts";
+import {
+  type IssuedPlaceholder,
+  isScoped,
+  type SecretMaterial,
+  type SecretRef,
+  type SecretSource,
+} from "../../secrets/source.ts";
 import type { Resolved, Routed, WaitingStage } from "../messages.ts";
 import type { Route } from "../route.ts";
 
@@ -109,8 +115,19 @@ const finish = (routed: Routed, route: Route, secrets: SecretBundle, sourceMs: n
   return { routed, secrets, sourceMs } as Resolved;
 };
 
-const checkHost = ({ hosts }: SecretMaterial, authority: Authority, ref: SecretRef): void => {
+const checkHost = (material: SecretMaterial, authority: Authority, ref: SecretRef): void => {
+  if (ref.issued !== undefined) checkIssued(ref.issued, material);
+  const { hosts } = material;
   if (hosts === undefined || hosts.length === 0) return;
   if (hosts.includes(authority.host.name)) return;
   throw new SidekeyError("POLICY_SECRET_HOST", { detail: `${ref.text} on ${authority.key}` });
+};
+
+/** The agent chose what its placeholder stands for, so the file or the vault must say that it belongs here. */
+const checkIssued = ({ allows }: IssuedPlaceholder, { issued, hosts = [] }: SecretMaterial): void => {
+  if (issued !== undefined && (allows === undefined ? hosts.length > 0 : allows(issued.path))) return;
+  throw new SidekeyError("INJECT_PLACEHOLDER_MISPLACED", {
+    detail: `a placeholder of the vault, for ${issued?.path ?? "nothing known"}`,
+    hint: "Bind the secret to the host, or name its path in the route's 'secrets'.",
+  });
 };

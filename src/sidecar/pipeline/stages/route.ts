@@ -12,7 +12,10 @@ export const createRoute = (table: RouteTable<Route>, unmatched: "deny" | "tunne
     const { named } = identified.request;
     const match = table.lookup(identified.request);
     if (match.decision === "route") {
-      if (named === undefined || named === match.name) return { identified, route: match.route } as Routed;
+      if (named === undefined || named === match.name) {
+        const { route } = match;
+        return { identified, route: route.issued?.(identified.request) ?? route } as Routed;
+      }
       throw new SidekeyError("POLICY_DENIED", { detail: `route ${match.name} covers what was asked of ${named}` });
     }
     if (match.decision === "denied") throw new SidekeyError("POLICY_DENIED", { detail: `route ${match.name}` });

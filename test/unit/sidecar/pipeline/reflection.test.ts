@@ -33,7 +33,12 @@ describe("a route's reflections", () => {
 });
 
 describe("what a route does with one", () => {
-  const secrets = { materials: [{ value: SecretValue.fromText("x") }], secret: "env:X", version: undefined };
+  const secrets = {
+    materials: [{ value: SecretValue.fromText("x") }],
+    secret: "env:X",
+    version: undefined,
+    agent: undefined,
+  };
   const policy = (written: ReflectionPolicy | undefined, guessable: boolean): ReflectionPolicy =>
     reflectionPolicy({ written, limit: createReflectionLimit(), isGuessable: () => guessable }, secrets);
 
