@@ -1,0 +1,39 @@
+/** The Python client's own suite and its types, with the interpreter of the PATH. */
+import { spawnSync } from "node:child_process";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+
+/** With SIDEKEY_TEST_ALL=1 a package that is missing is a failure. */
+const all = process.env["SIDEKEY_TEST_ALL"] === "1";
+const folder = join(import.meta.dirname, "../../clients/python");
+
+const python = (...args: string[]) =>
+  spawnSync("python3", args, {
+    cwd: folder,
+    encoding: "utf8",
+    env: { ...process.env, PYTHONPATH: "src", PYTHONDONTWRITEBYTECODE: "1" },
+  });
+
+const lacks = (name: string): boolean => !all && python("-c", `import ${name}`).status !== 0;
+const note = (isMissing: boolean, name: string): string => (isMissing ? ` (skipped: Python has no ${name})` : "");
+
+describe("the Python client", () => {
+  const noHttpx = lacks("httpx");
+  it.skipIf(noHttpx)(`passes its suite${note(noHttpx, "httpx")}`, () => {
+    const { status, stderr } = python("-m", "unittest", "discover", "-s", "tests", "-t", ".");
+    expect({ status, stderr }).toEqual({
+      status: 0,
+      stderr: expect.stringMatching(/\nRan [1-9][0-9]* tests in .*\n\nOK\n$/),
+    });
+  });
+
+  const noMypy = noHttpx || lacks("mypy");
+  it.skipIf(noMypy)(
+    `has types that mypy holds to its strictest${note(noMypy, "mypy")}`,
+    () => {
+      const { status, stdout } = python("-m", "mypy", "--no-incremental", "--cache-dir", "/dev/null");
+      expect({ status, stdout }).toEqual({ status: 0, stdout: expect.stringContaining("Success: no issues found") });
+    },
+    180_000,
+  );
+});
