@@ -5,9 +5,9 @@
 import type { Clock } from "../core/clock.ts";
 import { SidekeyError } from "../core/errors.ts";
 import type { Barrier } from "./barrier.ts";
-import { createIntegrity, type Integrity } from "./integrity.ts";
+import { createIntegrity, HASH_KEY, type Integrity, SUM } from "./integrity.ts";
 import { isWrongKey, type KeyRing, withNewestKeys, withNewestKeysLater } from "./key.ts";
-import type { EmbeddedStorage, ReadTx, Tx, Watchable } from "./storage/storage.ts";
+import type { EmbeddedStorage, ReadOptions, ReadTx, Tx, VaultStorage, Watchable } from "./storage/storage.ts";
 
 /** The row that tells which key seals, and what the store is. */
 export const CHECK = "check:key";
@@ -20,29 +20,67 @@ export interface Keys {
   readonly barrier: Barrier;
 }
 
-export interface GuardedStorage extends EmbeddedStorage, Watchable {
+export interface GuardedStorage extends VaultStorage, Watchable {
   /** As `write`, after a look at every row, and with a new hash key for them that is sealed with what seals then. */
   writeAnew<T>(use: (tx: Tx) => T): Promise<T>;
 }
+
+export interface EmbeddedGuard extends GuardedStorage, EmbeddedStorage {}
+
+/** What every transaction here asks for. */
+const OWN_ROWS: readonly string[] = [CHECK, HASH_KEY, SUM];
 
 /**
  * Checks key and rows, and makes a new store or one of 0.1.0 what it should be.
  * Errors: VAULT_KEY_WRONG, VAULT_KEY_UNREADABLE, VAULT_STORE_DAMAGED, VAULT_STORE_BUSY.
  */
 export const guardStorage = async (
+  storage: VaultStorage & Watchable,
+  keys: Keys,
+  clock: Clock,
+): Promise<GuardedStorage> => (await createGuard(storage, keys, clock)).guarded;
+
+/** As `guardStorage`, with what only a store in this process can do. */
+export const guardEmbedded = async (
   storage: EmbeddedStorage & Watchable,
+  keys: Keys,
+  clock: Clock,
+): Promise<EmbeddedGuard> => {
+  const { guarded, checkGeneration } = await createGuard(storage, keys, clock);
+  return {
+    ...guarded,
+    readNow: (use) =>
+      withNewestKeys(keys.ring, () =>
+        storage.readNow((tx) => {
+          checkGeneration(tx);
+          return use(tx);
+        }),
+      ),
+    generation: () => storage.generation(),
+  };
+};
+
+interface Guard {
+  readonly guarded: GuardedStorage;
+  checkGeneration(tx: ReadTx): void;
+}
+
+const createGuard = async (
+  storage: VaultStorage & Watchable,
   { ring, barrier }: Keys,
   clock: Clock,
-): Promise<GuardedStorage> => {
+): Promise<Guard> => {
   const integrity = createIntegrity(barrier, clock);
-  let check = await withNewestKeysLater(ring, () => admit(storage, barrier, integrity)).catch((error: unknown) => {
-    throw isWrongKey(error) && "file" in ring.source && storage.readNow((tx) => opensAny(tx, barrier))
-      ? damaged(
-          `Row ${CHECK} does not open, and others do: it was changed, or the key file is of before an unfinished rekey.`,
-        )
-      : error;
-  });
-  let verified = storage.generation();
+  const admitted = await withNewestKeysLater(ring, () => admit(storage, barrier, integrity)).catch(
+    async (error: unknown) => {
+      throw isWrongKey(error) && "file" in ring.source && (await storage.read((tx) => opensAny(tx, barrier)))
+        ? damaged(
+            `Row ${CHECK} does not open, and others do: it was changed, or the key file is of before an unfinished rekey.`,
+          )
+        : error;
+    },
+  );
+  let { check, generation: verified } = admitted;
 
   /**
    * Another key seals since this process looked: a row that is sealed with the old one now would be lost with it. The file
@@ -64,23 +102,20 @@ export const guardStorage = async (
     verified = tx.generation;
   };
 
-  const readNow = <T>(use: (tx: ReadTx) => T): T =>
-    withNewestKeys(ring, () =>
-      storage.readNow((tx) => {
-        checkGeneration(tx);
-        return use(tx);
-      }),
-    );
-
-  return {
-    read: async (use) => readNow(use),
-    readNow,
-    write: (use) =>
+  const guarded: GuardedStorage = {
+    read: (use, options) =>
+      withNewestKeysLater(ring, () =>
+        storage.read((tx) => {
+          checkGeneration(tx);
+          return use(tx);
+        }, withOwnRows(options)),
+      ),
+    write: (use, options) =>
       withNewestKeysLater(ring, () =>
         storage.write((tx) => {
           followKeys(tx);
           return integrity.tracked(tx, use);
-        }),
+        }, withOwnRows(options)),
       ),
     writeAnew: (use) =>
       withNewestKeysLater(ring, () =>
@@ -92,25 +127,34 @@ export const guardStorage = async (
           return result;
         }),
       ),
-    generation: () => storage.generation(),
     watch: (onChange) => storage.watch(onChange),
     close: () => storage.close(),
   };
+  return { guarded, checkGeneration };
 };
 
-/** The check row of a store whose rows were found whole. */
-const admit = async (storage: EmbeddedStorage, barrier: Barrier, integrity: Integrity): Promise<Buffer> => {
-  const found = storage.readNow((tx) => {
-    const sealed = tx.get(CHECK);
-    if (sealed === undefined && tx.generation > 0) throw gone();
-    if (sealed === undefined || openCheck(barrier, sealed) === WITHOUT_SUM) return undefined;
+const withOwnRows = (options: ReadOptions | undefined): ReadOptions => ({
+  expect: options?.expect === undefined ? OWN_ROWS : [...OWN_ROWS, ...options.expect],
+});
+
+interface Admitted {
+  readonly check: Buffer;
+  readonly generation: number;
+}
+
+/** A store whose rows were found whole. */
+const admit = async (storage: VaultStorage, barrier: Barrier, integrity: Integrity): Promise<Admitted> => {
+  const found = await storage.read((tx): Admitted | undefined => {
+    const check = tx.get(CHECK);
+    if (check === undefined && tx.generation > 0) throw gone();
+    if (check === undefined || openCheck(barrier, check) === WITHOUT_SUM) return undefined;
     try {
       integrity.verify(tx);
     } catch (error) {
       // The check row and the hash key are always sealed with one key, and that has just opened the one.
       throw isWrongKey(error) ? damaged("The key of its sum was changed.") : error;
     }
-    return sealed;
+    return { check, generation: tx.generation };
   });
   if (found !== undefined) return found;
   await storage.write((tx) => prepare(tx, barrier, integrity));

@@ -3,19 +3,17 @@
  * once. Opening it checks the key and every row, so that a wrong or changed one is told here and not by a secret later.
  */
 import type { Clock } from "../core/clock.ts";
-import { type Backup, backupLines, readBackup, writeBackup } from "./backup.ts";
+import { type AnyVault, assembleVault } from "./assemble.ts";
+import { type Backup, backupLines, readBackup } from "./backup.ts";
 import { createBarrier } from "./barrier.ts";
-import { guardStorage } from "./guarded-storage.ts";
+import { guardEmbedded } from "./guarded-storage.ts";
 import { openKeyRing, storeExists, type VaultKeySource } from "./key.ts";
 import { createPlaceCheck } from "./place.ts";
-import { type Rekeyed, rekey } from "./rekey.ts";
 import { type Restored, restoreInto } from "./restore.ts";
-import { META, VALUE } from "./rows.ts";
-import { createVaultSecrets, type VaultSecrets } from "./secrets.ts";
 import { openLmdb } from "./storage/lmdb.ts";
-import type { Watchable } from "./storage/storage.ts";
-import { createVaultTokens, type VaultTokens } from "./tokens.ts";
+import { createEmbeddedTokens, type EmbeddedTokens } from "./tokens.ts";
 
+export type { AnyVault } from "./assemble.ts";
 export { type Backup, isBackup, MAX_BACKUP_BYTES } from "./backup.ts";
 export { KEY_VARIABLE, storeExists, type VaultKeyContext, type VaultKeySource, vaultKeySource } from "./key.ts";
 export { isSecretPath } from "./path.ts";
@@ -32,6 +30,7 @@ export type {
 } from "./secrets.ts";
 export {
   DEFAULT_TOKEN_TTL_MS,
+  type EmbeddedTokens,
   type IssuedToken,
   type IssueRequest,
   MAX_TOKEN_TTL_MS,
@@ -48,27 +47,14 @@ export interface VaultOptions {
   readonly clock: Clock;
 }
 
-export interface Vault extends Watchable {
-  readonly secrets: VaultSecrets;
-  readonly tokens: VaultTokens;
+/** An embedded vault: a store in a directory of this machine, asked without waiting. */
+export interface Vault extends AnyVault {
+  readonly tokens: EmbeddedTokens;
   /**
    * Grows with each write, of any process. Fast: about 1 µs.
    * Errors: VAULT_STORE_BUSY, also when another store was put in the place of this one.
    */
   generation(): number;
-  /** How many keys open it. More than one: a rekey is under way or was cut short, or somebody put a new key first. */
-  readonly keyCount: number;
-  /**
-   * Seals every row with a new key, or with the first of several, and leaves only that one in the key file. Other processes
-   * may go on using the store. Cut short, the next call goes on. `progress` hears of rows done, of all there are to do.
-   * Errors: CONFIG_USAGE (one key, and not in a file), VAULT_KEY_UNWRITABLE, VAULT_STORE_BUSY.
-   */
-  rekey(progress?: (done: number, total: number) => void): Promise<Rekeyed>;
-  /** All secrets as one text of sealed rows, as they are at one moment. Errors: VAULT_KEY_WRONG, VAULT_STORE_DAMAGED. */
-  backup(): Promise<string>;
-  /** The secrets of a backup in the place of all that are there, in one transaction; tokens stay as they are. */
-  restore(backup: Backup): Promise<void>;
-  close(): Promise<void>;
 }
 
 /** Errors: VAULT_KEY_UNREADABLE, VAULT_KEY_WRONG, VAULT_STORE_DAMAGED, VAULT_STORE_BUSY. */
@@ -77,36 +63,19 @@ export const openVault = async ({ directory, keys: source, clock }: VaultOptions
   const barrier = createBarrier(ring, clock);
   const file = await openLmdb(directory);
   try {
-    const storage = await guardStorage(file, { ring, barrier }, clock);
+    const storage = await guardEmbedded(file, { ring, barrier }, clock);
     const checkPlace = createPlaceCheck(directory, clock);
     return {
-      secrets: createVaultSecrets(storage, barrier, clock),
-      tokens: createVaultTokens(storage, barrier, clock),
+      ...assembleVault(storage, { ring, barrier }, clock),
+      tokens: createEmbeddedTokens(storage, barrier, clock),
       generation() {
         checkPlace();
         return storage.generation();
       },
+      // Not by spreading, which would read it once.
       get keyCount() {
         return ring.keys.length;
       },
-      rekey: (progress) => rekey(storage, { ring, barrier }, progress),
-      backup: () =>
-        storage.read((tx) =>
-          writeBackup([...tx.range(META), ...tx.range(VALUE)], barrier, {
-            createdAt: clock.now(),
-            generation: tx.generation,
-          }),
-        ),
-      async restore({ rows }) {
-        await storage.write((tx) => {
-          const wanted = new Set(rows.map(({ key }) => key));
-          for (const { key } of [...tx.range(META), ...tx.range(VALUE)]) if (!wanted.has(key)) tx.remove(key);
-          // Sealed anew where another key did it: that one may leave the key file at any time.
-          for (const { key, value } of rows) tx.put(key, barrier.isCurrent(value) ? value : barrier.reseal(key, value));
-        });
-      },
-      watch: (onChange) => storage.watch(onChange),
-      close: () => storage.close(),
     };
   } catch (error) {
     await file.close();

@@ -120,7 +120,8 @@ export const createIntegrity = (barrier: Barrier, clock: Clock): Integrity => {
       const result = use({
         generation: tx.generation,
         get: (name) => tx.get(name),
-        range: (prefix) => tx.range(prefix),
+        range: (prefix, options) => tx.range(prefix, options),
+        expect: (keys) => tx.expect(keys),
         put(name, value) {
           takeOff(name);
           tx.put(name, value);

@@ -16,7 +16,7 @@ import {
   verifyToken,
 } from "../identity/token.ts";
 import { type Barrier, openJson, sealJson } from "./barrier.ts";
-import type { EmbeddedStorage, ReadTx, Tx } from "./storage/storage.ts";
+import type { EmbeddedStorage, ReadTx, Tx, VaultStorage } from "./storage/storage.ts";
 
 export const DEFAULT_TOKEN_TTL_MS = 60 * 60 * 1000;
 export const MAX_TOKEN_TTL_MS = 24 * 60 * 60 * 1000;
@@ -61,12 +61,15 @@ export interface VaultTokens {
   verify(token: string): Promise<TokenClaims>;
   /** As `verify`, but says nothing about today: for a caller that judges expiry and `state` at each use. */
   inspect(token: string): Promise<TokenClaims>;
-  /** What the store says now, expiry apart. Fast: once per request when the generation changed. */
-  state(id: string): TokenState;
   /** Errors: IDENTITY_TOKEN_INVALID when there is no such token. */
   revoke(id: string): Promise<void>;
   /** By time of issue; expired ones stay until the next issue. */
   list(): Promise<readonly TokenInfo[]>;
+}
+
+export interface EmbeddedTokens extends VaultTokens {
+  /** What the store says now, expiry apart. Fast: once per request when the generation changed. */
+  state(id: string): TokenState;
 }
 
 const PREFIX = "token:";
@@ -83,7 +86,7 @@ const rowSchema = z.strictObject({
 });
 type TokenRow = z.output<typeof rowSchema>;
 
-export const createVaultTokens = (storage: EmbeddedStorage, barrier: Barrier, clock: Clock): VaultTokens => {
+export const createVaultTokens = (storage: VaultStorage, barrier: Barrier, clock: Clock): VaultTokens => {
   let signer: SigningKey | undefined;
 
   const requireSigner = async (): Promise<SigningKey> => {
@@ -108,20 +111,13 @@ export const createVaultTokens = (storage: EmbeddedStorage, barrier: Barrier, cl
     return der;
   };
 
-  const openRow = (key: string, sealed: Buffer): TokenRow => openJson(barrier, key, sealed, rowSchema);
+  const openRow = (key: string, sealed: Buffer): TokenRow => openTokenRow(barrier, key, sealed);
 
   const putRow = (tx: Tx, key: string, row: TokenRow): void => tx.put(key, sealJson(barrier, key, row));
 
   const purgeExpired = (tx: Tx, now: EpochMs): void => {
     for (const { key, value } of tx.range(PREFIX)) if (openRow(key, value).expiresAt <= now) tx.remove(key);
   };
-
-  const state = (id: string): TokenState =>
-    storage.readNow((tx) => {
-      const sealed = tx.get(PREFIX + id);
-      if (sealed === undefined) return "unknown";
-      return openRow(PREFIX + id, sealed).revokedAt === undefined ? "active" : "revoked";
-    });
 
   return {
     async issue(request) {
@@ -137,13 +133,13 @@ export const createVaultTokens = (storage: EmbeddedStorage, barrier: Barrier, cl
 
     async verify(token) {
       const claims = await verifyToken(token, { key: await requireSigner(), now: clock.now() });
-      if (state(claims.id) !== "active") throw new SidekeyError("IDENTITY_TOKEN_REVOKED");
+      const key = PREFIX + claims.id;
+      const state = await storage.read((tx) => stateIn(tx, barrier, claims.id), { expect: [key] });
+      if (state !== "active") throw new SidekeyError("IDENTITY_TOKEN_REVOKED");
       return claims;
     },
 
     inspect: async (token) => verifyToken(token, { key: await requireSigner(), now: clock.now(), expiredToo: true }),
-
-    state,
 
     async revoke(id) {
       if (!ID.test(id)) throw unknownToken();
@@ -164,6 +160,20 @@ export const createVaultTokens = (storage: EmbeddedStorage, barrier: Barrier, cl
           .sort((a, b) => a.issuedAt - b.issuedAt),
       ),
   };
+};
+
+export const createEmbeddedTokens = (storage: EmbeddedStorage, barrier: Barrier, clock: Clock): EmbeddedTokens => ({
+  ...createVaultTokens(storage, barrier, clock),
+  state: (id) => storage.readNow((tx) => stateIn(tx, barrier, id)),
+});
+
+const openTokenRow = (barrier: Barrier, key: string, sealed: Buffer): TokenRow =>
+  openJson(barrier, key, sealed, rowSchema);
+
+const stateIn = (tx: ReadTx, barrier: Barrier, id: string): TokenState => {
+  const sealed = tx.get(PREFIX + id);
+  if (sealed === undefined) return "unknown";
+  return openTokenRow(barrier, PREFIX + id, sealed).revokedAt === undefined ? "active" : "revoked";
 };
 
 const claimsOf = (request: IssueRequest, now: EpochMs): TokenClaims => {

@@ -39,7 +39,8 @@ export const openLmdb = async (directory: string): Promise<EmbeddedStorage & Wat
     get: (key) => db.getBinary(Buffer.from(key)),
     put: (key, value) => db.putSync(Buffer.from(key), Buffer.from(value)),
     remove: (key) => db.removeSync(Buffer.from(key)),
-    range: (prefix) => rowsOf(db, prefix),
+    range: (prefix, { limit } = {}) => rowsOf(db, prefix, limit),
+    expect() {},
   };
 
   const refuseClosed = (): void => {
@@ -198,13 +199,15 @@ const closeToOthers = async (path: string, mode = FILE_MODE): Promise<void> => {
   }
 };
 
-const rowsOf = (db: Database, prefix: string): readonly Row[] => {
+const rowsOf = (db: Database, prefix: string, limit = Number.POSITIVE_INFINITY): readonly Row[] => {
   const rows: Row[] = [];
+  if (limit <= 0) return rows;
   for (const { key, value } of db.getRange({ start: Buffer.from(prefix) })) {
     const text = key.toString("utf8");
     if (!text.startsWith(prefix)) break;
     if (text === GENERATION) continue;
     rows.push({ key: text, value });
+    if (rows.length >= limit) break;
   }
   return rows;
 };

@@ -7,8 +7,15 @@ export interface ReadTx {
   /** How many write transactions there were before; one that writes adds itself at its end. */
   readonly generation: number;
   get(key: string): Buffer | undefined;
-  /** Rows whose key starts with `prefix`, in key order; read whole before it returns. */
-  range(prefix: string): readonly Row[];
+  /** Rows whose key starts with `prefix`, in key order, the first `limit` of them; read whole before it returns. */
+  range(prefix: string, options?: RangeOptions): readonly Row[];
+  /** Keys that will be asked for next: a store at the other end of a wire fetches them with the first of them. */
+  expect(keys: readonly string[]): void;
+}
+
+export interface RangeOptions {
+  /** Default: all. */
+  readonly limit?: number;
 }
 
 export interface Tx extends ReadTx {
@@ -23,7 +30,7 @@ export interface Row {
 }
 
 export interface ReadOptions {
-  /** Keys that `use` will most likely ask for: a store at the other end of a wire fetches them at once. */
+  /** As `ReadTx.expect`, for what is known before. */
   readonly expect?: readonly string[];
 }
 

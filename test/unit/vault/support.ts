@@ -6,7 +6,7 @@ import { afterEach } from "vitest";
 import type { Clock } from "../../../src/core/clock.ts";
 import { type ErrorCode, isSidekeyError, type SidekeyError } from "../../../src/core/errors.ts";
 import { createBarrier } from "../../../src/vault/barrier.ts";
-import { type GuardedStorage, guardStorage, type Keys } from "../../../src/vault/guarded-storage.ts";
+import { type EmbeddedGuard, guardEmbedded, type Keys } from "../../../src/vault/guarded-storage.ts";
 import { openVault, type Vault } from "../../../src/vault/index.ts";
 import { openKeyRing } from "../../../src/vault/key.ts";
 import { openLmdb } from "../../../src/vault/storage/lmdb.ts";
@@ -86,10 +86,8 @@ export const withRows = async <T>(
 };
 
 /** As `withRows`, but with every change accounted for: what a faulty version of Sidekey could write. */
-export const withGuardedRows = (
-  at: Place,
-  use: (storage: GuardedStorage, keys: Keys) => Promise<void>,
-): Promise<void> => withRows(at, async (storage, keys) => use(await guardStorage(storage, keys, at.clock), keys));
+export const withGuardedRows = (at: Place, use: (storage: EmbeddedGuard, keys: Keys) => Promise<void>): Promise<void> =>
+  withRows(at, async (storage, keys) => use(await guardEmbedded(storage, keys, at.clock), keys));
 
 /** The SidekeyError that `run` throws or rejects with. */
 export const failureOf = async (run: () => unknown): Promise<SidekeyError> => {

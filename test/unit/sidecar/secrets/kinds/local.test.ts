@@ -8,7 +8,7 @@ import { sourceKinds } from "../../../../../src/sidecar/secrets/kinds/index.ts";
 import type { LocalSource } from "../../../../../src/sidecar/secrets/kinds/local.ts";
 import { createBarrier } from "../../../../../src/vault/barrier.ts";
 import { generateFernetKey } from "../../../../../src/vault/fernet.ts";
-import { guardStorage } from "../../../../../src/vault/guarded-storage.ts";
+import { guardEmbedded } from "../../../../../src/vault/guarded-storage.ts";
 import { openKeyRing } from "../../../../../src/vault/key.ts";
 import { openLmdb } from "../../../../../src/vault/storage/lmdb.ts";
 import {
@@ -208,7 +208,7 @@ describe("source local", () => {
     const at = { vault: join(state, "vault"), clock: deps.clock };
     const ring = await openKeyRing({ text, where: "here" }, false);
     const barrier = createBarrier(ring, at.clock);
-    const storage = await guardStorage(await openLmdb(at.vault), { ring, barrier }, at.clock);
+    const storage = await guardEmbedded(await openLmdb(at.vault), { ring, barrier }, at.clock);
     afterTest(() => storage.close());
     const meta = JSON.stringify({ versions: [{ version: 1, createdAt: 1 }], hosts: [] });
     await storage.write((tx) => {

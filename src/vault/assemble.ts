@@ -1,0 +1,54 @@
+/** What a vault is made of, on whatever storage: each part of the domain over the same guarded rows. */
+import type { Clock } from "../core/clock.ts";
+import { type Backup, writeBackup } from "./backup.ts";
+import type { GuardedStorage, Keys } from "./guarded-storage.ts";
+import { type Rekeyed, rekey } from "./rekey.ts";
+import { META, VALUE } from "./rows.ts";
+import { createVaultSecrets, type VaultSecrets } from "./secrets.ts";
+import type { Watchable } from "./storage/storage.ts";
+import { createVaultTokens, type VaultTokens } from "./tokens.ts";
+
+export interface AnyVault extends Watchable {
+  readonly secrets: VaultSecrets;
+  readonly tokens: VaultTokens;
+  /** How many keys open it. More than one: a rekey is under way or was cut short, or somebody put a new key first. */
+  readonly keyCount: number;
+  /**
+   * Seals every row with a new key, or with the first of several, and leaves only that one in the key file. Other processes
+   * may go on using the store. Cut short, the next call goes on. `progress` hears of rows done, of all there are to do.
+   * Errors: CONFIG_USAGE (one key, and not in a file), VAULT_KEY_UNWRITABLE, VAULT_STORE_BUSY.
+   */
+  rekey(progress?: (done: number, total: number) => void): Promise<Rekeyed>;
+  /** All secrets as one text of sealed rows, as they are at one moment. Errors: VAULT_KEY_WRONG, VAULT_STORE_DAMAGED. */
+  backup(): Promise<string>;
+  /** The secrets of a backup in the place of all that are there, in one transaction; tokens stay as they are. */
+  restore(backup: Backup): Promise<void>;
+  close(): Promise<void>;
+}
+
+export const assembleVault = (storage: GuardedStorage, { ring, barrier }: Keys, clock: Clock): AnyVault => ({
+  secrets: createVaultSecrets(storage, barrier, clock),
+  tokens: createVaultTokens(storage, barrier, clock),
+  get keyCount() {
+    return ring.keys.length;
+  },
+  rekey: (progress) => rekey(storage, { ring, barrier }, progress),
+  backup: () =>
+    storage.read((tx) =>
+      writeBackup([...tx.range(META), ...tx.range(VALUE)], barrier, {
+        createdAt: clock.now(),
+        generation: tx.generation,
+      }),
+    ),
+  async restore({ rows }) {
+    await storage.write((tx) => {
+      const wanted = new Set(rows.map(({ key }) => key));
+      tx.expect([...wanted]);
+      for (const { key } of [...tx.range(META), ...tx.range(VALUE)]) if (!wanted.has(key)) tx.remove(key);
+      // Sealed anew where another key did it: that one may leave the key file at any time.
+      for (const { key, value } of rows) tx.put(key, barrier.isCurrent(value) ? value : barrier.reseal(key, value));
+    });
+  },
+  watch: (onChange) => storage.watch(onChange),
+  close: () => storage.close(),
+});
