@@ -1,6 +1,6 @@
 /**
- * Keeps a flood of refusals from filling the disk: past a rate, refusals of one agent and code are counted and told in
- * one record. It is only ever asked about refusals, so it can't touch the record of an allowed request.
+ * Keeps a flood of refusals from filling the disk: past a rate, refusals of one caller, event and code are counted and
+ * told in one record. It is only ever asked about refusals, so it can't touch the record of an allowed request.
  */
 import type { Clock } from "../core/clock.ts";
 import type { AuditEvent } from "./record.ts";
@@ -14,6 +14,8 @@ const REASON = `refusals past ${DENIALS_PER_SECOND} a second`;
 
 interface Tally {
   readonly first: AuditEvent;
+  /** Where all came from, if all came from one address. */
+  ip: string | undefined;
   seen: number;
 }
 
@@ -30,11 +32,11 @@ export const createDenialLimit = (clock: Clock): DenialLimit => {
   let owed: AuditEvent[] = [];
 
   const closeWindow = (): void => {
-    for (const { first, seen } of tallies.values()) {
+    for (const { first, ip, seen } of tallies.values()) {
       const count = seen - DENIALS_PER_SECOND;
       if (count <= 0) continue;
-      const { type, agent, decision, code, status, outcome } = first;
-      owed.push({ type, agent, decision, code, status, outcome, count, reason: REASON });
+      const { type, event, agent, actor, actorType, decision, code, status, outcome } = first;
+      owed.push({ type, event, agent, actor, actorType, ip, decision, code, status, outcome, count, reason: REASON });
     }
     tallies = new Map();
   };
@@ -46,12 +48,13 @@ export const createDenialLimit = (clock: Clock): DenialLimit => {
         closeWindow();
         windowEnd = now + WINDOW_MS;
       }
-      const key = `${event.agent} ${event.code}`;
+      const key = `${event.agent} ${event.code} ${event.event} ${event.actor}`;
       const tally = tallies.get(key);
       if (tally === undefined) {
-        tallies.set(key, { first: event, seen: 1 });
+        tallies.set(key, { first: event, ip: event.ip, seen: 1 });
         return false;
       }
+      if (event.ip !== tally.ip) tally.ip = undefined;
       tally.seen += 1;
       return tally.seen > DENIALS_PER_SECOND;
     },

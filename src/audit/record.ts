@@ -11,11 +11,20 @@ export type AuditType = "start" | "intent" | "outcome" | "refusal" | "admin" | "
 /** Absent and `undefined` are the same: left out of the line. Text longer than its cap is cut there. */
 export interface AuditEvent<Type extends AuditType = AuditType> {
   readonly type: Type;
+  /** What happened, in the words of Agent Secret Store: `secret.read`. A request of a sidecar has none. */
+  readonly event?: string | undefined;
   /** One per request, shared by its records. */
   readonly requestId?: string | undefined;
   /** 1 or absent; 2 for the one repeat after a 401. */
   readonly attempt?: number | undefined;
   readonly agent?: string | undefined;
+  /** Id of who did it: agent, token, sidecar. Stored only beside `event`, as are the next three and `metadata`. */
+  readonly actor?: string | undefined;
+  readonly actorType?: string | undefined;
+  /** Address the caller came from. */
+  readonly ip?: string | undefined;
+  /** Who the caller says it acts for; nothing vouches for it. */
+  readonly agentName?: string | undefined;
   readonly route?: string | undefined;
   /** Canonical reference text, never a value; several with commas. */
   readonly secret?: string | undefined;
@@ -42,6 +51,8 @@ export interface AuditEvent<Type extends AuditType = AuditType> {
   readonly count?: number | undefined;
   readonly outcome?: "ok" | "client_aborted" | "upstream_aborted" | "refused" | undefined;
   readonly reason?: string | undefined;
+  /** JSON text, stored as a string, so that nothing in it can pass for a member of the record. */
+  readonly metadata?: string | undefined;
 }
 
 export interface AuditDurations {
@@ -53,7 +64,15 @@ export interface AuditDurations {
 }
 
 /** Most UTF-16 code units kept of a text. */
-export const TEXT_CAPS = { name: 256, secret: 1024, method: 64, authority: 320, path: 2048, reason: 256 } as const;
+export const TEXT_CAPS = {
+  name: 256,
+  secret: 1024,
+  method: 64,
+  authority: 320,
+  path: 2048,
+  reason: 256,
+  metadata: 1024,
+} as const;
 
 const PLAIN = /^[ !#-[\]-~]*$/;
 const NOT_PRINTABLE = /[^ -~]/g;
@@ -112,17 +131,20 @@ const encodeDurations = ({ total, source, upstream }: AuditDurations): string =>
 const isNumber = (value: number | undefined): value is number => value !== undefined && Number.isFinite(value);
 
 /**
- * The members from `time` to `reason`, without braces: `"time":"…","type":"…",…`. The chain puts `seq` before them,
+ * The members from `time` to `metadata`, without braces: `"time":"…","type":"…",…`. The chain puts `seq` before them,
  * `prev` and `hash` after them.
  *
  * @param time ISO 8601, from `createTimestamp`
  * @param quoteName for what is not different in each record
  */
 export const encodeEvent = (event: AuditEvent, time: string, quoteName: Quote = quote): string => {
+  const { event: name } = event;
   let line = `"time":"${time}","type":"${event.type}"`;
+  if (name !== undefined) line += `,"event":${quoteName(name, TEXT_CAPS.name)}`;
   if (event.requestId !== undefined) line += `,"request_id":${quote(event.requestId, TEXT_CAPS.name)}`;
   if (isNumber(event.attempt)) line += `,"attempt":${event.attempt}`;
   if (event.agent !== undefined) line += `,"agent":${quoteName(event.agent, TEXT_CAPS.name)}`;
+  if (name !== undefined) line += encodeActor(event, quoteName);
   if (event.route !== undefined) line += `,"route":${quoteName(event.route, TEXT_CAPS.name)}`;
   if (event.secret !== undefined) line += `,"secret":${quote(event.secret, TEXT_CAPS.secret)}`;
   if (event.version !== undefined) line += `,"version":${quoteName(event.version, TEXT_CAPS.name)}`;
@@ -140,7 +162,18 @@ export const encodeEvent = (event: AuditEvent, time: string, quoteName: Quote = 
   if (isNumber(event.count)) line += `,"count":${event.count}`;
   if (event.outcome !== undefined) line += `,"outcome":"${event.outcome}"`;
   if (event.reason !== undefined) line += `,"reason":${quote(event.reason, TEXT_CAPS.reason)}`;
+  if (name !== undefined && event.metadata !== undefined)
+    line += `,"metadata":${quote(event.metadata, TEXT_CAPS.metadata)}`;
   return line;
+};
+
+const encodeActor = ({ actor, actorType, ip, agentName }: AuditEvent, quoteName: Quote): string => {
+  let part = "";
+  if (actor !== undefined) part = `,"actor":${quoteName(actor, TEXT_CAPS.name)}`;
+  if (actorType !== undefined) part += `,"actor_type":${quoteName(actorType, TEXT_CAPS.name)}`;
+  if (ip !== undefined) part += `,"ip":${quoteName(ip, TEXT_CAPS.name)}`;
+  if (agentName !== undefined) part += `,"agent_name":${quoteName(agentName, TEXT_CAPS.name)}`;
+  return part;
 };
 
 /** ISO 8601 in UTC with milliseconds; the text is kept while the millisecond lasts. */

@@ -5,6 +5,12 @@ import { type AuditEvent, createTimestamp, encodeEvent, TEXT_CAPS } from "../../
 const TIME = "2026-01-02T03:04:05.678Z";
 
 const full: AuditEvent = {
+  metadata: '{"token_id":"t1"}',
+  agentName: "researcher",
+  ip: "192.0.2.7",
+  actorType: "token",
+  actor: "t1",
+  event: "secret.read",
   reason: "why",
   outcome: "ok",
   count: 3,
@@ -53,14 +59,20 @@ const TEXTS = {
   authority: ["authority", TEXT_CAPS.authority],
   path: ["path", TEXT_CAPS.path],
   reason: ["reason", TEXT_CAPS.reason],
+  event: ["event", TEXT_CAPS.name],
+  actor: ["actor", TEXT_CAPS.name],
+  actorType: ["actor_type", TEXT_CAPS.name],
+  ip: ["ip", TEXT_CAPS.name],
+  agentName: ["agent_name", TEXT_CAPS.name],
+  metadata: ["metadata", TEXT_CAPS.metadata],
 } as const;
 
 describe("an encoded event", () => {
   it("has its keys in the order of the reference, whatever the order of the fields", () => {
     expect(Object.keys(parse(full))).toEqual(
       (
-        "time type request_id attempt agent route secret version method scheme authority path decision code status " +
-        "bytes_up bytes_down ms reflected count outcome reason"
+        "time type event request_id attempt agent actor actor_type ip agent_name route secret version method scheme " +
+        "authority path decision code status bytes_up bytes_down ms reflected count outcome reason metadata"
       ).split(" "),
     );
     expect(parse(full)["ms"]).toEqual({ total: 12, source: 0.5, upstream: 7.123 });
@@ -73,11 +85,19 @@ describe("an encoded event", () => {
     expect(parse({ type: "outcome", ms: { upstream: 1 } })["ms"]).toEqual({ upstream: 1 });
   });
 
+  it("leaves out who did it where it does not say what", () => {
+    const { event, ...unnamed } = full;
+    expect(event).toBe("secret.read");
+    const record = parse(unnamed);
+    for (const key of ["event", "actor", "actor_type", "ip", "agent_name", "metadata"])
+      expect(record).not.toHaveProperty(key);
+  });
+
   it.each(Object.entries(TEXTS))(
     "gives hostile text in %s back up to its cap, in one printable line",
     (field, [key, cap]) => {
       for (const text of HOSTILE) {
-        const line = encodeEvent({ type: "refusal", [field]: text }, TIME);
+        const line = encodeEvent({ type: "refusal", event: "secret.read", [field]: text }, TIME);
         expect(line).toMatch(/^[ -~]*$/);
         expect(JSON.parse(`{${line}}`)[key]).toBe(text.slice(0, cap));
       }
