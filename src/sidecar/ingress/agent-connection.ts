@@ -6,6 +6,7 @@
 import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import { SidekeyError, toSidekeyError } from "../../core/errors.ts";
+import { onIncoming } from "../net/incoming.ts";
 import type { BodyFraming } from "../net/message-parser.ts";
 import { AgentBody, type AgentRequest } from "./agent-request.ts";
 import { AgentResponse, KEEP_ALIVE_MS, type ResponseConnection } from "./agent-response.ts";
@@ -69,6 +70,7 @@ export class AgentConnection implements RequestReceiver, ResponseConnection {
   /** Monotonic, `ms`: while nothing is in flight, it ends then. */
   #deadline: number;
   #isBetween = false;
+  readonly #stopReading: () => void;
 
   /** `now`: monotonic, `ms`. */
   constructor(socket: Socket, kind: ConnectionKind, owner: ConnectionOwner, now: () => number) {
@@ -79,8 +81,8 @@ export class AgentConnection implements RequestReceiver, ResponseConnection {
     this.#parser = new RequestParser(this);
     this.#parser.begin();
     this.#deadline = now() + HEAD_MS;
+    this.#stopReading = onIncoming(socket, this.#onData);
     socket
-      .on("data", this.#onData)
       .on("end", this.#onEnd)
       .on("close", this.#onClose)
       .on("error", this.#onError)
@@ -186,7 +188,8 @@ export class AgentConnection implements RequestReceiver, ResponseConnection {
     const connect = this.#connect;
     this.#isClosed = true;
     socket.pause();
-    socket.off("data", this.#onData).off("end", this.#onEnd).off("close", this.#onClose).off("error", this.#onError);
+    this.#stopReading();
+    socket.off("end", this.#onEnd).off("close", this.#onClose).off("error", this.#onError);
     this.#owner.closed(this);
     if (connect !== undefined) this.#owner.connect(connect, socket, sent);
   }

@@ -3,6 +3,7 @@
  * nobody asked for end the connection.
  */
 import type { Connection } from "../net/connection.ts";
+import { onIncoming } from "../net/incoming.ts";
 import type { ResponseReceiver } from "./response-parser.ts";
 import { ResponseParser } from "./response-parser.ts";
 
@@ -38,8 +39,8 @@ export class HttpConnection {
       data: (chunk) => this.#user?.data(chunk),
       end: (surplus) => this.#user?.end(surplus),
     });
+    onIncoming(connection.socket, (chunk) => this.#received(chunk));
     connection.socket
-      .on("data", (chunk: Buffer) => this.#received(chunk))
       .on("drain", () => this.#user?.drained())
       .on("end", () => this.#ended())
       .on("error", (error) => this.#broken(error))
