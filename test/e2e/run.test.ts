@@ -62,7 +62,7 @@ describe("the end of a run", () => {
     ["no program", [], "CONFIG_USAGE"],
     ["an unknown option", ["--wrong", "--", "true"], "CONFIG_USAGE"],
     ["a user who is not there", ["--user", "no-such-user", "--", "true"], "CONFIG_USAGE"],
-    ["--expose", ["--expose", "KEY", "--", "true"], "CONFIG_USAGE"],
+    ["--expose of a variable that is not there", ["--expose", "NO_SUCH_KEY", "--", "true"], "CONFIG_USAGE"],
     ["--vault", ["--vault", "https://v.test", "--", "true"], "CONFIG_USAGE"],
   ])("is 125 for %s", async (_, args, code) => {
     work.write("bad.yaml", "version: 2\n");

@@ -42,6 +42,7 @@ const expectedVariables = async (proxyUrl: string, directory: string): Promise<R
     runId: "",
     routes: [],
     removedNames: [],
+    exposed: [],
     containsSecret: async () => false,
   });
   const { SIDEKEY_RUN: _, ...others } = variables;

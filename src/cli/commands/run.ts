@@ -4,6 +4,7 @@
  */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { nearest } from "../../config/suggest.ts";
 import { SidekeyError, toSidekeyError } from "../../core/errors.ts";
 import { prepareStateDirectory } from "../../core/state-directory.ts";
 import type { SidecarConfig } from "../../sidecar/app/config.ts";
@@ -25,13 +26,18 @@ export const run: CommandSpec = {
     CONFIG_OPTION,
     { flags: "-v, --verbose", summary: "say what its environment gets and loses (names only)" },
     { flags: "--user <name>", summary: "run it as another user, who cannot read this process (root only)" },
-    { flags: "--expose <name>", summary: "leave a variable in its environment", later: true },
+    {
+      flags: "--expose <name>",
+      summary: "leave a variable in its environment that it would lose; may be repeated",
+      repeat: true,
+    },
     VAULT_OPTION,
   ],
   examples: [
     "sidekey run -- python agent.py",
     "sidekey run -c work.yaml -- npm start",
     "sidekey run --user agent -- claude",
+    "sidekey run --expose ASS_AGENT_KEY -- python orchestrator.py",
   ],
   passThrough: true,
   failure: EXIT_RUN_FAILED,
@@ -52,7 +58,8 @@ export const run: CommandSpec = {
 };
 
 const runBehindSidecar = async (invocation: Invocation, boundary: Boundary | undefined): Promise<number> => {
-  const { environment, parameters, terminal } = invocation;
+  const { environment, options, parameters, terminal } = invocation;
+  for (const name of options.list("expose")) checkExposed(name, environment);
   const config = await loadRequiredConfig(invocation);
   prepareStateDirectory(config.state);
   const { createLog } = await import("../../core/process-log.ts");
@@ -87,6 +94,17 @@ const runBehindSidecar = async (invocation: Invocation, boundary: Boundary | und
   }
 };
 
+/** A name that is misspelt would leave the program without what it needs, and say nothing. */
+const checkExposed = (name: string, environment: Invocation["environment"]): void => {
+  if (environment[name] !== undefined) return;
+  const known = Object.keys(environment);
+  const meant = nearest(name, known);
+  throw new SidekeyError("CONFIG_USAGE", {
+    detail: `--expose ${name}: there is no such variable.`,
+    hint: meant === undefined ? "Set it, or leave the option out." : `Did you mean ${meant}?`,
+  });
+};
+
 const SAME_USER = "same user: a hostile program could still read this process; 'run' is no boundary against it.";
 
 /** What the program left open when it ended is nobody's any more. `ms` */
@@ -109,7 +127,8 @@ const prepareEnvironment = async (
   const hasPreload = boundary?.canRead(PRELOAD) ?? true;
   if (!hasPreload) terminal.note(`no proxy for fetch of Node before 22.21: this user cannot read ${PRELOAD}`);
   const unknown = await unknownSecrets();
-  const { variables, removed, suspected } = await childEnvironment({
+  const exposed = options.list("expose");
+  const { variables, removed, suspected, exposing } = await childEnvironment({
     caller: { ...environment, ...boundary?.variables },
     proxyUrl,
     ca: files.ca,
@@ -118,9 +137,11 @@ const prepareEnvironment = async (
     runId,
     routes: routeEnvironments(config),
     removedNames: credentialNames(config),
+    exposed,
     containsSecret,
     isCautious: unknown.length > 0,
   });
+  for (const name of exposing) terminal.note(`${name} holds a secret of this file, and the program can read it`);
   if (unknown.length > 0) {
     const which = unknown.map(({ secret, code }) => `${secret} (${code})`).join(", ");
     const gone = suspected.length === 0 ? "there are none" : suspected.join(" ");

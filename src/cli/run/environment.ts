@@ -31,6 +31,8 @@ export interface ChildEnvironmentInput extends AgentAccess {
   readonly runId: string;
   /** Every variable that the file reads a credential from. */
   readonly removedNames: readonly string[];
+  /** Variables that stay, whatever is in them: the person said so. */
+  readonly exposed: readonly string[];
   /** Whether a text holds a resolved secret. */
   containsSecret(text: string): Promise<boolean>;
   /** A secret could not be read, so nobody can tell which variable holds it: those that look like it go. */
@@ -43,6 +45,8 @@ export interface ChildEnvironment {
   readonly removed: readonly string[];
   /** Those of them that went for their looks alone. */
   readonly suspected: readonly string[];
+  /** Those that stay and hold a resolved secret, sorted. */
+  readonly exposing: readonly string[];
 }
 
 /** Compared in any case: Python and npm read these so. */
@@ -91,17 +95,26 @@ export const childEnvironment = async (input: ChildEnvironmentInput): Promise<Ch
   const variables: Record<string, string> = {};
   const removed: string[] = [];
   const suspected: string[] = [];
+  const exposing: string[] = [];
   const holdsSecret = await secretTest(input);
   for (const [name, value] of Object.entries(input.caller)) {
     if (value === undefined) continue;
-    if (isRemoved(name, named) || (await holdsSecret(value))) removed.push(name);
+    if (input.exposed.includes(name)) {
+      variables[name] = value;
+      if (await holdsSecret(value)) exposing.push(name);
+    } else if (isRemoved(name, named) || (await holdsSecret(value))) removed.push(name);
     else if (input.isCautious === true && looksLikeCredential(name, value)) suspected.push(name);
     else variables[name] = value;
   }
   Object.assign(variables, agentVariables(input));
   if (input.preload !== undefined) variables["NODE_OPTIONS"] = withPreload(variables["NODE_OPTIONS"], input.preload);
   variables["SIDEKEY_RUN"] = input.runId;
-  return { variables, removed: [...removed, ...suspected].sort(), suspected: suspected.sort() };
+  return {
+    variables,
+    removed: [...removed, ...suspected].sort(),
+    suspected: suspected.sort(),
+    exposing: exposing.sort(),
+  };
 };
 
 /** What every agent gets, under `run` and by `env`: all of the table but NODE_OPTIONS, which is added to. */

@@ -124,6 +124,7 @@ const openStage = async (options: TrialOptions, closer: ReturnType<typeof create
     runId,
     routes: [{ variables: [], placeholder: "", hosts: [HOST] }],
     removedNames,
+    exposed: [],
     // The key is made here, so no variable of the caller's can hold it.
     containsSecret: async () => false,
   });

@@ -15,6 +15,7 @@ const base: ChildEnvironmentInput = {
   runId: "abc",
   routes: [],
   removedNames: [],
+  exposed: [],
   containsSecret: async (text) => text.includes(CANARY),
 };
 const build = (change: Partial<ChildEnvironmentInput>) => childEnvironment({ ...base, ...change });
@@ -70,6 +71,17 @@ describe("what the child does not get", () => {
     expect(removed).toEqual(["ANY", "NODE_OPTIONS"]);
     expect(JSON.stringify(variables)).not.toContain(CANARY);
     expect(variables["PATH"]).toBe("/bin");
+  });
+
+  it("unless the person exposes it, and then it is told when it holds a resolved secret", async () => {
+    const caller = { ASS_AGENT_KEY: "ast_agent_x", MINE: CANARY, OTHER: CANARY, API_TOKEN: "t", HTTP_PROXY: "corp" };
+    const exposed = ["ASS_AGENT_KEY", "MINE", "API_TOKEN", "HTTP_PROXY"];
+    const { variables, removed, exposing } = await build({ caller, exposed, isCautious: true });
+    expect(removed).toEqual(["OTHER"]);
+    expect(exposing).toEqual(["MINE"]);
+    expect(variables).toMatchObject({ ASS_AGENT_KEY: "ast_agent_x", MINE: CANARY, API_TOKEN: "t" });
+    // The way to the sidecar is no choice.
+    expect(variables["HTTP_PROXY"]).toBe(base.proxyUrl);
   });
 
   it("what looks like a credential, where a secret could not be read, and only there", async () => {
