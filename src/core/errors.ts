@@ -147,6 +147,21 @@ export const ERROR_TABLE = {
   ),
   VAULT_STORE_BUSY: entry(500, "The vault's store cannot be opened.", "Check the directory, its owner and its mode."),
   VAULT_SECRET_MISSING: entry(500, "There is no such secret.", "List what there is: sidekey secret list."),
+  VAULT_SECRET_EXPIRED: entry(
+    500,
+    "The secret's time is over.",
+    "Give it a new value: sidekey secret set PATH, or secret rotate PATH.",
+  ),
+  VAULT_PATH_TAKEN: entry(
+    500,
+    "This path is in use.",
+    "A path is one secret, or a namespace with secrets in it; choose another, or remove what is there.",
+  ),
+  VAULT_BACKEND_UNAVAILABLE: entry(
+    500,
+    "Values that are kept in another vault cannot be read by this version.",
+    "Store the value here, or let the sidecar read it with a source of that kind.",
+  ),
   VAULT_BAD_PATH: entry(
     500,
     "This is not a secret path.",
@@ -180,7 +195,7 @@ export const ERROR_TABLE = {
   VAULT_BAD_METADATA: entry(
     500,
     "This cannot be said about a secret.",
-    "A host is a name or an address without a port; a type or tier is a short word.",
+    "A host is a name or an address without a port; a type or tier is a short word; an end is a time to come.",
   ),
   IDENTITY_TOKEN_INVALID: entry(
     500,

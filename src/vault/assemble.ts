@@ -1,16 +1,19 @@
 /** What a vault is made of, on whatever storage: each part of the domain over the same guarded rows. */
 import type { Clock } from "../core/clock.ts";
 import { type Backup, writeBackup } from "./backup.ts";
+import { createVaultChanges, forgetChanges, type VaultChanges } from "./changes.ts";
 import type { GuardedStorage, Keys } from "./guarded-storage.ts";
 import { type Rekeyed, rekey } from "./rekey.ts";
 import { META, VALUE } from "./rows.ts";
-import { createVaultSecrets, type VaultSecrets } from "./secrets.ts";
+import type { VaultSecrets } from "./secret-types.ts";
+import { createVaultSecrets } from "./secrets.ts";
 import type { Watchable } from "./storage/storage.ts";
 import { createVaultTokens, type VaultTokens } from "./tokens.ts";
 
 export interface AnyVault extends Watchable {
   readonly secrets: VaultSecrets;
   readonly tokens: VaultTokens;
+  readonly changes: VaultChanges;
   /** How many keys open it. More than one: a rekey is under way or was cut short, or somebody put a new key first. */
   readonly keyCount: number;
   /**
@@ -29,6 +32,7 @@ export interface AnyVault extends Watchable {
 export const assembleVault = (storage: GuardedStorage, { ring, barrier }: Keys, clock: Clock): AnyVault => ({
   secrets: createVaultSecrets(storage, barrier, clock),
   tokens: createVaultTokens(storage, barrier, clock),
+  changes: createVaultChanges(storage, barrier),
   get keyCount() {
     return ring.keys.length;
   },
@@ -47,6 +51,7 @@ export const assembleVault = (storage: GuardedStorage, { ring, barrier }: Keys, 
       for (const { key } of [...tx.range(META), ...tx.range(VALUE)]) if (!wanted.has(key)) tx.remove(key);
       // Sealed anew where another key did it: that one may leave the key file at any time.
       for (const { key, value } of rows) tx.put(key, barrier.isCurrent(value) ? value : barrier.reseal(key, value));
+      forgetChanges(tx, barrier);
     });
   },
   watch: (onChange) => storage.watch(onChange),

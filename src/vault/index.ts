@@ -14,20 +14,15 @@ import { openLmdb } from "./storage/lmdb.ts";
 import { createEmbeddedTokens, type EmbeddedTokens } from "./tokens.ts";
 
 export type { AnyVault } from "./assemble.ts";
+export { BACKEND_VARIABLE, checkBackendVariable } from "./backends/index.ts";
 export { type Backup, isBackup, MAX_BACKUP_BYTES } from "./backup.ts";
+export type { ChangesOf, VaultChange, VaultChanges } from "./changes.ts";
 export { KEY_VARIABLE, storeExists, type VaultKeyContext, type VaultKeySource, vaultKeySource } from "./key.ts";
 export { isSecretPath } from "./path.ts";
 export type { Rekeyed } from "./rekey.ts";
 export { type Restored, storeExistsError } from "./restore.ts";
-export type {
-  ImportEntry,
-  Imported,
-  SecretInfo,
-  SecretVersion,
-  SetOptions,
-  StoredSecret,
-  VaultSecrets,
-} from "./secrets.ts";
+export { isSecretTier } from "./secret-meta.ts";
+export * from "./secret-types.ts";
 export {
   DEFAULT_TOKEN_TTL_MS,
   type EmbeddedTokens,

@@ -6,6 +6,11 @@ export const META = "meta:";
 /** Values of secrets: `value:PATH@VERSION`. */
 export const VALUE = "value:";
 
+/** What changed lately: `change:SLOT`, and `change:head` (changes.ts). */
+export const CHANGE = "change:";
+/** Stand-ins for values, and the key they are made with (placeholders.ts). */
+export const PLACEHOLDER = "placeholder:";
+
 export const valueKey = (path: string, version: number): string => `${VALUE}${path}@${version}`;
 
 /** Kinds that belong to the secrets: what a backup holds. */

@@ -14,13 +14,18 @@ const secret = (value: string): SecretValue => SecretValue.fromText(value);
 describe("vault.secrets", () => {
   it("gives back what was set, and says when", async () => {
     const { vault, clock } = await openTestVault();
-    const info = await vault.secrets.set("production/x/key", secret("one"), { type: "api_key", tier: "high" });
+    const info = await vault.secrets.set("production/x/key", secret("one"), { type: "api_key", tier: "critical" });
     expect(info).toEqual({
       path: "production/x/key",
+      id: expect.stringMatching(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/),
       version: 1,
       type: "api_key",
-      tier: "high",
+      tier: "critical",
+      category: undefined,
+      metadata: {},
       hosts: [],
+      expiresAt: undefined,
+      reference: undefined,
       createdAt: START,
       updatedAt: START,
     });
@@ -31,7 +36,8 @@ describe("vault.secrets", () => {
     expect(found).toMatchObject({
       version: 2,
       type: "api_key",
-      tier: "high",
+      tier: "critical",
+      id: info.id,
       createdAt: START,
       updatedAt: START + 5000,
     });

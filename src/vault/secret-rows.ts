@@ -1,0 +1,151 @@
+/**
+ * The rows of one secret: `meta:PATH` with its metadata, `value:PATH@VERSION` with the values; the `:` and `@` are in no
+ * path. What happens to them in a transaction that the caller has begun, and who tells of it is the caller too.
+ */
+import type { Clock, EpochMs } from "../core/clock.ts";
+import { SidekeyError } from "../core/errors.ts";
+import { SecretValue } from "../core/secret-value.ts";
+import { type Barrier, sealJson } from "./barrier.ts";
+import { pathsAbove } from "./path.ts";
+import { META, valueKey } from "./rows.ts";
+import { checkBy, checkReference, infoOf, type Meta, type MetaVersion, newestOf, parseMeta } from "./secret-meta.ts";
+import type { SecretInfo, SecretReference, SecretVersion } from "./secret-types.ts";
+import type { ReadTx, Tx } from "./storage/storage.ts";
+import { checkSecretValue } from "./value.ts";
+
+export type ValueOrReference = SecretValue | SecretReference;
+
+export interface Addition {
+  readonly path: string;
+  readonly value: ValueOrReference;
+  readonly before: Meta | undefined;
+  /** What it says beside its versions; checked. */
+  readonly changes: Partial<Meta>;
+  readonly by: string | undefined;
+  /** As in `DescribeOptions`; checked. */
+  readonly expiresAt: EpochMs | null | undefined;
+  readonly restored?: number;
+}
+
+export interface SecretRows {
+  read(tx: ReadTx, path: string): Meta | undefined;
+  /** Errors: VAULT_SECRET_MISSING. */
+  require(tx: ReadTx, path: string): Meta;
+  write(tx: Tx, path: string, meta: Meta): void;
+  /** Errors: VAULT_BAD_VALUE, VAULT_BAD_METADATA, VAULT_PATH_TAKEN (of a new secret). */
+  add(tx: Tx, addition: Addition): SecretInfo;
+  /** One that may be read now. Errors: VAULT_SECRET_MISSING, VAULT_SECRET_EXPIRED. */
+  readable(path: string, meta: Meta, version: number): MetaVersion;
+  /** Errors: VAULT_STORE_DAMAGED. */
+  value(tx: ReadTx, path: string, version: MetaVersion): ValueOrReference;
+  /** With all versions. */
+  remove(tx: Tx, path: string, meta: Meta): void;
+}
+
+export const createSecretRows = (barrier: Barrier, clock: Clock): SecretRows => {
+  const read = (tx: ReadTx, path: string): Meta | undefined => {
+    const sealed = tx.get(META + path);
+    return sealed === undefined ? undefined : parseMeta(barrier, path, sealed);
+  };
+
+  const write = (tx: Tx, path: string, meta: Meta): void => tx.put(META + path, sealJson(barrier, META + path, meta));
+
+  /** Values whose time is over leave the store with the next write to their secret; `history` keeps their dates. */
+  const dropClosed = (tx: Tx, path: string, versions: readonly SecretVersion[]): void => {
+    for (const known of versions) if (isClosed(known, clock.now())) tx.remove(valueKey(path, known.version));
+  };
+
+  return {
+    read,
+
+    require(tx, path) {
+      const meta = read(tx, path);
+      if (meta === undefined) throw missing(path);
+      return meta;
+    },
+
+    write,
+
+    add(tx, { path, value, before, changes, by, expiresAt, restored }) {
+      if (before === undefined) checkPathIsFree(tx, path);
+      const now = clock.now();
+      const version = before === undefined ? 1 : newestOf(before).version + 1;
+      const until = expiresAt === undefined ? stillToCome(before, now) : (expiresAt ?? undefined);
+      const reference = value instanceof SecretValue ? undefined : checkReference(value);
+      const added: MetaVersion = {
+        version,
+        createdAt: now,
+        ...(by !== undefined && { by: checkBy(by) }),
+        ...(until !== undefined && { expiresAt: until }),
+        ...(reference !== undefined && { reference }),
+        ...(restored !== undefined && { restored }),
+      };
+      const meta: Meta = { hosts: [], ...before, ...changes, versions: [...(before?.versions ?? []), added] };
+      if (value instanceof SecretValue) {
+        checkSecretValue(value, meta.type);
+        tx.put(
+          valueKey(path, version),
+          value.lend((bytes) => barrier.seal({ path, version }, bytes)),
+        );
+      }
+      dropClosed(tx, path, meta.versions);
+      write(tx, path, meta);
+      return infoOf(path, meta);
+    },
+
+    readable(path, meta, version) {
+      const known = meta.versions.find((one) => one.version === version);
+      if (known === undefined) throw missing(path, version);
+      if (isClosed(known, clock.now())) throw closed(path, known);
+      if (isExpired(known, clock.now())) throw expired(path, known);
+      return known;
+    },
+
+    value(tx, path, { version, reference }) {
+      if (reference !== undefined) return reference;
+      const sealed = tx.get(valueKey(path, version));
+      if (sealed !== undefined) return new SecretValue(barrier.open({ path, version }, sealed));
+      throw new SidekeyError("VAULT_STORE_DAMAGED", { detail: `The value of ${path} version ${version} is gone.` });
+    },
+
+    remove(tx, path, meta) {
+      for (const { version } of meta.versions) tx.remove(valueKey(path, version));
+      tx.remove(META + path);
+    },
+  };
+};
+
+/** Looks at few rows, however many there are. Errors: VAULT_PATH_TAKEN. */
+const checkPathIsFree = (tx: ReadTx, path: string): void => {
+  const above = pathsAbove(path).find((one) => tx.get(META + one) !== undefined);
+  if (above !== undefined) throw taken(`${above} is a secret, so nothing can be below it.`);
+  const [below] = tx.range(`${META}${path}/`, { limit: 1 });
+  if (below !== undefined) throw taken(`${path} is a namespace: ${below.key.slice(META.length)} is in it.`);
+};
+
+export const taken = (detail: string): SidekeyError => new SidekeyError("VAULT_PATH_TAKEN", { detail });
+
+const stillToCome = (before: Meta | undefined, now: EpochMs): EpochMs | undefined => {
+  const until = before === undefined ? undefined : newestOf(before).expiresAt;
+  return until !== undefined && until > now ? until : undefined;
+};
+
+export const isClosed = ({ readableUntil }: SecretVersion, now: EpochMs): boolean =>
+  readableUntil !== undefined && readableUntil <= now;
+
+export const isExpired = ({ expiresAt }: SecretVersion, now: EpochMs): boolean =>
+  expiresAt !== undefined && expiresAt <= now;
+
+export const missing = (path: string, version?: number): SidekeyError =>
+  new SidekeyError("VAULT_SECRET_MISSING", { detail: version === undefined ? path : `${path} version ${version}` });
+
+const closed = (path: string, { version, readableUntil = 0 }: SecretVersion): SidekeyError =>
+  new SidekeyError("VAULT_SECRET_MISSING", {
+    detail: `${path} version ${version} was closed by a rotation at ${new Date(readableUntil).toISOString()}.`,
+    hint: `See what there is: sidekey secret history ${path}`,
+  });
+
+const expired = (path: string, { version, expiresAt = 0 }: SecretVersion): SidekeyError =>
+  new SidekeyError("VAULT_SECRET_EXPIRED", {
+    detail: `${path} version ${version} expired at ${new Date(expiresAt).toISOString()}.`,
+  });
