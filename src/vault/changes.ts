@@ -8,7 +8,7 @@
 import * as z from "zod";
 import { type Barrier, openJson, sealJson } from "./barrier.ts";
 import { CHANGE } from "./rows.ts";
-import type { EmbeddedStorage, ReadTx, Tx } from "./storage/storage.ts";
+import type { ReadTx, Tx, VaultStorage, Watchable } from "./storage/storage.ts";
 
 export type VaultChange =
   | { readonly type: "secret.updated" | "secret.deleted"; readonly path: string; readonly version: number }
@@ -40,7 +40,6 @@ export const REMEMBERED_CHANGES = 1024;
 const SLOTS = REMEMBERED_CHANGES + 1;
 
 const HEAD = `${CHANGE}head`;
-const LOOK_EVERY_MS = 100;
 
 const headSchema = z.strictObject({
   /** How many there were in all: the next one goes to slot `count % SLOTS`. */
@@ -93,7 +92,7 @@ export const forgetChanges = (tx: Tx, barrier: Barrier): void => {
   tx.put(HEAD, sealJson(barrier, HEAD, { count: 0, floor: tx.generation + 1 }));
 };
 
-export const createVaultChanges = (storage: EmbeddedStorage, barrier: Barrier): VaultChanges => ({
+export const createVaultChanges = (storage: VaultStorage & Watchable, barrier: Barrier): VaultChanges => ({
   since: (generation) =>
     storage.read((tx) => {
       const { count, floor } = readHead(tx, barrier);
@@ -110,21 +109,5 @@ export const createVaultChanges = (storage: EmbeddedStorage, barrier: Barrier): 
 
   current: () => storage.read((tx) => tx.generation),
 
-  async watch(onChange) {
-    let known = storage.generation();
-    const timer = setInterval(() => {
-      let found: number;
-      try {
-        found = storage.generation();
-      } catch {
-        // Whoever reads the store hears of that.
-        return;
-      }
-      if (found === known) return;
-      known = found;
-      onChange(found);
-    }, LOOK_EVERY_MS);
-    timer.unref();
-    return async () => clearInterval(timer);
-  },
+  watch: (onChange) => storage.watch(onChange),
 });

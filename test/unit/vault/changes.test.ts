@@ -5,7 +5,7 @@ import { openTestVault, withGuardedRows } from "./support.ts";
 
 const secret = (value: string): SecretValue => SecretValue.fromText(value);
 /** Side by side, so that many go to the disk at once. */
-const many = (count: number, write: (n: number) => Promise<void>): Promise<void[]> =>
+const many = (count: number, write: (n: number) => Promise<void>): Promise<unknown> =>
   Promise.all(Array.from({ length: count }, (_, n) => write(n)));
 const updated = (path: string, version: number): VaultChange => ({ type: "secret.updated", path, version });
 
@@ -73,7 +73,6 @@ describe("vault.changes", () => {
         storage.write((tx) => recordChanges(tx, barrier, [{ type: "token.revoked", id: `t${n}` }])),
       );
       expect(await changes.since(before)).toHaveLength(REMEMBERED_CHANGES);
-      expect(await changes.since(before - 1)).toBeUndefined();
       expect(await changes.since((await changes.current()) + 1)).toBeUndefined();
       await storage.write((tx) => recordChanges(tx, barrier, [{ type: "sidecar.revoked", jkt: "j" }]));
       expect(await changes.since(before)).toBeUndefined();
