@@ -39,7 +39,8 @@ export const REMEMBERED_CHANGES = 1024;
 /** One more: it is what tells that nothing lies between it and what is asked for. */
 const SLOTS = REMEMBERED_CHANGES + 1;
 
-const HEAD = `${CHANGE}head`;
+/** The row that every change reads and writes. */
+export const CHANGES_HEAD = `${CHANGE}head`;
 
 const headSchema = z.strictObject({
   /** How many there were in all: the next one goes to slot `count % SLOTS`. */
@@ -59,11 +60,11 @@ const slotSchema = z.strictObject({ generation: z.number().int().positive(), cha
 const slotKey = (count: number): string => `${CHANGE}${String(count % SLOTS).padStart(4, "0")}`;
 
 /** The sealed head: other bytes after every change. */
-export const sealedHead = (tx: ReadTx): Buffer | undefined => tx.get(HEAD);
+export const sealedHead = (tx: ReadTx): Buffer | undefined => tx.get(CHANGES_HEAD);
 
 export const readHead = (tx: ReadTx, barrier: Barrier): ChangesHead => {
   const sealed = sealedHead(tx);
-  return sealed === undefined ? { count: 0, floor: 0 } : openJson(barrier, HEAD, sealed, headSchema);
+  return sealed === undefined ? { count: 0, floor: 0 } : openJson(barrier, CHANGES_HEAD, sealed, headSchema);
 };
 
 /** Undefined when it was overwritten, or there never was one. `count` from 0. */
@@ -83,13 +84,13 @@ export const recordChanges = (tx: Tx, barrier: Barrier, changes: readonly VaultC
   const key = slotKey(isSame ? head.count - 1 : head.count);
   const all = isSame ? [...last.changes, ...changes] : changes;
   tx.put(key, sealJson(barrier, key, { generation, changes: all }));
-  tx.put(HEAD, sealJson(barrier, HEAD, { ...head, count: isSame ? head.count : head.count + 1 }));
+  tx.put(CHANGES_HEAD, sealJson(barrier, CHANGES_HEAD, { ...head, count: isSame ? head.count : head.count + 1 }));
 };
 
 /** More changed than can be told: who asks since a time before has to look at everything again. */
 export const forgetChanges = (tx: Tx, barrier: Barrier): void => {
   for (const { key } of tx.range(CHANGE)) tx.remove(key);
-  tx.put(HEAD, sealJson(barrier, HEAD, { count: 0, floor: tx.generation + 1 }));
+  tx.put(CHANGES_HEAD, sealJson(barrier, CHANGES_HEAD, { count: 0, floor: tx.generation + 1 }));
 };
 
 export const createVaultChanges = (storage: VaultStorage & Watchable, barrier: Barrier): VaultChanges => ({

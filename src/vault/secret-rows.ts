@@ -6,6 +6,7 @@ import type { Clock, EpochMs } from "../core/clock.ts";
 import { SidekeyError } from "../core/errors.ts";
 import { SecretValue } from "../core/secret-value.ts";
 import { type Barrier, sealJson } from "./barrier.ts";
+import { CHANGES_HEAD } from "./changes.ts";
 import { pathsAbove } from "./path.ts";
 import { META, valueKey } from "./rows.ts";
 import { checkBy, checkReference, infoOf, type Meta, type MetaVersion, newestOf, parseMeta } from "./secret-meta.ts";
@@ -28,6 +29,8 @@ export interface Addition {
 }
 
 export interface SecretRows {
+  /** Tells the transaction what a write to these will ask for. */
+  expect(tx: Tx, paths: readonly string[]): void;
   read(tx: ReadTx, path: string): Meta | undefined;
   /** Errors: VAULT_SECRET_MISSING. */
   require(tx: ReadTx, path: string): Meta;
@@ -56,6 +59,11 @@ export const createSecretRows = (barrier: Barrier, clock: Clock): SecretRows => 
   };
 
   return {
+    expect(tx, paths) {
+      const wanted = new Set(paths.flatMap((path) => [path, ...pathsAbove(path)]));
+      tx.expect([CHANGES_HEAD, ...[...wanted].map((path) => META + path)]);
+    },
+
     read,
 
     require(tx, path) {

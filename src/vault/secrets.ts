@@ -63,6 +63,7 @@ export const createVaultSecrets = (
       checkExpiry(options.expiresAt, clock.now());
       const changes = checkDescription(options);
       return storage.write((tx) => {
+        rows.expect(tx, [path]);
         const before = rows.read(tx, path);
         if (create && before !== undefined) throw taken(`${path} is there already.`);
         const info = rows.add(tx, { path, value, before, changes, by, expiresAt: options.expiresAt });
@@ -78,6 +79,7 @@ export const createVaultSecrets = (
       checkExpiry(expiresAt, clock.now());
       const changes = checkDescription(options);
       return storage.write((tx) => {
+        rows.expect(tx, [path]);
         const before = rows.require(tx, path);
         const meta = { ...before, ...changes, versions: versionsUntil(before, expiresAt) };
         if (changes.type !== undefined) {
@@ -97,6 +99,7 @@ export const createVaultSecrets = (
       checkExpiry(options.expiresAt, clock.now());
       const changes = checkDescription(options);
       return storage.write((tx) => {
+        rows.expect(tx, [path]);
         const meta = rows.require(tx, path);
         const end = clock.now() + graceMs;
         const versions = meta.versions.map((known) => ({
@@ -114,6 +117,7 @@ export const createVaultSecrets = (
     async rollback(path, version, { by } = {}) {
       checkSecretPath(path);
       return storage.write((tx) => {
+        rows.expect(tx, [path]);
         const before = rows.require(tx, path);
         const value: ValueOrReference = rows.value(tx, path, rows.readable(path, before, version));
         const added = { path, value, before, changes: {}, by, expiresAt: undefined, restored: version };
@@ -128,6 +132,10 @@ export const createVaultSecrets = (
       let report: readonly Imported[] = [];
       try {
         return await storage.write((tx) => {
+          rows.expect(
+            tx,
+            entries.map(({ path }) => path),
+          );
           report = entries.map((entry) => importOne(tx, entry, options));
           recordChanges(tx, barrier, report.flatMap(changeOf));
           // Thrown, so that the transaction leaves no trace: a dry run goes the whole way but for the last step.
@@ -166,7 +174,10 @@ export const createVaultSecrets = (
 
     async resolveName(name, place) {
       const paths = candidatePaths(name, place);
-      return storage.read((tx) => paths.find((path) => tx.get(META + path) !== undefined));
+      return storage.read((tx) => {
+        tx.expect(paths.map((path) => META + path));
+        return paths.find((path) => tx.get(META + path) !== undefined);
+      });
     },
 
     tierOf: (scopes) =>
@@ -181,6 +192,7 @@ export const createVaultSecrets = (
     async remove(path) {
       checkSecretPath(path);
       await storage.write((tx) => {
+        rows.expect(tx, [path]);
         const meta = rows.require(tx, path);
         rows.remove(tx, path, meta);
         tell(tx, "secret.deleted", path, newestOf(meta).version);
