@@ -19,6 +19,7 @@ const EXTERNAL = ["lmdb", "undici", "@opentelemetry/api"];
 const ON_DEMAND = {
   "x509.cjs": ["reflect-metadata", "@peculiar/x509"],
   "prom-client.cjs": ["prom-client"],
+  "fastify.cjs": ["fastify", "@fastify/swagger", "fastify-type-provider-zod"],
 };
 
 rmSync(out, { recursive: true, force: true });

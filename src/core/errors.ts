@@ -197,6 +197,20 @@ export const ERROR_TABLE = {
     "This cannot be said about a secret.",
     "A host is a name or an address without a port; a type or tier is a short word; an end is a time to come.",
   ),
+  VAULT_SERVER_BAD_REQUEST: entry(
+    400,
+    "The request to the vault is not one of its calls.",
+    "See /v1/openapi.json for what a call takes.",
+  ),
+  VAULT_SERVER_NOT_FOUND: entry(404, "The vault has nothing under this path.", "See /v1/openapi.json for its calls."),
+  VAULT_SERVER_METHOD: entry(405, "The vault has no such method under this path.", "See the Allow header."),
+  VAULT_SERVER_TOO_LARGE: entry(413, "The body is larger than the vault takes.", "Send less, or raise 'limits.body'."),
+  VAULT_SERVER_MEDIA_TYPE: entry(415, "The vault takes JSON and nothing else.", "Send content-type: application/json."),
+  VAULT_SERVER_NO_OPERATOR: entry(
+    500,
+    "There is no vault here that an operator has a key for, so nobody could use the server.",
+    "Make one, which prints the operator's key once: sidekey vault init.",
+  ),
   IDENTITY_TOKEN_INVALID: entry(
     500,
     "The token is not one of this vault's.",

@@ -73,9 +73,9 @@ describe("a command line that is wrong", () => {
   });
 
   it("is told about a command of a later version", async () => {
-    const { code, stderr } = await work.sidekey(["vault", "serve"]);
+    const { code, stderr } = await work.sidekey(["approval", "list"]);
     expect(code).toBe(2);
-    expect(stderr).toContain("'vault serve' is not in this version of sidekey.");
+    expect(stderr).toContain("'approval list' is not in this version of sidekey.");
   });
 });
 

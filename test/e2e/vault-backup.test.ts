@@ -33,12 +33,17 @@ describe("without a sidecar", () => {
 
   describe("vault init", () => {
     it("makes a vault and its key, says where, and is on record", async () => {
-      expect(await work.sidekey(["vault", "init"])).toEqual({
-        code: 0,
-        stdout: `vault  ${work.at(".sidekey/vault")} (made)\nkey    ${work.at(".sidekey/vault.key")} (made)\n`,
-        stderr:
-          "sidekey: whoever has both can read every secret; without the key nobody can: keep a copy of it elsewhere\n",
-      });
+      const { code, stdout, stderr } = await work.sidekey(["vault", "init"]);
+      const [vault, key, operator, ...rest] = stdout.split("\n");
+      expect(code).toBe(0);
+      expect(vault).toBe(`vault  ${work.at(".sidekey/vault")} (made)`);
+      expect(key).toBe(`key    ${work.at(".sidekey/vault.key")} (made)`);
+      expect(operator).toMatch(/^operator key {2}ask_op_[\w-]{43}$/);
+      expect(rest).toEqual([""]);
+      expect(stderr).toBe(
+        "sidekey: the operator key is shown this once: keep it where only you can read it; 'sidekey vault serve' asks for it\n" +
+          "sidekey: whoever has the vault and its key can read every secret; without the key nobody can: keep a copy elsewhere\n",
+      );
       expect(statSync(work.at(".sidekey/vault.key")).mode & 0o777).toBe(0o600);
       expect(reasons()).toEqual(["vault init of local begins", "vault init of local ok"]);
       await set(PATH, CANARY);
@@ -53,6 +58,7 @@ describe("without a sidecar", () => {
         source: "local",
         directory: work.at(".sidekey/vault"),
         key: { from: "variable FERNET_SECRET_KEY", made: false },
+        operator_key: expect.stringMatching(/^ask_op_[\w-]{43}$/),
       });
       expect(existsSync(work.at(".sidekey/vault.key"))).toBe(false);
     });

@@ -40,6 +40,12 @@ export const STORY: readonly Line[] = [
   { command: "doctor", args: ["--client", "none"], prints: /^This machine\n[\s\S]*vault local: opens, 1 secret\n/ },
   { command: "completion", args: ["bash"], prints: /\ncomplete -F _sidekey sidekey\n$/ },
 
+  {
+    command: "vault serve",
+    args: ["-c", "no-such-vault.yaml"],
+    code: 2,
+    says: /^sidekey: CONFIG_UNREADABLE: [^\n]*no-such-vault\.yaml[^\n]*\nhint: [^\n]*\n$/,
+  },
   { command: "vault init", code: 1, says: /^sidekey: VAULT_STORE_[A-Z]+: [\s\S]*\nhint: / },
   {
     command: "secret set",

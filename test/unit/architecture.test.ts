@@ -80,6 +80,8 @@ const RANKS: Readonly<Record<string, number>> = {
 
 /** Third-party packages and the only files that may import them (zod apart). */
 const PACKAGE_DOORS: Readonly<Record<string, readonly string[]>> = {
+  fastify: ["vault/server/app.ts"],
+  "fastify-type-provider-zod": ["vault/server/app.ts"],
   undici: ["cli/run/preload.cts"],
   jose: ["identity/token.ts", "identity/sidecar-key.ts"],
   "@opentelemetry/api": ["sidecar/app/tracing.ts"],

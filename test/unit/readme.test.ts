@@ -11,6 +11,7 @@ import { COMMANDS, GROUPS } from "../../src/cli/commands/index.ts";
 import { LATER_COMMANDS } from "../../src/cli/later.ts";
 import { loadConfig } from "../../src/sidecar/app/config.ts";
 import { rootSchema } from "../../src/sidecar/app/config-schema.ts";
+import { isVaultFile, loadVaultConfig } from "../../src/vault/server/config.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 const read = (path: string): string => readFileSync(join(ROOT, path), "utf8");
@@ -78,7 +79,8 @@ describe.each(DOCUMENTS)("%s", (path) => {
 
   it("shows only files that are accepted", () => {
     for (const block of blocksOf(text).filter(({ language }) => language === "yaml")) {
-      const result = loadConfig({ file: path, text: block.text, baseDir: ROOT });
+      const load = isVaultFile(path, block.text) ? loadVaultConfig : loadConfig;
+      const result = load({ file: path, text: block.text, baseDir: ROOT });
       expect("problems" in result ? result.problems : []).toEqual([]);
     }
   });

@@ -33,6 +33,7 @@ import { vaultBackup } from "./vault-backup.ts";
 import { vaultInit } from "./vault-init.ts";
 import { vaultRekey } from "./vault-rekey.ts";
 import { vaultRestore } from "./vault-restore.ts";
+import { vaultServe } from "./vault-serve.ts";
 
 export const COMMANDS: readonly CommandSpec[] = [
   init,
@@ -55,6 +56,7 @@ export const COMMANDS: readonly CommandSpec[] = [
   tokenList,
   tokenRevoke,
   vaultInit,
+  vaultServe,
   vaultBackup,
   vaultRestore,
   vaultRekey,
@@ -73,7 +75,7 @@ export const COMMANDS: readonly CommandSpec[] = [
 export const GROUPS: Readonly<Record<string, string>> = {
   secret: "the secrets of the embedded vault",
   token: "its scoped tokens",
-  vault: "the embedded vault as a whole: make, back up, restore, give a new key",
+  vault: "the vault as a whole: make, serve, back up, restore, give a new key",
   audit: "read and verify the audit",
   ca: "the CA that clients must trust",
 };

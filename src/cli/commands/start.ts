@@ -1,12 +1,11 @@
 /** `start`: the sidecar in the foreground. One line on standard output when every port is open; logs on standard error. */
-
-import { constants } from "node:os";
 import { refuseExposedFile, refuseExposedFiles } from "../../sidecar/app/file-check.ts";
 import { CONFIG_OPTION, type CommandSpec } from "../command.ts";
 import { loadRequiredConfig, requireConfigFile } from "../context.ts";
-import { EXIT_OK, EXIT_SIGNAL_BASE } from "../exit.ts";
+import { EXIT_OK } from "../exit.ts";
 import { refuseUntrustedTls } from "../guard.ts";
 import { LOG_LEVELS, logLevel } from "../log-level.ts";
+import { stopSignal } from "../stop-signal.ts";
 
 export const start: CommandSpec = {
   name: "start",
@@ -49,16 +48,3 @@ export const start: CommandSpec = {
     return EXIT_OK;
   },
 };
-
-/** The first TERM or INT; the second ends the process at once. */
-const stopSignal = (): Promise<NodeJS.Signals> =>
-  new Promise((resolve) => {
-    let asked = false;
-    const stop = (signal: NodeJS.Signals): void => {
-      if (asked) process.exit(EXIT_SIGNAL_BASE + constants.signals[signal]);
-      asked = true;
-      resolve(signal);
-    };
-    process.on("SIGTERM", stop);
-    process.on("SIGINT", stop);
-  });

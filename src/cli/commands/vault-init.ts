@@ -22,18 +22,33 @@ export const vaultInit: CommandSpec = {
     prepareStateDirectory(config.state);
     const makesKey = "file" in keys && !existsSync(keys.file);
     const event = adminEvent(`vault init of ${source}`);
-    await onRecord(config, {
+    const { makeOperatorKey } = await import("../../vault/server/operator-file.ts");
+    const operatorKey = await onRecord(config, {
       events: [event],
-      change: async () => (await openVault({ directory, keys, clock: systemClock })).close(),
+      async change() {
+        await (await openVault({ directory, keys, clock: systemClock })).close();
+        return makeOperatorKey(config.state);
+      },
       done: () => [event],
     });
     if (options.flag("json")) {
-      terminal.printJson({ source, directory, key: { ...keyPlace(keys), made: makesKey } });
+      terminal.printJson({
+        source,
+        directory,
+        key: { ...keyPlace(keys), made: makesKey },
+        operator_key: operatorKey,
+      });
       return EXIT_OK;
     }
     terminal.print(`vault  ${directory} (made)`);
     terminal.print(`key    ${keyWords(keys)} (${makesKey ? "made" : "was there"})`);
-    terminal.note("whoever has both can read every secret; without the key nobody can: keep a copy of it elsewhere");
+    terminal.print(`operator key  ${operatorKey}`);
+    terminal.note(
+      "the operator key is shown this once: keep it where only you can read it; 'sidekey vault serve' asks for it",
+    );
+    terminal.note(
+      "whoever has the vault and its key can read every secret; without the key nobody can: keep a copy elsewhere",
+    );
     return EXIT_OK;
   },
 };

@@ -1,6 +1,7 @@
 /** A checked configuration: every default filled, every path absolute, every duration in `ms`. */
 import type { z } from "zod";
 import type { ListenAddress, Origin } from "../../config/addresses.ts";
+import type { AuditConfig } from "../../config/audit-fields.ts";
 import type { Cidr } from "../../core/ip.ts";
 import type { LogLevel } from "../../core/log.ts";
 import type { injectionKinds } from "../injection/kinds/index.ts";
@@ -116,17 +117,7 @@ export interface SidecarConfig {
     /** A new CA signs for the hosts of the routes alone. */
     readonly constrain: boolean;
   };
-  readonly audit: {
-    readonly path: string;
-    /** `ms` between syncs, or a word. */
-    readonly sync: "always" | "never" | number;
-    /** `bytes` */
-    readonly maxSize: number;
-    /** Files kept beside the current one. */
-    readonly keep: number;
-    /** File. */
-    readonly key: string;
-  };
+  readonly audit: AuditConfig;
   readonly limits: { readonly connections: number; readonly tunnels: number; readonly streams: number };
   readonly logLevel: LogLevel;
   /** What `sidekey test` asks. */

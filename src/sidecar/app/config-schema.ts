@@ -4,17 +4,8 @@
  */
 import * as z from "zod";
 import { authority, cidr, hostName, listenAddress, origin, unixAddress } from "../../config/addresses.ts";
-import {
-  agentName,
-  duration,
-  filePath,
-  MAX_TIMER_MS,
-  parseDuration,
-  refuse,
-  size,
-  sourceName,
-  variableName,
-} from "../../config/units.ts";
+import { auditSchema } from "../../config/audit-fields.ts";
+import { agentName, duration, filePath, refuse, sourceName, variableName } from "../../config/units.ts";
 import { injectionKinds, namedKinds } from "../injection/kinds/index.ts";
 import { isPatternProblem, type PatternProblem, parseDeny, parseHostKey, parsePattern } from "../policy/pattern.ts";
 import { sourceKinds } from "../secrets/kinds/index.ts";
@@ -126,21 +117,6 @@ export const routeEntrySchema = z.union([
   routeSchema,
 ]);
 
-const SYNC_FORM = "must be always, never, or a duration like 1s";
-
-/** `ms` between syncs, or a word. */
-const syncPolicy = z
-  .string({ error: SYNC_FORM })
-  .meta({ examples: ["always", "never", "1s"] })
-  .transform((text, context): "always" | "never" | number => {
-    if (text === "always" || text === "never") return text;
-    const interval = parseDuration(text);
-    if (interval === undefined || interval > MAX_TIMER_MS) return refuse(context, SYNC_FORM);
-    return interval === 0
-      ? refuse(context, "must be more than zero", "Write 'always' for a sync at each write.")
-      : interval;
-  });
-
 export const rootSchema = z.strictObject({
   version: z.literal(1).describe("Version of this format."),
   agent: agentName.default("default").describe("The agent's name, in every audit record."),
@@ -206,18 +182,7 @@ export const rootSchema = z.strictObject({
     })
     .prefault({})
     .describe("The CA of 'sidekey start'."),
-  audit: z
-    .strictObject({
-      path: filePath.optional().describe("File. Default: <state>/audit.jsonl."),
-      sync: syncPolicy.prefault("1s").describe("When records are synced to the disk; about power loss only."),
-      max_size: size({ min: 64 * 1024 })
-        .prefault("100MiB")
-        .describe("Size of a file before it is rotated."),
-      keep: z.int().min(1).max(10_000).default(10).describe("Rotated files that are kept."),
-      key: filePath.optional().describe("File with the key of its chain. Default: <state>/audit.key."),
-    })
-    .prefault({})
-    .describe("The log of every request."),
+  audit: auditSchema("<state>/audit.jsonl"),
   limits: z
     .strictObject({
       connections: COUNT.default(1024).describe("Open connections."),

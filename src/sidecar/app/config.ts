@@ -2,15 +2,13 @@
  * The file, from text to a checked configuration: `check`, `start`, `run` and reload all go through here, so that what
  * `check` accepts is what serves. Reports every problem of the file at once; never puts a value into one.
  */
-import { createHash } from "node:crypto";
-import { closeSync, openSync, readSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { diagnose } from "../../config/diagnose.ts";
-import { MAX_FILE_SIZE, parseConfigDocument } from "../../config/document.ts";
+import { parseConfigDocument } from "../../config/document.ts";
 import { compareProblems, createProblem, type Finding, type KeyPath, type Problem } from "../../config/problem.ts";
+import { digestOf, readConfigFile } from "../../config/read-file.ts";
 import { nearest } from "../../config/suggest.ts";
 import { parseAuthority } from "../../core/authority.ts";
-import { SidekeyError } from "../../core/errors.ts";
 import { changedFixedKeys } from "./config-fixed.ts";
 import { laterFinding } from "./config-later.ts";
 import { buildListeners } from "./config-listeners.ts";
@@ -58,44 +56,11 @@ export const readConfig = (
   running?: SidecarConfig,
   environment?: LoadOptions["environment"],
 ): ReadResult => {
-  const bytes = readLimited(path);
-  const digest = digestOf(bytes);
-  let text: string;
-  try {
-    text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-  } catch (error) {
-    if (!(error instanceof TypeError)) throw error;
-    const problem = createProblem(path, { line: 1, column: 1 }, { path: [], message: "the file is not UTF-8" });
-    return { problems: [problem], digest };
-  }
+  const read = readConfigFile(path, `To write a first one there: sidekey init -c ${path}`);
+  const { digest } = read;
+  if ("problem" in read) return { problems: [read.problem], digest };
+  const { text } = read;
   return { ...loadConfig({ file: path, text, running, environment, digest }), digest };
-};
-
-const digestOf = (content: string | Buffer): string => createHash("sha256").update(content).digest("hex");
-
-/** One byte more than is allowed tells a file that is too large; pipes and devices have no size to ask for. */
-const readLimited = (path: string): Buffer => {
-  const bytes = Buffer.alloc(MAX_FILE_SIZE + 1);
-  let length = 0;
-  let descriptor: number | undefined;
-  try {
-    descriptor = openSync(path, "r");
-    while (length < bytes.length) {
-      const read = readSync(descriptor, bytes, length, bytes.length - length, null);
-      if (read === 0) break;
-      length += read;
-    }
-  } catch (cause) {
-    const code = cause instanceof Error && "code" in cause ? String(cause.code) : "unknown";
-    throw new SidekeyError("CONFIG_UNREADABLE", {
-      detail: `${path} (${code})`,
-      cause,
-      ...(code === "ENOENT" && { hint: `There is no such file. To write a first one there: sidekey init -c ${path}` }),
-    });
-  } finally {
-    if (descriptor !== undefined) closeSync(descriptor);
-  }
-  return bytes.subarray(0, length);
 };
 
 export const loadConfig = (options: LoadOptions): LoadResult => {

@@ -2,11 +2,10 @@
  * Opens the ports and sockets of the file, and knows which they are: an upstream that is one of our own listeners would
  * be a loop, or a way for an agent to reach what is not meant for it (threats B7, F4).
  */
-import { lstat, unlink } from "node:fs/promises";
-import { type AddressInfo, connect, type Server } from "node:net";
+import type { AddressInfo, Server } from "node:net";
 import { networkInterfaces } from "node:os";
 import type { ListenAddress } from "../../config/addresses.ts";
-import { SidekeyError } from "../../core/errors.ts";
+import { formatBound, listen } from "../../config/listen.ts";
 import { type IpBytes, isLoopback, parsePeer } from "../../core/ip.ts";
 
 export interface OwnListeners {
@@ -61,94 +60,7 @@ export const openListener = async (
   key: string,
   own: OwnListeners,
 ): Promise<string> => {
-  try {
-    await bind(server, address);
-  } catch (cause) {
-    if (address.kind !== "unix" || codeOf(cause) !== "EADDRINUSE") throw listenFailure(address, key, cause);
-    await removeStaleSocket(address.path, key, cause);
-    await bind(server, address).catch((again: unknown) => {
-      throw listenFailure(address, key, again);
-    });
-  }
-  const bound = server.address();
-  if (bound === null || typeof bound === "string") return `unix:${bound ?? ""}`;
-  own.add(bound);
-  return `${bound.family === "IPv6" ? `[${bound.address}]` : bound.address}:${bound.port}`;
+  const bound = await listen(server, address, key);
+  if (typeof bound !== "string") own.add(bound);
+  return formatBound(bound);
 };
-
-const bind = (server: Server, address: ListenAddress): Promise<void> =>
-  new Promise((resolve, reject) => {
-    const succeed = (): void => {
-      server.off("error", fail);
-      resolve();
-    };
-    const fail = (error: Error): void => {
-      server.off("listening", succeed);
-      reject(error);
-    };
-    server.once("error", fail).once("listening", succeed);
-    if (address.kind === "tcp") {
-      server.listen(address.port, address.host);
-      return;
-    }
-    // Only this uid may connect, from the first instant the socket exists (ruling 19): `listen` binds before it returns.
-    const before = process.umask(0o177);
-    try {
-      server.listen(address.path);
-    } finally {
-      process.umask(before);
-    }
-  });
-
-/** A killed process leaves its socket file behind. Only a file that is a socket and that nobody answers is removed. */
-const removeStaleSocket = async (path: string, key: string, cause: unknown): Promise<void> => {
-  const address = { kind: "unix", path } as const;
-  const found = await lstat(path).catch(() => undefined);
-  // Gone meanwhile: the second attempt shows.
-  if (found === undefined) return;
-  if (!found.isSocket()) {
-    throw listenFailure(address, key, cause, "A file that is no socket stands there; remove it, or name another path.");
-  }
-  if ((await probe(path)) !== "ECONNREFUSED") throw listenFailure(address, key, cause);
-  const now = await lstat(path).catch(() => undefined);
-  // Another process may have put its own there between the two looks.
-  if (now === undefined || now.ino !== found.ino || now.dev !== found.dev) return;
-  await unlink(path).catch((failure: unknown) => {
-    throw listenFailure(address, key, failure);
-  });
-};
-
-/** The code that a connection fails with; undefined when somebody answers. */
-const probe = (path: string): Promise<string | undefined> =>
-  new Promise((resolve) => {
-    const socket = connect(path);
-    socket.once("connect", () => {
-      socket.destroy();
-      resolve(undefined);
-    });
-    socket.once("error", (error) => resolve(codeOf(error)));
-  });
-
-const HINTS: Readonly<Record<string, string>> = {
-  EADDRINUSE: "Stop what listens there, or give another address; port 0 takes any free one.",
-  EADDRNOTAVAIL: "No interface of this machine has this address.",
-  EACCES: "This user may not listen there; use a port from 1024, or a directory of its own.",
-  ENOENT: "Make the socket's directory first.",
-};
-
-const listenFailure = (address: ListenAddress, key: string, cause: unknown, hint?: string): SidekeyError => {
-  const code = codeOf(cause);
-  const where = address.kind === "tcp" ? formatTcp(address) : address.path;
-  const advice = hint ?? HINTS[code];
-  return new SidekeyError("CONFIG_INVALID", {
-    detail: `${key}: cannot listen on ${where} (${code})`,
-    cause,
-    ...(advice !== undefined && { hint: advice }),
-  });
-};
-
-const formatTcp = ({ host, port }: { readonly host: string; readonly port: number }): string =>
-  host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
-
-const codeOf = (error: unknown): string =>
-  error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : "unknown";

@@ -7,6 +7,7 @@ import { parseAllDocuments } from "yaml";
 import { parseConfigDocument } from "../../../src/config/document.ts";
 import { loadConfig } from "../../../src/sidecar/app/config.ts";
 import { rootSchema } from "../../../src/sidecar/app/config-schema.ts";
+import { isVaultFile } from "../../../src/vault/server/config.ts";
 import { renderConfigSchema } from "../../support/config-schema.ts";
 
 const ROOT = join(import.meta.dirname, "../../..");
@@ -52,14 +53,14 @@ const published: readonly Example[] = [
     });
     return [{ name: path, text }, ...inside];
   }),
-].filter(({ text }) => /^version: 1$/m.test(text));
+].filter(({ name, text }) => /^version: 1$/m.test(text) && !isVaultFile(name.replace(/ #.*$/, ""), text));
 
 const unescaped = (text: string): string =>
   JSON.parse(`"${text.replaceAll("\\'", "'").replaceAll(/(?<!\\)"/g, '\\"')}"`);
 
 /** Every file that stands whole in a test: right ones and wrong ones. */
 const written: readonly Example[] = filesBelow("test", /\.ts$/)
-  .filter((path) => path !== "test/unit/config/schema.test.ts")
+  .filter((path) => path !== "test/unit/config/schema.test.ts" && !/\bvault\/server\//.test(path))
   .flatMap((path) => [
     ...examplesIn(path, /`(\n?version: 1\n[^`\\]*)`/g, (text) => text.replaceAll(/\$\{[^}]*\}/g, "x")),
     ...examplesIn(path, /"(version: 1\\n(?:[^"\\\n]|\\.)*)"/g, unescaped),

@@ -213,12 +213,11 @@ describe("the examples in config/", () => {
   const directory = new URL("../../../../config/", import.meta.url).pathname;
 
   // The one file there that is no sidekey.yaml.
-  it.each(readdirSync(directory).filter((name) => name.endsWith(".yaml") && name !== "compose.yaml"))(
-    "%s loads without problems or warnings",
-    (name) => {
-      expect(readConfig(join(directory, name))).toMatchObject({ config: expect.anything(), warnings: [] });
-    },
-  );
+  it.each(
+    readdirSync(directory).filter((name) => name.endsWith(".yaml") && name !== "vault.yaml" && name !== "compose.yaml"),
+  )("%s loads without problems or warnings", (name) => {
+    expect(readConfig(join(directory, name))).toMatchObject({ config: expect.anything(), warnings: [] });
+  });
 
   it("name every key of the schema in sidekey.yaml", () => {
     const text = readFileSync(join(directory, "sidekey.yaml"), "utf8");
