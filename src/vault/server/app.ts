@@ -147,10 +147,10 @@ const send = async ({ status, body, headers = {}, stream }: Answer, reply: Fasti
   await reply.code(status).headers(headers).send(body);
 };
 
-/** Errors: IDENTITY_REQUIRED, IDENTITY_SCOPE_DENIED. */
+/** Errors: IDENTITY_TOKEN_INVALID, IDENTITY_SCOPE_DENIED. */
 const requireCaller = (who: readonly Caller[], principal: Principal): void => {
   if (who.includes("anyone")) return;
-  if (principal.kind === "anonymous") throw new SidekeyError("IDENTITY_REQUIRED");
+  if (principal.kind === "anonymous") throw new SidekeyError("IDENTITY_TOKEN_INVALID");
   if (!who.includes(principal.kind)) throw new SidekeyError("IDENTITY_SCOPE_DENIED");
 };
 

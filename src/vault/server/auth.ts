@@ -46,9 +46,9 @@ export const createAuthenticate =
     return { kind: "token", id: claims.id, name: claims.agent, scopes: claims.scopes, claims };
   };
 
-/** Errors: IDENTITY_REQUIRED, IDENTITY_SCOPE_DENIED. */
+/** Errors: IDENTITY_TOKEN_INVALID, IDENTITY_SCOPE_DENIED. */
 export const requireScope = (principal: Principal, action: SecretAction, path: string): void => {
-  if (principal.kind === "anonymous") throw new SidekeyError("IDENTITY_REQUIRED");
+  if (principal.kind === "anonymous") throw new SidekeyError("IDENTITY_TOKEN_INVALID");
   if (principal.kind === "operator") return;
   if (!scopesCover(principal.scopes, action, path)) throw new SidekeyError("IDENTITY_SCOPE_DENIED");
 };
