@@ -227,7 +227,7 @@ const withIssued = (config: RouteConfig, route: Route, clock: Clock): Route => {
 };
 
 const issuedInjection = ({ fields, source }: IssuedConfig, placeholder: string): InjectionConfig => {
-  const globs = fields.secrets?.map((glob) => parseScope(`secrets:use:${glob}`));
+  const globs = fields.secrets.map((glob) => parseScope(`secrets:use:${glob}`));
   const mark = createHash("sha256").update(placeholder).digest("base64url").slice(0, 22);
   return {
     kind: "placeholder",
@@ -238,10 +238,7 @@ const issuedInjection = ({ fields, source }: IssuedConfig, placeholder: string):
       field: [],
       version: undefined,
       text: `${source}:placeholder:${mark}`,
-      issued: {
-        placeholder,
-        ...(globs !== undefined && { allows: (path: string) => scopesCover(globs, "use", path) }),
-      },
+      issued: { placeholder, allows: (path) => scopesCover(globs, "use", path) },
     },
   };
 };

@@ -125,7 +125,10 @@ export const sourcesOf = (mounted: Mounted): ReadonlyMap<string, SecretSource> =
 
 const pathsIn = (name: string, { routes }: SidecarConfig): readonly string[] => {
   const paths = new Set<string>();
-  for (const { injections } of routes) for (const { ref } of injections) if (ref.source === name) paths.add(ref.path);
+  for (const { injections, issued } of routes) {
+    for (const { ref } of injections) if (ref.source === name) paths.add(ref.path);
+    if (issued?.source === name) for (const glob of issued.fields.secrets) paths.add(glob);
+  }
   return [...paths];
 };
 

@@ -21,8 +21,8 @@ export interface SecretRef {
 /** A placeholder that a vault issued, found in a request. */
 export interface IssuedPlaceholder {
   readonly placeholder: string;
-  /** Whether the route takes it for the secret of this path; absent: only for one that is bound to hosts. */
-  readonly allows?: (path: string) => boolean;
+  /** Whether the route takes it for the secret of this path. */
+  allows(path: string): boolean;
 }
 
 export interface FetchContext {

@@ -24,8 +24,7 @@ const fields = z.strictObject({
     .array(pathGlob)
     .min(1)
     .max(64)
-    .optional()
-    .describe("Paths that it may stand for here. Default: those of secrets that are bound to the host of the request."),
+    .describe("Paths of the secrets that it may stand for here; '*' is any run of characters."),
 });
 
 export const vaultPlaceholder: Kind<"vault-placeholder", typeof fields, void, IssuedInjector> = {

@@ -123,11 +123,11 @@ const checkHost = (material: SecretMaterial, authority: Authority, ref: SecretRe
   throw new SidekeyError("POLICY_SECRET_HOST", { detail: `${ref.text} on ${authority.key}` });
 };
 
-/** The agent chose what its placeholder stands for, so the file or the vault must say that it belongs here. */
-const checkIssued = ({ allows }: IssuedPlaceholder, { issued, hosts = [] }: SecretMaterial): void => {
-  if (issued !== undefined && (allows === undefined ? hosts.length > 0 : allows(issued.path))) return;
+/** The agent chose what its placeholder stands for, so the file must say that it belongs here. */
+const checkIssued = (placeholder: IssuedPlaceholder, { issued }: SecretMaterial): void => {
+  if (issued !== undefined && placeholder.allows(issued.path)) return;
   throw new SidekeyError("INJECT_PLACEHOLDER_MISPLACED", {
     detail: `a placeholder of the vault, for ${issued?.path ?? "nothing known"}`,
-    hint: "Bind the secret to the host, or name its path in the route's 'secrets'.",
+    hint: "Name its path in the route's 'secrets'.",
   });
 };

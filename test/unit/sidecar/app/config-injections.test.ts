@@ -149,22 +149,27 @@ describe("placeholders", () => {
 });
 
 describe("placeholders that a vault issued", () => {
-  const ISSUED = "      { kind: vault-placeholder, in: [header:Authorization] }";
+  const ISSUED = "      { kind: vault-placeholder, in: [header:Authorization], secrets: [a/*] }";
 
   it("need a vault that issues them", () => {
     expect(problems(ISSUED, "deny: []")).toEqual(["6:5 routes.r.inject needs a source of kind sidekey"]);
     expect(
-      problems("      { kind: vault-placeholder, in: [header:Authorization], source: local }", "deny: []"),
+      problems(
+        "      { kind: vault-placeholder, in: [header:Authorization], secrets: [a/*], source: local }",
+        "deny: []",
+      ),
     ).toEqual([expect.stringContaining("routes.r.inject.source is no declared source of kind sidekey")]);
   });
 
   it("are one injection of their route, however many places it has", () => {
-    const list = "      - { kind: vault-placeholder, in: [basic] }\n      - { kind: vault-placeholder, in: [path] }";
+    const list =
+      "      - { kind: vault-placeholder, in: [basic], secrets: [a/b] }\n      - { kind: vault-placeholder, in: [path], secrets: [a/b] }";
     expect(problems(list, "deny: []")).toEqual(["8:9 routes.r.inject[1] is the second of this kind on the route"]);
   });
 
   it("do not meet what another injection sets", () => {
-    const list = "      - { kind: bearer }\n      - { kind: vault-placeholder, in: [header:authorization] }";
+    const list =
+      "      - { kind: bearer }\n      - { kind: vault-placeholder, in: [header:authorization], secrets: [a/b] }";
     expect(problems(list)).toEqual(
       expect.arrayContaining([
         expect.stringContaining("routes.r.inject[0] writes to header:authorization, and so does inject[1]"),
