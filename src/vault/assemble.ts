@@ -3,6 +3,7 @@ import type { Clock } from "../core/clock.ts";
 import { type Backup, writeBackup } from "./backup.ts";
 import { createVaultChanges, forgetChanges, type VaultChanges } from "./changes.ts";
 import type { GuardedStorage, Keys } from "./guarded-storage.ts";
+import { createVaultPlaceholders, type VaultPlaceholders } from "./placeholders.ts";
 import { type Rekeyed, rekey } from "./rekey.ts";
 import { META, VALUE } from "./rows.ts";
 import type { VaultSecrets } from "./secret-types.ts";
@@ -14,6 +15,7 @@ export interface AnyVault extends Watchable {
   readonly secrets: VaultSecrets;
   readonly tokens: VaultTokens;
   readonly changes: VaultChanges;
+  readonly placeholders: VaultPlaceholders;
   /** How many keys open it. More than one: a rekey is under way or was cut short, or somebody put a new key first. */
   readonly keyCount: number;
   /**
@@ -33,6 +35,7 @@ export const assembleVault = (storage: GuardedStorage, { ring, barrier }: Keys, 
   secrets: createVaultSecrets(storage, barrier, clock),
   tokens: createVaultTokens(storage, barrier, clock),
   changes: createVaultChanges(storage, barrier),
+  placeholders: createVaultPlaceholders(storage, barrier),
   get keyCount() {
     return ring.keys.length;
   },

@@ -19,6 +19,7 @@ export { type Backup, isBackup, MAX_BACKUP_BYTES } from "./backup.ts";
 export type { ChangesOf, VaultChange, VaultChanges } from "./changes.ts";
 export { KEY_VARIABLE, storeExists, type VaultKeyContext, type VaultKeySource, vaultKeySource } from "./key.ts";
 export { isSecretPath } from "./path.ts";
+export type { PlaceholderRequest, ResolvedPlaceholder, VaultPlaceholders } from "./placeholders.ts";
 export type { Rekeyed } from "./rekey.ts";
 export { type Restored, storeExistsError } from "./restore.ts";
 export { isSecretTier } from "./secret-meta.ts";

@@ -6,6 +6,8 @@ export const META = "meta:";
 /** Values of secrets: `value:PATH@VERSION`. */
 export const VALUE = "value:";
 
+/** Tokens that were issued: `token:JTI`. */
+export const TOKEN = "token:";
 /** What changed lately: `change:SLOT`, and `change:head` (changes.ts). */
 export const CHANGE = "change:";
 /** Stand-ins for values, and the key they are made with (placeholders.ts). */
