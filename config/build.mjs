@@ -78,7 +78,8 @@ const results = await Promise.all([
   build({ ...common, entryPoints: ["src/main.ts"], outfile: join(out, "main.js"), format: "esm" }),
   build({
     ...common,
-    entryPoints: ["src/index.ts"],
+    // Side by side: what both have is the same class for whoever imports both.
+    entryPoints: ["src/index.ts", "src/client/index.ts"],
     outdir: out,
     splitting: true,
     format: "esm",

@@ -1,5 +1,6 @@
 /** What programs may import from `sidekey`. Everything else is internal and may change without notice. */
-export { ERROR_TABLE, type ErrorCode, isSidekeyError, SidekeyError } from "./core/errors.ts";
+export * from "./client/index.ts";
+export { ERROR_TABLE, type ErrorCode, isSidekeyError } from "./core/errors.ts";
 export { type Log, type LogLevel, silentLog } from "./core/log.ts";
 export { createLog } from "./core/process-log.ts";
 export { type LoadOptions, type LoadResult, loadConfig, readConfig, type SidecarConfig } from "./sidecar/app/config.ts";

@@ -1,7 +1,7 @@
 /** What `npm run build` makes: a program, a library, and the terms of what is inside. */
 import { spawnSync } from "node:child_process";
 import { copyFileSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { Script } from "node:vm";
 import { describe, expect, it } from "vitest";
 import { readVersion } from "../../src/core/version.ts";
@@ -18,7 +18,15 @@ describe("the build", () => {
 
   it("is a library with types", async () => {
     const library = (await import(join(DIST, "index.js"))) as Record<string, unknown>;
-    expect(Object.keys(library).sort()).toEqual([
+    const client = (await import(join(DIST, "client/index.js"))) as Record<string, unknown>;
+    expect(Object.keys(client)).toContain("AgentVault");
+    // Who imports both has one class of each error.
+    for (const [name, value] of Object.entries(client)) expect(library[name], name).toBe(value);
+    expect(
+      Object.keys(library)
+        .filter((name) => !(name in client) || name === "SidekeyError")
+        .sort(),
+    ).toEqual([
       "ERROR_TABLE",
       "SidekeyError",
       "createLog",
@@ -29,6 +37,24 @@ describe("the build", () => {
       "startSidecar",
     ]);
     expect(readFileSync(join(DIST, "index.d.ts"), "utf8")).toContain("startSidecar");
+    expect(readFileSync(join(DIST, "client/index.d.ts"), "utf8")).toContain("AgentVault");
+  });
+
+  it("has a client of the vault alone, which loads nothing of the sidecar", () => {
+    const loaded = new Set<string>();
+    const visit = (file: string): void => {
+      if (loaded.has(file)) return;
+      loaded.add(file);
+      for (const [, to = ""] of readFileSync(file, "utf8").matchAll(/^(?:import|export|\})[^;"]*"(\.[^"]+)";$/gm)) {
+        visit(join(dirname(file), to));
+      }
+    };
+    visit(join(DIST, "client/index.js"));
+    const inside = [...loaded].flatMap((file) => [
+      ...readFileSync(file, "utf8").matchAll(/^\/\/ (src\/(?:[\w-]+)|node_modules\/(?:@[^/]+\/)?[^/]+)\//gm),
+    ]);
+    const folders = new Set(inside.map(([, name = ""]) => name));
+    expect([...folders].sort()).toEqual(["node_modules/zod", "src/client", "src/core"]);
   });
 
   it("has the licence of every package that is inside", () => {

@@ -1,0 +1,105 @@
+/**
+ * Why no answer came, in words a person can act on. Told by the system's and OpenSSL's own codes; the message of an error
+ * never gets through, since what a peer sent may stand in it.
+ */
+import type { VaultAddress } from "./address.ts";
+import { NetworkError } from "./errors.ts";
+
+interface Reason {
+  readonly detail: string;
+  readonly hint: string;
+}
+
+/** Before a connection stands, nothing of the request has left. */
+const UNSENT: ReadonlySet<string> = new Set([
+  "ECONNREFUSED",
+  "EHOSTUNREACH",
+  "ENETUNREACH",
+  "ENETDOWN",
+  "EHOSTDOWN",
+  "EADDRNOTAVAIL",
+  "ENOTFOUND",
+  "EAI_AGAIN",
+  "EAI_FAIL",
+  "EAI_NODATA",
+  "EAI_NONAME",
+]);
+
+const UNTRUSTED: ReadonlySet<string> = new Set([
+  "SELF_SIGNED_CERT_IN_CHAIN",
+  "DEPTH_ZERO_SELF_SIGNED_CERT",
+  "UNABLE_TO_GET_ISSUER_CERT",
+  "UNABLE_TO_GET_ISSUER_CERT_LOCALLY",
+  "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
+  "CERT_UNTRUSTED",
+  "INVALID_CA",
+  "CERT_SIGNATURE_FAILURE",
+]);
+
+export const CONNECT_TIMEOUT = "SIDEKEY_CONNECT_TIMEOUT";
+export const ANSWER_TIMEOUT = "SIDEKEY_ANSWER_TIMEOUT";
+
+/** `connected`: the request was on its way when it failed. */
+export const networkFault = (error: unknown, address: VaultAddress, connected: boolean): NetworkError => {
+  const code = codeOf(error);
+  const isTls = isTlsFault(code);
+  const sent = connected && !UNSENT.has(code) && !isTls;
+  return new NetworkError({ ...reasonFor(code, address, isTls), sent, cause: error });
+};
+
+const isTlsFault = (code: string): boolean =>
+  UNTRUSTED.has(code) ||
+  code.startsWith("CERT_") ||
+  code.startsWith("ERR_TLS_") ||
+  code.startsWith("ERR_SSL_") ||
+  code === "EPROTO" ||
+  code === "HOSTNAME_MISMATCH";
+
+const reasonFor = (code: string, { origin, host, secure }: VaultAddress, isTls: boolean): Reason => {
+  if (code === "ECONNREFUSED") {
+    return {
+      detail: `Nothing listens at ${origin}.`,
+      hint: "Start it there: sidekey vault serve. Or mend the address.",
+    };
+  }
+  if (code === "ENOTFOUND" || code.startsWith("EAI_")) {
+    return { detail: `The name ${host} leads to no address (${code}).`, hint: "Check the spelling and the network." };
+  }
+  if (code === CONNECT_TIMEOUT || code === ANSWER_TIMEOUT) {
+    const what = code === CONNECT_TIMEOUT ? "takes no connection" : "did not answer";
+    return { detail: `${origin} ${what} in time.`, hint: "Check that it is up and that no firewall stands between." };
+  }
+  if (UNTRUSTED.has(code)) {
+    return {
+      detail: `The certificate of ${origin} is signed by nobody that is trusted here (${code}).`,
+      hint: "Name the CA of the vault: --ca FILE, or 'ca' of the source or the client.",
+    };
+  }
+  if (code === "ERR_TLS_CERT_ALTNAME_INVALID" || code === "HOSTNAME_MISMATCH") {
+    return {
+      detail: `The certificate of ${origin} is for other names than ${host}.`,
+      hint: "Call the vault by a name of its certificate, or give it one for this name.",
+    };
+  }
+  if (code === "CERT_HAS_EXPIRED" || code === "CERT_NOT_YET_VALID") {
+    return { detail: `The certificate of ${origin} is not valid now (${code}).`, hint: "Renew it; check both clocks." };
+  }
+  if (isTls) {
+    return {
+      detail: `No TLS connection to ${origin} comes about (${code}).`,
+      hint: "Check that the vault speaks TLS there, and which versions and certificate it has.",
+    };
+  }
+  return {
+    detail: `The connection to ${origin} broke (${code}).`,
+    hint: secure ? "Try again." : "Try again. If the vault has TLS, the address begins with https://.",
+  };
+};
+
+/** Node wraps what happened to each address of a name (RFC 8305) into one error. */
+const codeOf = (error: unknown): string => {
+  if (error instanceof AggregateError && error.errors.length > 0) return codeOf(error.errors[0]);
+  if (typeof error !== "object" || error === null || !("code" in error)) return "UNKNOWN";
+  const { code } = error;
+  return typeof code === "string" && /^[A-Z0-9_]{1,64}$/.test(code) ? code : "UNKNOWN";
+};
