@@ -51,6 +51,57 @@ export const ERROR_TABLE = {
   ),
   IDENTITY_TOKEN_EXPIRED: entry(403, "The sidecar's token has expired.", "Issue a new token, then: sidekey reload."),
   IDENTITY_TOKEN_REVOKED: entry(403, "The sidecar's token was revoked.", "Issue a new token, then: sidekey reload."),
+  IDENTITY_KEY_INVALID: entry(
+    401,
+    "The key is not valid.",
+    "Present a key that this vault gave out and still honours.",
+  ),
+  IDENTITY_TOKEN_SPENT: entry(403, "The token's uses are spent.", "Ask for a new token."),
+  IDENTITY_ADDRESS: entry(
+    403,
+    "The token may not be used from this address.",
+    "Call from an address of its list, or ask for a token with another list.",
+  ),
+  IDENTITY_PROOF_INVALID: entry(
+    401,
+    "The proof of possession is not valid.",
+    "Send one DPoP header made for this request, with the key that the token is bound to.",
+  ),
+  IDENTITY_PROOF_STALE: entry(
+    401,
+    "The proof of possession is not fresh.",
+    "Make a new one, with the nonce of this answer's DPoP-Nonce header.",
+  ),
+  IDENTITY_APPROVAL_REQUIRED: entry(
+    403,
+    "A person has to approve this first.",
+    "Ask for a token for this secret, and wait until its approval is granted.",
+  ),
+  IDENTITY_APPROVAL_DECIDED: entry(
+    409,
+    "The approval is decided already.",
+    "See who decided and how: sidekey approval list.",
+  ),
+  IDENTITY_APPROVAL_LIMIT: entry(
+    429,
+    "This agent has too many requests open.",
+    "Wait until an operator has decided some of them.",
+    60,
+  ),
+  IDENTITY_AGENT_EXISTS: entry(409, "There is an agent of this name.", "Choose another name, or revoke that one."),
+  IDENTITY_AGENT_UNKNOWN: entry(404, "There is no such agent.", "List what there is: sidekey agent list."),
+  IDENTITY_LAST_OPERATOR: entry(
+    409,
+    "This is the last operator, and nobody could follow it.",
+    "Make another one first: sidekey agent create NAME --operator.",
+  ),
+  IDENTITY_SIDECAR_UNKNOWN: entry(404, "There is no such sidecar.", "List what there is: sidekey sidecar list."),
+  IDENTITY_SIDECAR_REVOKED: entry(
+    403,
+    "This sidecar's key was revoked.",
+    "Give the sidecar a new key (remove its identity.key), then enrol that.",
+  ),
+  VAULT_APPROVAL_UNKNOWN: entry(404, "There is no such approval.", "List what there is: sidekey approval list."),
   POLICY_NO_ROUTE: entry(
     403,
     "No route of this sidecar matches the request.",

@@ -58,6 +58,17 @@ export const scopesCover = (scopes: readonly Scope[], action: SecretAction, path
 };
 
 /**
+ * Whether every scope asked for lies within one that is allowed: what the one matches, the other matches. A star of the
+ * request is taken for a sign of its own, which only a star of the allowed glob can cover. `*` as an action may be made up
+ * of several allowed scopes; a glob that only two globs together would cover is not seen as covered.
+ */
+export const scopesWithin = (requested: readonly Scope[], allowed: readonly Scope[]): boolean =>
+  requested.every(({ action, glob }) => actionsOf(action).every((one) => scopesCover(allowed, one, glob)));
+
+const actionsOf = (action: Scope["action"]): readonly SecretAction[] =>
+  action === "*" ? ["read", "write", "delete"] : [action];
+
+/**
  * The leftmost place for each middle piece is enough: if any placement fits, that one does. So the cursor only moves
  * forward.
  */

@@ -22,7 +22,7 @@ export interface TokenClaims {
   readonly expiresAt: EpochMs;
   readonly scopes: readonly Scope[];
   readonly maxUses?: number;
-  /** CIDR of the callers. */
+  /** CIDRs of the callers, space-separated. */
   readonly ip?: string;
   /** What a plain read answers. */
   readonly reads?: TokenReads;
@@ -40,7 +40,8 @@ export interface SigningKey {
 }
 
 export interface VerifyOptions {
-  readonly key: SigningKey;
+  /** Of the issuer's keys, the one with this `kid`, as long as a token of it can be valid. */
+  readonly keyOf: (kid: string) => Promise<SigningKey | undefined>;
   /** Wall clock. */
   readonly now: EpochMs;
   /** Skip `exp`, for a caller that judges it itself at each use. */
@@ -56,6 +57,12 @@ const AUDIENCE = "sidekey";
 const SKEW_SECONDS = 60;
 const REQUIRED_CLAIMS = ["iss", "aud", "sub", "agent", "jti", "iat", "nbf", "exp", "scope"];
 const COMPACT = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/;
+
+const headerSchema = z.strictObject({
+  alg: z.literal(ALGORITHM),
+  typ: z.literal(TYPE),
+  kid: z.string().regex(/^[A-Za-z0-9_-]{43}$/),
+});
 
 const seconds = z.number().int().positive();
 const claimsSchema = z.object({
@@ -113,13 +120,12 @@ export const signToken = async (claims: TokenClaims, key: SigningKey): Promise<s
 };
 
 /** Errors: IDENTITY_TOKEN_INVALID, IDENTITY_TOKEN_EXPIRED. Times may be off by 60 s either way. */
-export const verifyToken = async (token: string, { key, now, expiredToo }: VerifyOptions): Promise<TokenClaims> => {
-  if (token.length > MAX_TOKEN_BYTES) throw invalid("it is larger than 8 KiB");
-  if (!COMPACT.test(token)) throw invalid("it is not a compact JWS");
+export const verifyToken = async (token: string, { keyOf, now, expiredToo }: VerifyOptions): Promise<TokenClaims> => {
+  const { publicKey } = await readKey(token, keyOf);
   const { errors, jwtVerify } = await import("jose");
   let payload: JWTPayload;
   try {
-    ({ payload } = await jwtVerify(token, key.publicKey, {
+    ({ payload } = await jwtVerify(token, publicKey, {
       algorithms: [ALGORITHM],
       typ: TYPE,
       issuer: ISSUER,
@@ -137,6 +143,36 @@ export const verifyToken = async (token: string, { key, now, expiredToo }: Verif
     payload = error.payload;
   }
   return readClaims(payload, now);
+};
+
+/** Whether a token's time is over, the skew granted: for claims that were verified before. */
+export const isOver = ({ expiresAt }: TokenClaims, now: EpochMs): boolean =>
+  toSeconds(expiresAt) <= toSeconds(now) - SKEW_SECONDS;
+
+/** The issuer's key that the header names. Any other way to name one, or to bring one along, is no token of ours. */
+const readKey = async (token: string, keyOf: VerifyOptions["keyOf"]): Promise<SigningKey> => {
+  if (token.length > MAX_TOKEN_BYTES) throw invalid("it is larger than 8 KiB");
+  if (!COMPACT.test(token)) throw invalid("it is not a compact JWS");
+  const [header = "", payload = "", signature = ""] = token.split(".");
+  // The last character may carry bits that no byte takes: one token must not have several texts.
+  if (Buffer.from(signature, "base64url").toString("base64url") !== signature) throw invalid("its signature is odd");
+  const found = headerSchema.safeParse(parseExactly(header));
+  if (!found.success) throw invalid("its header is not that of a scoped token");
+  if (parseExactly(payload) === undefined) throw invalid("its claims are not those of a scoped token");
+  const key = await keyOf(found.data.kid);
+  if (key === undefined) throw invalid("its key is none of this vault's");
+  return key;
+};
+
+/** JSON as JSON.stringify writes it, or undefined: a name that stands twice is read in two ways by two readers. */
+const parseExactly = (part: string): unknown => {
+  const text = Buffer.from(part, "base64url").toString("utf8");
+  try {
+    const value: unknown = JSON.parse(text);
+    return JSON.stringify(value) === text ? value : undefined;
+  } catch {
+    return undefined;
+  }
 };
 
 const readClaims = (payload: JWTPayload, now: EpochMs): TokenClaims => {

@@ -1,5 +1,7 @@
 /** What a vault is made of, on whatever storage: each part of the domain over the same guarded rows. */
 import type { Clock } from "../core/clock.ts";
+import { createVaultAgents, type VaultAgents } from "./agents.ts";
+import { type ApprovalOptions, createVaultApprovals, type VaultApprovals } from "./approvals.ts";
 import { type Backup, writeBackup } from "./backup.ts";
 import { createVaultChanges, forgetChanges, type VaultChanges } from "./changes.ts";
 import type { GuardedStorage, Keys } from "./guarded-storage.ts";
@@ -8,12 +10,26 @@ import { type Rekeyed, rekey } from "./rekey.ts";
 import { META, VALUE } from "./rows.ts";
 import type { VaultSecrets } from "./secret-types.ts";
 import { createVaultSecrets } from "./secrets.ts";
+import { createVaultSidecars, type VaultSidecars } from "./sidecars.ts";
+import { createSigningKeys, type SigningKeys } from "./signing-keys.ts";
 import type { Watchable } from "./storage/storage.ts";
+import { DEFAULT_TOKEN_LIMITS, type TokenLimits } from "./token-request.ts";
 import { createVaultTokens, type VaultTokens } from "./tokens.ts";
+
+/** What a vault's configuration says of whom it deals with. */
+export interface IdentityOptions {
+  readonly tokens?: TokenLimits;
+  readonly approvals?: ApprovalOptions;
+}
 
 export interface AnyVault extends Watchable {
   readonly secrets: VaultSecrets;
   readonly tokens: VaultTokens;
+  readonly agents: VaultAgents;
+  readonly sidecars: VaultSidecars;
+  readonly approvals: VaultApprovals;
+  /** The public halves for whoever verifies tokens himself, and a new key for those to come. */
+  readonly signingKeys: Pick<SigningKeys, "jwks" | "rotate">;
   readonly changes: VaultChanges;
   readonly placeholders: VaultPlaceholders;
   /** How many keys open it. More than one: a rekey is under way or was cut short, or somebody put a new key first. */
@@ -31,32 +47,44 @@ export interface AnyVault extends Watchable {
   close(): Promise<void>;
 }
 
-export const assembleVault = (storage: GuardedStorage, { ring, barrier }: Keys, clock: Clock): AnyVault => ({
-  secrets: createVaultSecrets(storage, barrier, clock),
-  tokens: createVaultTokens(storage, barrier, clock),
-  changes: createVaultChanges(storage, barrier),
-  placeholders: createVaultPlaceholders(storage, barrier),
-  get keyCount() {
-    return ring.keys.length;
-  },
-  rekey: (progress) => rekey(storage, { ring, barrier }, progress),
-  backup: () =>
-    storage.read((tx) =>
-      writeBackup([...tx.range(META), ...tx.range(VALUE)], barrier, {
-        createdAt: clock.now(),
-        generation: tx.generation,
-      }),
-    ),
-  async restore({ rows }) {
-    await storage.write((tx) => {
-      const wanted = new Set(rows.map(({ key }) => key));
-      tx.expect([...wanted]);
-      for (const { key } of [...tx.range(META), ...tx.range(VALUE)]) if (!wanted.has(key)) tx.remove(key);
-      // Sealed anew where another key did it: that one may leave the key file at any time.
-      for (const { key, value } of rows) tx.put(key, barrier.isCurrent(value) ? value : barrier.reseal(key, value));
-      forgetChanges(tx, barrier);
-    });
-  },
-  watch: (onChange) => storage.watch(onChange),
-  close: () => storage.close(),
-});
+export const assembleVault = (
+  storage: GuardedStorage,
+  { ring, barrier }: Keys,
+  clock: Clock,
+  { tokens: limits = DEFAULT_TOKEN_LIMITS, approvals }: IdentityOptions = {},
+): AnyVault => {
+  const signingKeys = createSigningKeys(storage, barrier, clock);
+  return {
+    secrets: createVaultSecrets(storage, barrier, clock),
+    tokens: createVaultTokens({ storage, barrier, clock, keys: signingKeys, limits }),
+    agents: createVaultAgents(storage, barrier, clock),
+    sidecars: createVaultSidecars(storage, barrier, clock),
+    approvals: createVaultApprovals({ storage, barrier, clock }, approvals),
+    signingKeys,
+    changes: createVaultChanges(storage, barrier),
+    placeholders: createVaultPlaceholders(storage, barrier),
+    get keyCount() {
+      return ring.keys.length;
+    },
+    rekey: (progress) => rekey(storage, { ring, barrier }, progress),
+    backup: () =>
+      storage.read((tx) =>
+        writeBackup([...tx.range(META), ...tx.range(VALUE)], barrier, {
+          createdAt: clock.now(),
+          generation: tx.generation,
+        }),
+      ),
+    async restore({ rows }) {
+      await storage.write((tx) => {
+        const wanted = new Set(rows.map(({ key }) => key));
+        tx.expect([...wanted]);
+        for (const { key } of [...tx.range(META), ...tx.range(VALUE)]) if (!wanted.has(key)) tx.remove(key);
+        // Sealed anew where another key did it: that one may leave the key file at any time.
+        for (const { key, value } of rows) tx.put(key, barrier.isCurrent(value) ? value : barrier.reseal(key, value));
+        forgetChanges(tx, barrier);
+      });
+    },
+    watch: (onChange) => storage.watch(onChange),
+    close: () => storage.close(),
+  };
+};

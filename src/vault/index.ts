@@ -3,7 +3,7 @@
  * once. Opening it checks the key and every row, so that a wrong or changed one is told here and not by a secret later.
  */
 import type { Clock } from "../core/clock.ts";
-import { type AnyVault, assembleVault } from "./assemble.ts";
+import { type AnyVault, assembleVault, type IdentityOptions } from "./assemble.ts";
 import { type Backup, backupLines, readBackup } from "./backup.ts";
 import { createBarrier } from "./barrier.ts";
 import { guardEmbedded } from "./guarded-storage.ts";
@@ -11,9 +11,20 @@ import { openKeyRing, storeExists, type VaultKeySource } from "./key.ts";
 import { createPlaceCheck } from "./place.ts";
 import { type Restored, restoreInto } from "./restore.ts";
 import { openLmdb } from "./storage/lmdb.ts";
-import { createEmbeddedTokens, type EmbeddedTokens } from "./tokens.ts";
+import { createTokenState, type EmbeddedTokens } from "./tokens.ts";
 
-export type { AnyVault } from "./assemble.ts";
+export type { AgentInfo, AgentKind } from "./agent-rows.ts";
+export { checkAgentScopes } from "./agent-rows.ts";
+export type { AgentRequest, CreatedAgent, VaultAgents } from "./agents.ts";
+export {
+  type ApprovalInfo,
+  type ApprovalOptions,
+  type ApprovalRequest,
+  type ApprovalStatus,
+  DEFAULT_APPROVALS,
+  type VaultApprovals,
+} from "./approvals.ts";
+export type { AnyVault, IdentityOptions } from "./assemble.ts";
 export { BACKEND_VARIABLE, checkBackendVariable } from "./backends/index.ts";
 export { type Backup, isBackup, MAX_BACKUP_BYTES } from "./backup.ts";
 export type { ChangesOf, VaultChange, VaultChanges } from "./changes.ts";
@@ -24,15 +35,24 @@ export type { Rekeyed } from "./rekey.ts";
 export { type Restored, storeExistsError } from "./restore.ts";
 export { isSecretTier } from "./secret-meta.ts";
 export * from "./secret-types.ts";
+export type { SidecarInfo } from "./sidecar-rows.ts";
+export type { EnrolRequest, VaultSidecars } from "./sidecars.ts";
+export type { PublicSigningKey, SigningKeys } from "./signing-keys.ts";
 export {
   DEFAULT_TOKEN_TTL_MS,
-  type EmbeddedTokens,
-  type IssuedToken,
   type IssueRequest,
   MAX_TOKEN_TTL_MS,
-  type TokenInfo,
-  type TokenState,
-  type VaultTokens,
+  type TokenLimits,
+} from "./token-request.ts";
+export type {
+  EmbeddedTokens,
+  IssuedToken,
+  TokenInfo,
+  TokenListing,
+  TokenPage,
+  TokenState,
+  VaultTokens,
+  VerifiedToken,
 } from "./tokens.ts";
 
 export interface VaultOptions {
@@ -41,6 +61,7 @@ export interface VaultOptions {
   /** A key file is made (0600) when both it and the store are absent. */
   readonly keys: VaultKeySource;
   readonly clock: Clock;
+  readonly identity?: IdentityOptions;
 }
 
 /** An embedded vault: a store in a directory of this machine, asked without waiting. */
@@ -54,16 +75,17 @@ export interface Vault extends AnyVault {
 }
 
 /** Errors: VAULT_KEY_UNREADABLE, VAULT_KEY_WRONG, VAULT_STORE_DAMAGED, VAULT_STORE_BUSY. */
-export const openVault = async ({ directory, keys: source, clock }: VaultOptions): Promise<Vault> => {
+export const openVault = async ({ directory, keys: source, clock, identity }: VaultOptions): Promise<Vault> => {
   const ring = await openKeyRing(source, !(await storeExists(directory)));
   const barrier = createBarrier(ring, clock);
   const file = await openLmdb(directory);
   try {
     const storage = await guardEmbedded(file, { ring, barrier }, clock);
     const checkPlace = createPlaceCheck(directory, clock);
+    const vault = assembleVault(storage, { ring, barrier }, clock, identity);
     return {
-      ...assembleVault(storage, { ring, barrier }, clock),
-      tokens: createEmbeddedTokens(storage, barrier, clock),
+      ...vault,
+      tokens: { ...vault.tokens, state: createTokenState(storage, barrier) },
       generation() {
         checkPlace();
         return storage.generation();

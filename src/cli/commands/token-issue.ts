@@ -56,7 +56,7 @@ export const tokenIssue: CommandSpec = {
 interface Limits {
   ttlMs?: number;
   maxUses?: number;
-  ip?: string;
+  ips?: readonly string[];
   reads?: (typeof READS)[number];
   jkt?: string;
 }
@@ -74,7 +74,7 @@ const readLimits = async (options: Options): Promise<Limits> => {
   if (ip !== undefined) {
     const { parseCidr } = await import("../../core/ip.ts");
     if (parseCidr(ip) === undefined) throw usage("--ip takes a CIDR, such as 10.0.0.0/8.");
-    limits.ip = ip;
+    limits.ips = [ip];
   }
   const reads = READS.find((known) => known === options.text("reads"));
   if (reads !== undefined) limits.reads = reads;
