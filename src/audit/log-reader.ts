@@ -51,14 +51,14 @@ export const openLogFile = (path: string): { readonly fd: number; readonly stat:
   }
 };
 
-interface OpenFile {
+export interface OpenFile {
   readonly fd: number;
   readonly name: string;
   readonly stat: Stats;
 }
 
-/** Newest first, and again where a rotation came between: a file that moves on is met twice and never missed. */
-const openFiles = (path: string): OpenFile[] => {
+/** The files of a log, oldest first. Opened newest first, and again where a rotation came between: a file that moves on is met twice and never missed. */
+export const openLogFiles = (path: string): OpenFile[] => {
   for (let attempt = 1; ; attempt++) {
     const files: OpenFile[] = [];
     for (const name of filesOfLog(path).reverse()) {
@@ -86,7 +86,7 @@ const lastTimeOf = ({ fd, stat }: OpenFile): string => {
 };
 
 /** Ended before `since` by what its last record and its own date say: both must, for either may be wrong. */
-const isOlder = (file: OpenFile, since: string): boolean =>
+export const isOlderFile = (file: OpenFile, since: string): boolean =>
   file.stat.mtimeMs < Date.parse(since) && lastTimeOf(file) < since;
 
 /**
@@ -94,9 +94,9 @@ const isOlder = (file: OpenFile, since: string): boolean =>
  * that comes later
  */
 export const openLogReader = (path: string, since?: string): LogReader => {
-  let files = openFiles(path);
+  let files = openLogFiles(path);
   if (since !== undefined) {
-    const older = files.findIndex((file) => !isOlder(file, since));
+    const older = files.findIndex((file) => !isOlderFile(file, since));
     const from = older === -1 ? files.length : Math.max(0, older - 1);
     for (const { fd } of files.slice(0, from)) closeSync(fd);
     files = files.slice(from);
