@@ -13,8 +13,11 @@ import { type AuditLock, isLockable, lockAudit } from "./lock.ts";
 import { type Schedule, systemSchedule } from "./schedule.ts";
 
 export type { AuditBroker, AuditReceipt } from "./broker.ts";
+export { type ExportRequest, exportAudit } from "./export.ts";
 export { type AuditLog, filesOfLog, findAuditLogs } from "./log-files.ts";
+export { type AuditPage, type AuditPages, createAuditPages, type PageRequest } from "./page.ts";
 export type { AuditDurations, AuditEvent, AuditType } from "./record.ts";
+export type { RecordFilter } from "./record-filter.ts";
 export { type SearchField, type SearchFilter, type SearchOptions, searchAudit, type TextTest } from "./search.ts";
 export { type TailOptions, tailAudit } from "./tail.ts";
 export { type AuditVerdict, type BrokenLog, type IntactLog, verifyAudit, verifyLog } from "./verify.ts";

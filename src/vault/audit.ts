@@ -279,7 +279,7 @@ export const auditEventOf = (event: VaultEvent): AuditEvent => {
 const resourceOf = (event: VaultEvent): EventMetadata => ({
   ...("tokenId" in event && { token_id: event.tokenId }),
   ...("approvalId" in event && { approval_id: event.approvalId }),
-  ...("agentId" in event && { agent_id: event.agentId, agent: event.name }),
+  ...("agentId" in event && { agent_id: event.agentId, name: event.name }),
   ...("sidecarId" in event && { sidecar_id: event.sidecarId }),
   ...("kid" in event && { kid: event.kid }),
 });

@@ -64,7 +64,7 @@ describe("an event of the vault", () => {
     expect(auditEventOf({ event: "agent.created", actor, agentId: "a1", name: "researcher" })).toMatchObject({
       type: "admin",
       agent: "root",
-      metadata: '{"agent_id":"a1","agent":"researcher"}',
+      metadata: '{"agent_id":"a1","name":"researcher"}',
     });
     expect(auditEventOf({ event: "token.issued", actor, tokenId: "t1", metadata: { scope: "s" } })).toMatchObject({
       type: "token",
