@@ -12,8 +12,8 @@ import { build } from "esbuild";
 const ROOT = resolve(import.meta.dirname, "..");
 const out = resolve(process.argv[2] ?? join(ROOT, "dist"));
 
-/** Native code, what only the agent's process loads, and what the user may have installed beside us. */
-const EXTERNAL = ["lmdb", "undici", "@opentelemetry/api"];
+/** Native code, what looks for native code, what only the agent's process loads, what the user may have installed beside us. */
+const EXTERNAL = ["lmdb", "pg", "undici", "@opentelemetry/api"];
 
 /** By file: packages that the program loads when it needs them. */
 const ON_DEMAND = {

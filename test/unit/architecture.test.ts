@@ -90,6 +90,7 @@ const PACKAGE_DOORS: Readonly<Record<string, readonly string[]>> = {
   yaml: ["config/document.ts"],
   pino: ["core/process-log.ts"],
   lmdb: ["vault/storage/lmdb.ts"],
+  pg: ["vault/storage/postgres/connection.ts"],
   commander: ["cli/program.ts"],
   dotenv: ["cli/env-file.ts"],
   "@peculiar/x509": ["sidecar/tls/certificate-authority.ts"],

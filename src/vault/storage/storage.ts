@@ -67,3 +67,16 @@ export interface Watchable {
 }
 
 export const isWatchable = (storage: VaultStorage): storage is VaultStorage & Watchable => "watch" in storage;
+
+/** A store too large, or too far away, to be read in one go without holding up everything else. */
+export interface Scannable {
+  /** All rows, some at a time, as they are at one moment; `page` gets what `begin` gave. Resolves to that. */
+  scan<T>(scan: Scan<T>): Promise<T>;
+}
+
+export interface Scan<T> {
+  /** A callback as of `read`, of the same moment; `expect` is what it asks for. */
+  begin(tx: ReadTx): T;
+  readonly expect: readonly string[];
+  page(state: T, rows: readonly Row[]): void;
+}

@@ -1,0 +1,232 @@
+/**
+ * Connections to a PostgreSQL database: the only door to `pg`, which is imported when a database is opened. What only
+ * reads is asked once more when its connection is lost; a transaction too, unless its end was sent already. Must never
+ * take a commit whose answer was lost for one that failed, or for one that is in.
+ */
+import type { Client, ClientConfig, PoolClient } from "pg";
+import type { Log } from "../../../core/log.ts";
+import { busy, isLost, isRefusal, storageFault, unknownOutcome } from "./faults.ts";
+import type { PostgresAddress } from "./url.ts";
+
+export type Value = string | number | Buffer | readonly string[] | readonly number[] | readonly Buffer[];
+
+export interface Statement {
+  /** Statements with a name are prepared once for each connection. */
+  readonly name?: string;
+  readonly text: string;
+  readonly values?: readonly Value[];
+}
+
+export type ResultRow = Readonly<Record<string, unknown>>;
+/** Errors: whatever the driver throws; `Database` makes them ours. */
+export type Query = (statement: Statement) => Promise<readonly ResultRow[]>;
+
+export interface Listener {
+  close(): Promise<void>;
+}
+
+/** Errors of every method: VAULT_STORE_BUSY. */
+export interface Database {
+  /** A statement that changes nothing. */
+  read(statement: Statement): Promise<readonly ResultRow[]>;
+  /** One that changes something, in a transaction of its own: once, whatever becomes of it. */
+  change(statement: Statement): Promise<readonly ResultRow[]>;
+  /**
+   * `use` between BEGIN and COMMIT; `commit: false` of it, and an error, roll back. It may be called again, with a
+   * transaction that is as new as its first one, when the connection was lost before the COMMIT was sent.
+   */
+  transact<T>(begin: string, use: (query: Query) => Promise<Transacted<T>>): Promise<T>;
+  /** Hears a channel over a connection of its own. `onEnd` comes once, when that is lost. */
+  listen(channel: string, onNotice: (payload: string) => void, onEnd: () => void): Promise<Listener>;
+  /** Waits for what is under way. */
+  close(): Promise<void>;
+}
+
+export interface Transacted<T> {
+  readonly commit: boolean;
+  readonly value: T;
+}
+
+export const POOL_SIZE = 10;
+/** `ms` */
+const CONNECT_TIMEOUT_MS = 5000;
+const IDLE_TIMEOUT_MS = 60_000;
+/** Later than the server's own end to a statement. `ms` */
+const ANSWER_TIMEOUT_MS = 25_000;
+const KEEP_ALIVE_MS = 10_000;
+
+/**
+ * The last two keep others from being held up by a process that stands still in a transaction, and a commit from being
+ * answered before it is on disk. Keys are always looked up by index: a plan that was made for an empty table would read a
+ * full one through.
+ */
+const SESSION = `
+  SET statement_timeout = '20s'; SET lock_timeout = '10s'; SET client_min_messages = warning;
+  SET enable_seqscan = off; SET jit = off; SET default_transaction_isolation = 'read committed';
+  SET idle_in_transaction_session_timeout = '10s';
+  SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'`;
+
+export const connectDatabase = async (
+  address: PostgresAddress,
+  { log, poolSize = POOL_SIZE }: { readonly log: Log; readonly poolSize?: number },
+): Promise<Database> => {
+  const pg = await import("pg");
+  const config: ClientConfig = {
+    host: address.host,
+    port: address.port,
+    user: address.user,
+    // Never undefined: the driver would look for one in the environment and in the home directory.
+    password: address.password,
+    database: address.database,
+    ssl: address.ssl,
+    options: address.options ?? "",
+    application_name: "sidekey",
+    client_encoding: "UTF8",
+    keepAlive: true,
+    keepAliveInitialDelayMillis: KEEP_ALIVE_MS,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    query_timeout: ANSWER_TIMEOUT_MS,
+  };
+  const pool = new pg.Pool({
+    ...config,
+    max: poolSize,
+    idleTimeoutMillis: IDLE_TIMEOUT_MS,
+    allowExitOnIdle: true,
+    onConnect: async (client) => void (await client.query(SESSION)),
+  });
+  // An idle connection that ends: the next one who asks gets another.
+  pool.on("error", () => log.debug("an idle connection to PostgreSQL has ended"));
+
+  /**
+   * Connections of before a loss are not used again: where one ended, the others are of the same server, and mostly as
+   * dead without knowing it.
+   */
+  const epochs = new WeakMap<object, number>();
+  let epoch = 0;
+  pool.on("connect", (client) => void epochs.set(client, epoch));
+  let closed = false;
+
+  const acquire = async (): Promise<PoolClient> => {
+    for (;;) {
+      if (closed) throw busy("It is closed.");
+      const client = await pool.connect();
+      if (epochs.get(client) === epoch) return client;
+      client.release(true);
+    }
+  };
+
+  /** Runs `use` with a connection, and again with another one when the first was lost and `mayRepeat` says yes. */
+  const withClient = async <T>(use: (client: PoolClient) => Promise<T>, mayRepeat: () => boolean): Promise<T> => {
+    for (let attempt = 0; ; attempt += 1) {
+      let client: PoolClient | undefined;
+      try {
+        client = await acquire();
+        const held = client;
+        // Without a listener it would end the process; the query under way fails as well.
+        held.on("error", ignore);
+        const value = await use(held).finally(() => held.off("error", ignore));
+        held.release();
+        return value;
+      } catch (error) {
+        client?.release(true);
+        if (client !== undefined && isLost(error) && epochs.get(client) === epoch) epoch += 1;
+        if (client === undefined || attempt > 0 || !isLost(error) || !mayRepeat()) throw storageFault(error);
+        log.warn("a connection to PostgreSQL was lost; trying another one");
+      }
+    }
+  };
+
+  return {
+    read: (statement) =>
+      withClient(
+        (client) => rowsOf(client, statement),
+        () => true,
+      ),
+    change: (statement) =>
+      withClient(
+        (client) => rowsOf(client, statement),
+        () => false,
+      ),
+    transact(begin, use) {
+      let isEndSent = false;
+      return withClient(
+        async (client) => {
+          await client.query(begin);
+          const { commit, value } = await use((statement) => rowsOf(client, statement));
+          if (!commit) {
+            await client.query("ROLLBACK");
+            return value;
+          }
+          isEndSent = true;
+          try {
+            const { command } = await client.query("COMMIT");
+            if (command === "COMMIT") return value;
+          } catch (error) {
+            throw isRefusal(error) ? error : unknownOutcome();
+          }
+          throw busy("PostgreSQL has rolled the change back.");
+        },
+        () => !isEndSent,
+      );
+    },
+    async listen(channel, onNotice, onEnd) {
+      const client = new pg.Client({ ...config, query_timeout: CONNECT_TIMEOUT_MS });
+      return listenWith(client, channel, onNotice, onEnd);
+    },
+    async close() {
+      if (closed) return;
+      closed = true;
+      await pool.end();
+    },
+  };
+};
+
+const rowsOf = async (
+  client: Pick<PoolClient, "query">,
+  { name, text, values }: Statement,
+): Promise<readonly ResultRow[]> => {
+  const { rows } = await client.query<ResultRow>({
+    text,
+    ...(name !== undefined && { name }),
+    ...(values !== undefined && { values: [...values] }),
+  });
+  return rows;
+};
+
+const listenWith = async (
+  client: Client,
+  channel: string,
+  onNotice: (payload: string) => void,
+  onEnd: () => void,
+): Promise<Listener> => {
+  let isOver = false;
+  const end = (): void => {
+    if (isOver) return;
+    isOver = true;
+    onEnd();
+    void client.end().catch(ignore);
+  };
+  client.on("error", end);
+  client.on("notification", ({ payload = "" }) => onNotice(payload));
+  try {
+    await client.connect();
+    // Not in its types: a listener keeps no process alive.
+    (client as Client & { unref(): void }).unref();
+    // A name of ours: letters, digits and `_`.
+    await client.query(`LISTEN ${channel}`);
+  } catch (error) {
+    isOver = true;
+    void client.end().catch(ignore);
+    throw storageFault(error);
+  }
+  client.on("end", end);
+  return {
+    async close() {
+      if (isOver) return;
+      isOver = true;
+      await client.end().catch(ignore);
+    },
+  };
+};
+
+const ignore = (): void => {};

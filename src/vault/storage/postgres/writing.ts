@@ -1,0 +1,115 @@
+/**
+ * Writes over a database: those that wait in this process go into one transaction of the database, each in a layer of its
+ * own, so that one that throws leaves nothing and undoes no other. Each counts one generation. Must never resolve one
+ * before the commit.
+ */
+import { createKnown, createLayer, isNothing, type Layer, mergeWanted, run, type Wanted } from "../restart.ts";
+import type { ReadOptions, Tx } from "../storage.ts";
+import type { Database, Query } from "./connection.ts";
+import { fetchWith } from "./reading.ts";
+import { applyChanges, lockState } from "./schema.ts";
+
+export interface Writer {
+  /** Errors: those of `use`, VAULT_STORE_BUSY, VAULT_STORE_DAMAGED. */
+  write<T>(use: (tx: Tx) => T, options?: ReadOptions): Promise<T>;
+  /** Resolves when nothing waits any more. */
+  idle(): Promise<void>;
+}
+
+interface Waiting {
+  readonly use: (tx: Tx) => unknown;
+  readonly expect: readonly string[];
+  resolve(value: unknown): void;
+  reject(error: unknown): void;
+}
+
+type Outcome = { readonly value: unknown } | { readonly error: unknown };
+
+/** In one transaction: others wait for its end. */
+const MAX_BATCH = 64;
+const MAX_ROUNDS = 10_000;
+
+/** `errorOf` makes of what a callback threw what its caller sees. */
+export const createWriter = (
+  database: Database,
+  { channel, errorOf }: { readonly channel: string; errorOf(error: unknown): unknown },
+): Writer => {
+  const waiting: Waiting[] = [];
+  let work: Promise<void> | undefined;
+
+  const commit = async (batch: readonly Waiting[]): Promise<void> => {
+    const outcomes = await database.transact("BEGIN", async (query) => {
+      const { layer, generation, results } = await runBatch(query, batch);
+      const hasWritten = layer.count > 0;
+      if (hasWritten) {
+        await applyChanges(query, layer.changes, { generation: generation + layer.count, channel });
+      }
+      return { commit: hasWritten, value: results };
+    });
+    for (const [index, { resolve, reject }] of batch.entries()) {
+      const outcome = outcomes[index];
+      if (outcome === undefined) reject(new TypeError("a write without an outcome"));
+      else if ("error" in outcome) reject(errorOf(outcome.error));
+      else resolve(outcome.value);
+    }
+  };
+
+  const workOff = async (): Promise<void> => {
+    // What came in this turn of the loop goes along.
+    await undefined;
+    while (waiting.length > 0) {
+      const batch = waiting.splice(0, MAX_BATCH);
+      try {
+        await commit(batch);
+      } catch (error) {
+        // Those behind them would find the same, each after its own wait.
+        for (const { reject } of [...batch, ...waiting.splice(0)]) reject(error);
+      }
+    }
+    work = undefined;
+  };
+
+  return {
+    write: <T>(use: (tx: Tx) => T, { expect = [] }: ReadOptions = {}) =>
+      new Promise<T>((resolve, reject) => {
+        waiting.push({ use, expect, resolve: (value) => resolve(value as T), reject });
+        work ??= workOff();
+      }),
+    idle: async () => work,
+  };
+};
+
+interface Batch {
+  /** Of the store before it. */
+  readonly generation: number;
+  readonly layer: Layer;
+  readonly results: readonly Outcome[];
+}
+
+const runBatch = async (query: Query, batch: readonly Waiting[]): Promise<Batch> => {
+  const generation = await lockState(query);
+  const fetch = fetchWith(query);
+  const known = createKnown(generation);
+  const layer = createLayer();
+  const results: Outcome[] = [];
+  let next: Wanted = mergeWanted(batch.map(({ expect }) => ({ keys: expect, ranges: [] })));
+  for (let round = 0; round < MAX_ROUNDS; round += 1) {
+    if (!isNothing(next)) known.add(next, await fetch(next));
+    const wanted: Wanted[] = [];
+    for (const { use } of batch.slice(results.length)) {
+      const above = createLayer(layer);
+      const outcome = run(known, above, use);
+      if (outcome.kind === "missing") wanted.push(outcome.wanted);
+      // Behind one that is not done yet it only tells what it will ask for.
+      if (wanted.length > 0) continue;
+      if (outcome.kind === "threw") results.push({ error: outcome.error });
+      else if (outcome.kind === "done") {
+        layer.merge(above);
+        results.push({ value: outcome.value });
+      }
+    }
+    if (results.length === batch.length) return { generation, layer, results };
+    next = mergeWanted(wanted);
+  }
+  throw new TypeError("a write that has no end");
+};

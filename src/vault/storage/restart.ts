@@ -1,0 +1,190 @@
+/**
+ * Runs callbacks that are written as if every row were at hand over rows that have to be fetched first. A run that asks
+ * for a row that is not known ends there, says what it asked for, and is begun again when that is known (ADR 12). Knows no
+ * database; must never take a row that was not fetched for one that is not there.
+ */
+import type { RangeOptions, ReadTx, Row, Tx } from "./storage.ts";
+
+export interface Range {
+  readonly prefix: string;
+  /** `Infinity`: all. */
+  readonly limit: number;
+}
+
+/** What has to be fetched. */
+export interface Wanted {
+  readonly keys: readonly string[];
+  readonly ranges: readonly Range[];
+}
+
+/** What a database gave, of one generation. */
+export interface Found {
+  readonly generation: number;
+  /** Those of the keys that there are. */
+  readonly rows: readonly Row[];
+  /** Of each range that was asked for, in key order. */
+  readonly ranges: readonly (readonly Row[])[];
+}
+
+/** Rows of one generation. */
+export interface Known {
+  readonly generation: number;
+  add(asked: Wanted, found: Found): void;
+  /** `null`: there is none. Undefined: not known. */
+  get(key: string): Buffer | null | undefined;
+  /** Undefined: not known. */
+  range(range: Range): readonly Row[] | undefined;
+}
+
+/** Changes that are not written yet, over those of the callbacks before; `null`: removed. */
+export interface Layer {
+  /** Transactions that are in it. */
+  readonly count: number;
+  readonly changes: ReadonlyMap<string, Buffer | null>;
+  put(key: string, value: Buffer | null): void;
+  /** Takes a layer over this one in, as one transaction. */
+  merge(above: Layer): void;
+}
+
+export type Run<T> =
+  | { readonly kind: "missing"; readonly wanted: Wanted }
+  | { readonly kind: "done"; readonly value: T }
+  | { readonly kind: "threw"; readonly error: unknown };
+
+export const NOTHING: Wanted = { keys: [], ranges: [] };
+
+export const isNothing = ({ keys, ranges }: Wanted): boolean => keys.length === 0 && ranges.length === 0;
+
+export const mergeWanted = (all: readonly Wanted[]): Wanted => {
+  const ranges = new Map<string, Range>();
+  for (const range of all.flatMap((one) => one.ranges)) ranges.set(`${range.limit} ${range.prefix}`, range);
+  return { keys: [...new Set(all.flatMap((one) => one.keys))], ranges: [...ranges.values()] };
+};
+
+export const createKnown = (generation: number): Known => {
+  const rows = new Map<string, Buffer | null>();
+  const ranges: { readonly range: Range; readonly rows: readonly Row[]; readonly isWhole: boolean }[] = [];
+  return {
+    generation,
+    add(asked, found) {
+      for (const key of asked.keys) if (!rows.has(key)) rows.set(key, null);
+      for (const { key, value } of found.rows) rows.set(key, value);
+      for (const [index, range] of asked.ranges.entries()) {
+        const inside = found.ranges[index] ?? [];
+        for (const { key, value } of inside) rows.set(key, value);
+        ranges.push({ range, rows: inside, isWhole: inside.length < range.limit });
+      }
+    },
+    get(key) {
+      const known = rows.get(key);
+      if (known !== undefined) return known;
+      return ranges.some(({ range, isWhole }) => isWhole && key.startsWith(range.prefix)) ? null : undefined;
+    },
+    range({ prefix, limit }) {
+      for (const known of ranges) {
+        if (known.isWhole && prefix.startsWith(known.range.prefix)) {
+          return known.rows.filter(({ key }) => key.startsWith(prefix)).slice(0, limit);
+        }
+        if (prefix === known.range.prefix && limit <= known.range.limit) return known.rows.slice(0, limit);
+      }
+      return undefined;
+    },
+  };
+};
+
+export const createLayer = (below?: Layer): Layer => {
+  const changes = new Map<string, Buffer | null>(below?.changes);
+  let count = below?.count ?? 0;
+  return {
+    get count() {
+      return count;
+    },
+    changes,
+    put: (key, value) => void changes.set(key, value),
+    merge(above) {
+      for (const [key, value] of above.changes) changes.set(key, value);
+      count += 1;
+    },
+  };
+};
+
+/** Ends a run; whoever catches it in a callback changes nothing about that. */
+class Missing extends Error {}
+
+/** `known` is undefined before anything was fetched. What the run changes is in `layer`, and counts when it is done. */
+export const run = <T>(known: Known | undefined, layer: Layer, use: (tx: Tx) => T): Run<T> => {
+  const keys = new Set<string>();
+  const ranges: Range[] = [];
+  let isMissing = false;
+  const missing = (): Missing => {
+    isMissing = true;
+    return new Missing("a row that is not known yet");
+  };
+
+  const get = (key: string): Buffer | undefined => {
+    const changed = layer.changes.get(key);
+    if (changed !== undefined) return changed ?? undefined;
+    const found = known?.get(key);
+    if (found !== undefined) return found ?? undefined;
+    keys.add(key);
+    throw missing();
+  };
+
+  const range = (prefix: string, { limit = Number.POSITIVE_INFINITY }: RangeOptions = {}): readonly Row[] => {
+    if (limit <= 0) return [];
+    const changed = [...layer.changes].filter(([key]) => key.startsWith(prefix));
+    // As many more as may be gone: enough are left then, and all of them before what was not fetched.
+    const wanted = { prefix, limit: limit + changed.filter(([, value]) => value === null).length };
+    const found = known?.range(wanted);
+    if (found === undefined) {
+      ranges.push(wanted);
+      throw missing();
+    }
+    return changed.length === 0 ? found : withChanges(found, changed).slice(0, limit);
+  };
+
+  const tx: Tx = {
+    get generation() {
+      if (known === undefined) throw missing();
+      return known.generation + layer.count;
+    },
+    get,
+    range,
+    expect(next) {
+      for (const key of next) if (known?.get(key) === undefined && !layer.changes.has(key)) keys.add(key);
+    },
+    put: (key, value) => layer.put(key, Buffer.from(value)),
+    remove(key) {
+      const isThere = get(key) !== undefined;
+      layer.put(key, null);
+      return isThere;
+    },
+  };
+
+  let outcome: Run<T>;
+  try {
+    outcome = { kind: "done", value: use(tx) };
+  } catch (error) {
+    outcome = { kind: "threw", error };
+  }
+  return isMissing ? { kind: "missing", wanted: { keys: [...keys], ranges } } : outcome;
+};
+
+/** As `run`, for what only reads. */
+export const runRead = <T>(known: Known | undefined, use: (tx: ReadTx) => T): Run<T> => run(known, createLayer(), use);
+
+const withChanges = (rows: readonly Row[], changed: readonly (readonly [string, Buffer | null])[]): readonly Row[] => {
+  const all = new Map(rows.map(({ key, value }) => [key, value]));
+  for (const [key, value] of changed) {
+    if (value === null) all.delete(key);
+    else all.set(key, value);
+  }
+  return inKeyOrder([...all].map(([key, value]) => ({ key, value })));
+};
+
+/** By bytes, as every store has them. */
+export const inKeyOrder = (rows: readonly Row[]): readonly Row[] =>
+  rows
+    .map((row) => ({ row, bytes: Buffer.from(row.key) }))
+    .sort((a, b) => Buffer.compare(a.bytes, b.bytes))
+    .map(({ row }) => row);
