@@ -14,6 +14,7 @@ import { createSecretResolver, type SecretResolver } from "../secrets/resolver.t
 import {
   isRepermitted,
   type PermitChange,
+  type RouteUse,
   type SecretMaterial,
   type SecretRef,
   type SecretSource,
@@ -81,14 +82,14 @@ export const mountSources = async (
   };
   try {
     for (const declared of config.sources) {
-      const paths = pathsIn(declared.name, config);
+      const uses = usesIn(declared.name, config);
       const known = before.get(declared.name);
       if (known !== undefined && isDeepStrictEqual(known.config.fields, declared.fields)) {
         mounted.set(declared.name, known);
-        const change = isRepermitted(known.source) ? await known.source.repermit(paths) : undefined;
+        const change = isRepermitted(known.source) ? await known.source.repermit(pathsOf(uses), uses) : undefined;
         if (change !== undefined) changes.push(change);
       } else {
-        const fresh = await mount(declared, paths, config, build);
+        const fresh = await mount(declared, uses, config, build);
         opened.push(fresh);
         mounted.set(declared.name, fresh);
       }
@@ -115,32 +116,35 @@ export const resolverOf = (mounted: Mounted): Pick<SecretResolver, "resolve" | "
     return one.resolver;
   };
   return {
-    resolve: (ref, agent, policy) => resolverFor(ref).resolve(ref, agent, policy),
-    renew: async (ref, agent, policy, used) => resolverFor(ref).renew(ref, agent, policy, used),
+    resolve: (ref, agent, policy, ...asking) => resolverFor(ref).resolve(ref, agent, policy, ...asking),
+    renew: async (ref, agent, policy, used, ...asking) => resolverFor(ref).renew(ref, agent, policy, used, ...asking),
   };
 };
 
 export const sourcesOf = (mounted: Mounted): ReadonlyMap<string, SecretSource> =>
   new Map([...mounted].map(([name, { source }]) => [name, source]));
 
-const pathsIn = (name: string, { routes }: SidecarConfig): readonly string[] => {
-  const paths = new Set<string>();
-  for (const { injections, issued } of routes) {
-    for (const { ref } of injections) if (ref.source === name) paths.add(ref.path);
+const usesIn = (name: string, { routes }: SidecarConfig): readonly RouteUse[] =>
+  routes.flatMap(({ name: route, injections, issued, patterns }) => {
+    const exact = patterns.find(({ host }) => host.kind === "exact")?.host;
+    const authority = exact?.kind === "exact" ? exact.authority : undefined;
+    const paths = new Set(injections.flatMap(({ ref }) => (ref.source === name ? [ref.path] : [])));
     if (issued?.source === name) for (const glob of issued.fields.secrets) paths.add(glob);
-  }
-  return [...paths];
-};
+    return [...paths].map((path) => ({ path, route, authority }));
+  });
+
+const pathsOf = (uses: readonly RouteUse[]): readonly string[] => [...new Set(uses.map(({ path }) => path))];
 
 const mount = async (
   declared: SourceConfig,
-  paths: readonly string[],
+  uses: readonly RouteUse[],
   config: SidecarConfig,
   { clock, environment, log, tally, live }: SourceBuild,
 ): Promise<MountedSource> => {
   const { name, fields } = declared;
   const { agent, baseDir, state: stateDir } = config;
-  const source = await createSource(fields, { name, agent, baseDir, stateDir, clock, environment, log, paths });
+  const paths = pathsOf(uses);
+  const source = await createSource(fields, { name, agent, baseDir, stateDir, clock, environment, log, paths, uses });
   const fetches = new Map<string, FetchReport>();
   const noteFetch = createReport(fetches, clock, log);
   const resolver = createSecretResolver(new Map([[name, source]]), clock, {

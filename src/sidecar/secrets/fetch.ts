@@ -5,7 +5,13 @@
 import { isSidekeyError, SidekeyError } from "../../core/errors.ts";
 import { SecretValue } from "../../core/secret-value.ts";
 import { cutField } from "./field.ts";
-import { FETCH_TIMEOUT_MS, type SecretMaterial, type SecretRef, type SecretSource } from "./source.ts";
+import {
+  FETCH_TIMEOUT_MS,
+  type FetchContext,
+  type SecretMaterial,
+  type SecretRef,
+  type SecretSource,
+} from "./source.ts";
 
 /** Calls back once after so many `ms`; what it returns gives that up. */
 export type After = (ms: number, act: () => void) => () => void;
@@ -21,7 +27,7 @@ export interface Fetch {
 export const startFetch = (
   source: SecretSource,
   ref: SecretRef,
-  agent: string,
+  context: Omit<FetchContext, "signal">,
   { after, answered }: { readonly after: After; readonly answered: () => void },
 ): Fetch => {
   const abort = new AbortController();
@@ -44,8 +50,8 @@ export const startFetch = (
     };
     // In a promise of its own, so that what the source throws at once is a rejection too.
     void Promise.resolve()
-      .then(() => source.fetch(ref, { agent, signal: abort.signal }))
-      .then((fetched) => usable(fetched, ref))
+      .then(() => source.fetch(ref, { ...context, signal: abort.signal }))
+      .then((fetched) => (fetched !== undefined && fetched === context.known ? fetched : usable(fetched, ref)))
       .then(
         (material) => settle(() => resolve(material)),
         (error: unknown) => settle(() => reject(coded(error, ref))),

@@ -7,25 +7,51 @@ import { LRUCache } from "lru-cache";
 import type { Clock } from "../../core/clock.ts";
 import { SidekeyError, toSidekeyError } from "../../core/errors.ts";
 import { type After, type Fetch, startFetch } from "./fetch.ts";
+import { HostRefusals, isHostRefusal } from "./host-refusals.ts";
 import { isOutage, pauseAfter } from "./pause.ts";
 import { isSameValue, ReplacedValues } from "./replaced.ts";
-import { isVersioned, REPLACED_MS, type SecretMaterial, type SecretRef, type SecretSource } from "./source.ts";
+import {
+  isAnnouncing,
+  isVersioned,
+  REPLACED_MS,
+  type SecretMaterial,
+  type SecretRef,
+  type SecretSource,
+  type SecretUse,
+  UNHEARD_MS,
+} from "./source.ts";
 
 export interface CachePolicy {
   /** `ms` */
   readonly maxAgeMs: number;
   /** After `maxAgeMs`, while the source is unavailable, `ms`. */
   readonly staleWhileErrorMs: number;
+  /** Of the route. */
+  readonly name?: string;
 }
+
+/** The request that asks, where one does: what it wants the value for, and its id. */
+export type Asking = readonly [use?: SecretUse, by?: { readonly id: string }];
 
 export interface SecretResolver {
   /** Errors: SOURCE_*, and what the source's `fetch` throws. */
-  resolve(ref: SecretRef, agent: string, policy: CachePolicy): SecretMaterial | Promise<SecretMaterial>;
+  resolve(
+    ref: SecretRef,
+    agent: string,
+    policy: CachePolicy,
+    ...asking: Asking
+  ): SecretMaterial | Promise<SecretMaterial>;
   /**
    * Asks past the cache, at most once a second per reference, because an upstream did not take `used` (ruling 6). Undefined:
    * there is no other value. Errors: as `resolve`.
    */
-  renew(ref: SecretRef, agent: string, policy: CachePolicy, used: SecretMaterial): Promise<SecretMaterial | undefined>;
+  renew(
+    ref: SecretRef,
+    agent: string,
+    policy: CachePolicy,
+    used: SecretMaterial,
+    ...asking: Asking
+  ): Promise<SecretMaterial | undefined>;
   /** Forgets everything. */
   close(): void;
 }
@@ -55,18 +81,31 @@ interface Failure {
   readonly error: SidekeyError;
   readonly count: number;
   readonly generation: number;
-  /** Monotonic, `ms`. */
+  /** When the first of them failed. Monotonic, as is `until`. `ms` */
+  readonly since: number;
   until: number;
 }
 
 interface Flight {
   readonly generation: number;
+  /** Where the value is to be sent; undefined: nowhere yet. */
+  readonly authority: string | undefined;
   readonly result: Promise<SecretMaterial>;
+}
+
+interface Ask {
+  readonly source: SecretSource;
+  readonly ref: SecretRef;
+  readonly agent: string;
+  readonly generation: number;
+  readonly policy: CachePolicy;
+  readonly asking: Asking;
 }
 
 /** What is known about one reference. */
 interface Slot {
   readonly replaced: ReplacedValues;
+  readonly hostRefusals: HostRefusals;
   entry: Entry | undefined;
   failure: Failure | undefined;
   flight: Flight | undefined;
@@ -111,6 +150,7 @@ export const createSecretResolver = (
     if (slot === undefined) {
       slot = {
         replaced: new ReplacedValues(clock),
+        hostRefusals: new HostRefusals(clock),
         entry: undefined,
         failure: undefined,
         flight: undefined,
@@ -161,17 +201,27 @@ export const createSecretResolver = (
     return material;
   };
 
-  const fetchOnce = (
-    slot: Slot,
-    source: SecretSource,
-    ref: SecretRef,
-    agent: string,
-    generation: number,
-    { maxAgeMs, staleWhileErrorMs }: CachePolicy,
-  ): Promise<SecretMaterial> => {
-    if (slot.flight?.generation === generation) return slot.flight.result;
+  const fail = (slot: Slot, error: SidekeyError, generation: number, hangs: boolean): void => {
+    const now = clock.monotonic();
+    const { count = 0, since = now } = slot.failure ?? {};
+    const pauseMs = pauseAfter(error, { count: count + 1, hangs, random });
+    slot.failure = { error, count: count + 1, generation, since, until: now + pauseMs };
+    if (!isOutage(error)) withdraw(slot);
+  };
+
+  const fetchOnce = (slot: Slot, { source, ref, agent, generation, policy, asking }: Ask): Flight => {
+    if (slot.flight?.generation === generation) return slot.flight;
+    const { maxAgeMs, staleWhileErrorMs, name: route } = policy;
+    const [use, by] = asking;
     const began = clock.monotonic();
-    const fetch: Fetch = startFetch(source, ref, agent, {
+    const known = slot.entry?.material;
+    const context = {
+      agent,
+      ...(use !== undefined && { authority: use.authority }),
+      ...(route !== undefined && { reason: by === undefined ? `route ${route}` : `route ${route}, request ${by.id}` }),
+      ...(known !== undefined && { known }),
+    };
+    const fetch: Fetch = startFetch(source, ref, context, {
       after,
       answered: () => {
         // It is back: no reason to leave it alone for as long as one that owes an answer.
@@ -180,6 +230,7 @@ export const createSecretResolver = (
     });
     const flight: Flight = {
       generation,
+      authority: use?.authority.key,
       result: fetch.result.then(
         (fetched) => {
           report?.(ref, fetched, clock.monotonic() - began);
@@ -198,26 +249,49 @@ export const createSecretResolver = (
           report?.(ref, error, clock.monotonic() - began);
           if (slot.flight === flight) {
             slot.flight = undefined;
-            const count = (slot.failure?.count ?? 0) + 1;
-            const pauseMs = pauseAfter(error, { count, hangs: fetch.hangs, random });
-            slot.failure = { error, count, generation, until: clock.monotonic() + pauseMs };
-            if (!isOutage(error)) withdraw(slot);
+            if (isHostRefusal(error)) slot.hostRefusals.add(flight.authority, error);
+            else fail(slot, error, generation, fetch.hangs);
           }
           throw error;
         },
       ),
     };
     slot.flight = flight;
-    return flight.result;
+    return flight;
+  };
+
+  /**
+   * From when on an outage is bridged: from the end of the value's age, or, where the source says what changes, from its
+   * last word; and no later than the first attempt that failed, since saying that it lives is no word on the secret.
+   */
+  const outageBegan = (slot: Slot, { fetchedAt }: Entry, source: SecretSource, { maxAgeMs }: CachePolicy): number => {
+    if (!isAnnouncing(source)) return fetchedAt + maxAgeMs;
+    return Math.max(fetchedAt, Math.min(source.lastHeard(), slot.failure?.since ?? clock.monotonic()));
   };
 
   /** The old value, as long as an outage may be bridged with it. Of another generation it may be a removed one. */
-  const bridge = (slot: Slot, generation: number, policy: CachePolicy): SecretMaterial | undefined => {
+  const bridge = (slot: Slot, source: SecretSource, generation: number, policy: CachePolicy) => {
     const old = slot.entry;
     if (old === undefined || old.generation !== generation || !isValid(old, clock)) return undefined;
-    if (clock.monotonic() - old.fetchedAt < policy.maxAgeMs + policy.staleWhileErrorMs) return old.material;
+    if (clock.monotonic() - outageBegan(slot, old, source, policy) < policy.staleWhileErrorMs) return old.material;
     withdraw(slot);
     return undefined;
+  };
+
+  /** One that asks for its own host is not answered by what was said of another. */
+  const waitFor = (slot: Slot, ask: Ask): Promise<SecretMaterial> => {
+    const authority = ask.asking[0]?.authority.key;
+    const flight = fetchOnce(slot, ask);
+    return flight.result.catch((thrown: unknown) => {
+      const error = toSidekeyError(thrown);
+      if (isHostRefusal(error) && flight.authority !== authority) {
+        slot.hostRefusals.check(authority);
+        return waitFor(slot, ask);
+      }
+      const old = isOutage(error) ? bridge(slot, ask.source, ask.generation, ask.policy) : undefined;
+      if (old === undefined) throw error;
+      return old;
+    });
   };
 
   const mayRenewAhead = (slot: Slot): boolean => {
@@ -228,48 +302,45 @@ export const createSecretResolver = (
     return true;
   };
 
-  const generationOf = (source: SecretSource): number => (isVersioned(source) ? source.generation() : 0);
+  const generationOf = (source: SecretSource, ref: SecretRef): number =>
+    isVersioned(source) ? source.generation(ref) : 0;
 
   return {
-    resolve(ref, agent, policy) {
+    resolve(ref, agent, policy, ...asking) {
       const source = sourceOf(ref);
-      const generation = generationOf(source);
+      const generation = generationOf(source, ref);
       const slot = slotOf(ref);
       const { entry } = slot;
       const now = slot.usedAt;
       if (entry !== undefined && entry.generation === generation && isValid(entry, clock)) {
         const age = now - entry.fetchedAt;
-        const life = Math.min(policy.maxAgeMs, entry.lifeMs);
+        const life = Math.min(isAnnouncing(source) && !source.isHeard() ? UNHEARD_MS : policy.maxAgeMs, entry.lifeMs);
         if (age < life) {
           if (age >= life * RENEW_AHEAD && mayRenewAhead(slot)) {
-            fetchOnce(slot, source, ref, agent, generation, policy).catch(ignore);
+            fetchOnce(slot, { source, ref, agent, generation, policy, asking }).result.catch(ignore);
           }
           return entry.material;
         }
       }
 
       const failure = slot.failure?.generation === generation ? slot.failure : undefined;
-      const bridged = failure !== undefined && isOutage(failure.error) ? bridge(slot, generation, policy) : undefined;
+      const bridged =
+        failure !== undefined && isOutage(failure.error) ? bridge(slot, source, generation, policy) : undefined;
       if (failure !== undefined && now < failure.until) {
         if (bridged === undefined) throw failure.error;
         return bridged;
       }
-      const fetching = fetchOnce(slot, source, ref, agent, generation, policy);
-      if (bridged !== undefined) {
-        // Known to be down: nobody waits for it to fail again.
-        fetching.catch(ignore);
-        return bridged;
-      }
-      return fetching.catch((error: unknown) => {
-        const old = isOutage(toSidekeyError(error)) ? bridge(slot, generation, policy) : undefined;
-        if (old === undefined) throw error;
-        return old;
-      });
+      slot.hostRefusals.check(asking[0]?.authority.key);
+      const waiting = waitFor(slot, { source, ref, agent, generation, policy, asking });
+      if (bridged === undefined) return waiting;
+      // Known to be down: nobody waits for it to fail again.
+      waiting.catch(ignore);
+      return bridged;
     },
 
-    async renew(ref, agent, policy, used) {
+    async renew(ref, agent, policy, used, ...asking) {
       const source = sourceOf(ref);
-      const generation = generationOf(source);
+      const generation = generationOf(source, ref);
       const slot = slotOf(ref);
       const { entry, failure, flight, usedAt: now } = slot;
       // Somebody else was told so before, or the source has changed since.
@@ -278,7 +349,7 @@ export const createSecretResolver = (
         if (now - slot.renewedAt < RENEW_EVERY_MS || (failure !== undefined && now < failure.until)) return undefined;
         slot.renewedAt = now;
       }
-      const material = await fetchOnce(slot, source, ref, agent, generation, policy);
+      const material = await fetchOnce(slot, { source, ref, agent, generation, policy, asking }).result;
       return isSameValue(material.value, used.value) ? undefined : material;
     },
 

@@ -1,4 +1,5 @@
 /** What every secret source is to the rest of the sidecar. */
+import type { Authority } from "../../core/authority.ts";
 import type { Clock, EpochMs } from "../../core/clock.ts";
 import type { Log } from "../../core/log.ts";
 import type { SecretValue } from "../../core/secret-value.ts";
@@ -25,9 +26,20 @@ export interface IssuedPlaceholder {
   allows(path: string): boolean;
 }
 
+/** The request that a value is wanted for. */
+export interface SecretUse {
+  readonly authority: Authority;
+}
+
 export interface FetchContext {
   /** Name of the agent on whose behalf this is fetched. */
   readonly agent: string;
+  /** Where it is to be sent; absent: nobody wants to send it now. */
+  readonly authority?: Authority;
+  /** What for, as a vault's audit has it: the route and the request. */
+  readonly reason?: string;
+  /** What it was the last time. A source that finds it unchanged returns this very object. */
+  readonly known?: SecretMaterial;
   /** Aborted when nobody waits for the answer any more. */
   readonly signal?: AbortSignal;
 }
@@ -92,11 +104,24 @@ export const isScoped = (source: SecretSource): source is SecretSource & Scoped 
 
 /** A source that knows cheaply whether anything in it changed; a new number makes every cached value stale. */
 export interface Versioned {
-  /** Fast (about 1 µs): once per request. */
-  generation(): number;
+  /** Of one secret where the source can tell, else of all. Fast (about 1 µs): once per request. */
+  generation(ref?: SecretRef): number;
 }
 
 export const isVersioned = (source: SecretSource): source is SecretSource & Versioned => "generation" in source;
+
+/** A source that says by itself when something changes: as long as it is heard, what it said last is so. */
+export interface Announcing {
+  /** False: nobody would say so, and a cached value is asked for again each `UNHEARD_MS`. Fast: once per request. */
+  isHeard(): boolean;
+  /** When it last said anything at all. Monotonic, `ms`. */
+  lastHeard(): number;
+}
+
+/** `ms` */
+export const UNHEARD_MS = 1_000;
+
+export const isAnnouncing = (source: SecretSource): source is SecretSource & Announcing => "isHeard" in source;
 
 /** A source whose permission follows the file's routes, or a credential that is renewed in place. Asked at each reload. */
 export interface Repermitted {
@@ -104,7 +129,7 @@ export interface Repermitted {
    * Asks for what these paths need, with the credential as it is now; undefined where nothing changes. What there is
    * serves until `commit`. Errors: as at its creation.
    */
-  repermit(paths: readonly string[]): Promise<PermitChange | undefined>;
+  repermit(paths: readonly string[], uses: readonly RouteUse[]): Promise<PermitChange | undefined>;
 }
 
 export interface PermitChange {
@@ -115,6 +140,15 @@ export interface PermitChange {
 }
 
 export const isRepermitted = (source: SecretSource): source is SecretSource & Repermitted => "repermit" in source;
+
+/** A route's claim on a secret of the source. */
+export interface RouteUse {
+  /** A `*` in it stands for any characters: what the placeholders of agents may lead to. */
+  readonly path: string;
+  readonly route: string;
+  /** Of the first of its patterns that names one; undefined: they all have wildcards. */
+  readonly authority: Authority | undefined;
+}
 
 /** What a kind of source is built with. */
 export interface SourceDeps {
@@ -131,4 +165,6 @@ export interface SourceDeps {
   readonly log: Log;
   /** The secret paths that routes name in this source; what its token is asked for. */
   readonly paths: readonly string[];
+  /** The same, with the routes that name them. Default none. */
+  readonly uses?: readonly RouteUse[];
 }

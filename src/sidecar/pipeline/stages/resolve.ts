@@ -12,7 +12,7 @@ import {
   type SecretRef,
   type SecretSource,
 } from "../../secrets/source.ts";
-import type { Resolved, Routed, WaitingStage } from "../messages.ts";
+import type { RequestContext, Resolved, Routed, WaitingStage } from "../messages.ts";
 import type { Route } from "../route.ts";
 
 type Sources = ReadonlyMap<string, SecretSource>;
@@ -22,14 +22,14 @@ export const createResolve = (
   resolver: Pick<SecretResolver, "resolve">,
   clock: Clock,
 ): WaitingStage<Routed, Resolved> =>
-  function resolve(routed) {
+  function resolve(routed, ctx) {
     const { route } = routed;
     if (route === undefined) return { routed, secrets: undefined, sourceMs: 0 } as Partial<Resolved> as Resolved;
     const { secrets: refs } = route;
     for (const ref of refs) authorize(sources, ref);
-    const { agent } = routed.identified;
-    if (refs.length > 1) return resolveAll(routed, route, resolver, clock);
-    const found = resolver.resolve(refs[0] as SecretRef, agent, route);
+    const { agent, request } = routed.identified;
+    if (refs.length > 1) return resolveAll(routed, route, resolver, clock, ctx);
+    const found = resolver.resolve(refs[0] as SecretRef, agent, route, request, ctx);
     if (!(found instanceof Promise)) return finish(routed, route, route.bundles.one(found), 0);
     const began = clock.monotonic();
     return found.then((material) => finish(routed, route, route.bundles.one(material), clock.monotonic() - began));
@@ -40,10 +40,12 @@ const resolveAll = (
   route: Route,
   resolver: Pick<SecretResolver, "resolve">,
   clock: Clock,
+  ctx: RequestContext,
 ): Resolved | Promise<Resolved> => {
   const found: (SecretMaterial | Promise<SecretMaterial>)[] = [];
   try {
-    for (const ref of route.secrets) found.push(resolver.resolve(ref, routed.identified.agent, route));
+    const { agent, request } = routed.identified;
+    for (const ref of route.secrets) found.push(resolver.resolve(ref, agent, route, request, ctx));
   } catch (error) {
     // Nobody waits for the others any more.
     for (const one of found) if (one instanceof Promise) one.catch(() => undefined);
@@ -65,8 +67,9 @@ export const createRenew =
     resolver: Pick<SecretResolver, "renew">,
     clock: Clock,
   ): WaitingStage<Resolved, Resolved | undefined> =>
-  async ({ routed, secrets }) => {
+  async ({ routed, secrets }, ctx) => {
     const { route } = routed;
+    const { agent, request } = routed.identified;
     if (route === undefined || secrets === undefined) return undefined;
     for (const ref of route.secrets) authorize(sources, ref);
     const began = clock.monotonic();
@@ -74,7 +77,7 @@ export const createRenew =
       route.secrets.map((ref, i) =>
         // A pinned version stays what it is.
         ref.version === undefined
-          ? resolver.renew(ref, routed.identified.agent, route, secrets.materials[i] as SecretMaterial)
+          ? resolver.renew(ref, agent, route, secrets.materials[i] as SecretMaterial, request, ctx)
           : undefined,
       ),
     );
@@ -95,7 +98,7 @@ export const createSecretCheck =
   (sources: Sources, resolver: Pick<SecretResolver, "resolve">): SecretCheck =>
   (ref, agent, policy, authority) => {
     authorize(sources, ref);
-    const found = resolver.resolve(ref, agent, policy);
+    const found = resolver.resolve(ref, agent, policy, { authority });
     if (!(found instanceof Promise)) return checkHost(found, authority, ref);
     return found.then((material) => checkHost(material, authority, ref));
   };
