@@ -1,4 +1,4 @@
-/** `.env` files as commands take them: read whole, up to a limit, and refused as a whole where a line is no good. */
+/** `.env` files as commands take them: read whole, up to a limit. */
 import { createReadStream } from "node:fs";
 import { SidekeyError } from "../core/errors.ts";
 
@@ -21,13 +21,4 @@ export const readUpTo = async (path: string, limit: number): Promise<Buffer> => 
       cause: error,
     });
   }
-};
-
-const MAX_TOLD = 20;
-
-/** Nothing is taken from a file with these faults; none holds any part of a line. */
-export const badImport = (faults: readonly string[], hint: string): SidekeyError => {
-  const told = faults.slice(0, MAX_TOLD).map((fault) => `\n  ${fault}`);
-  const more = faults.length > MAX_TOLD ? `\n  and ${faults.length - MAX_TOLD} more` : "";
-  return new SidekeyError("VAULT_BAD_IMPORT", { detail: told.join("") + more, hint });
 };

@@ -34,6 +34,7 @@ export type { PlaceholderRequest, ResolvedPlaceholder, VaultPlaceholders } from 
 export type { Rekeyed } from "./rekey.ts";
 export { type Restored, storeExistsError } from "./restore.ts";
 export { isSecretTier } from "./secret-meta.ts";
+export { candidatePaths, isPlace } from "./secret-resolution.ts";
 export * from "./secret-types.ts";
 export type { SidecarInfo } from "./sidecar-rows.ts";
 export type { EnrolRequest, VaultSidecars } from "./sidecars.ts";

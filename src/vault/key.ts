@@ -7,6 +7,7 @@ import { join, resolve } from "node:path";
 import type { Credential, Environment } from "../config/credential.ts";
 import { isSidekeyError, SidekeyError } from "../core/errors.ts";
 import { systemCode } from "../core/whole-file.ts";
+import { checkBackendVariable } from "./backends/index.ts";
 import { type FernetKey, formatFernetKey, generateFernetKey, parseFernetKey } from "./fernet.ts";
 import { createKeyFile, readKeyFile, replaceKeyFile } from "./key-file.ts";
 
@@ -37,8 +38,12 @@ export interface KeyRing {
 
 export const KEY_VARIABLE = "FERNET_SECRET_KEY";
 
-/** Where the keys are by the file, else `FERNET_SECRET_KEY` when set, else `<state>/vault.key`. */
+/**
+ * Where the keys are by the file, else `FERNET_SECRET_KEY` when set, else `<state>/vault.key`.
+ * Errors: VAULT_KEY_UNREADABLE, VAULT_BACKEND_UNAVAILABLE (`SECRET_BACKEND` asks for a store without them), CONFIG_USAGE.
+ */
 export const vaultKeySource = ({ credential, baseDir, stateDir, environment }: VaultKeyContext): VaultKeySource => {
+  checkBackendVariable(environment);
   if (credential !== undefined && "file" in credential) return { file: resolve(baseDir, credential.file) };
   const name = credential === undefined ? KEY_VARIABLE : credential.env;
   const text = Object.hasOwn(environment, name) ? environment[name] : undefined;

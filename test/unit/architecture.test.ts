@@ -92,7 +92,7 @@ const PACKAGE_DOORS: Readonly<Record<string, readonly string[]>> = {
   lmdb: ["vault/storage/lmdb.ts"],
   pg: ["vault/storage/postgres/connection.ts"],
   commander: ["cli/program.ts"],
-  dotenv: ["cli/env-file.ts"],
+  dotenv: ["config/env-file.ts"],
   "@peculiar/x509": ["sidecar/tls/certificate-authority.ts"],
   "reflect-metadata": ["sidecar/tls/certificate-authority.ts"],
 };

@@ -5,12 +5,12 @@
  */
 import { rmSync } from "node:fs";
 import { join, resolve } from "node:path";
+import type { EnvEntry, EnvFile } from "../../config/env-file.ts";
 import { SidekeyError } from "../../core/errors.ts";
 import type { SidecarConfig } from "../../sidecar/app/config.ts";
 import type { Imported } from "../../vault/index.ts";
 import { CONFIG_OPTION, type CommandSpec, type Invocation, JSON_OPTION } from "../command.ts";
 import { DEFAULT_NAME, findConfigFile } from "../context.ts";
-import type { EnvEntry, EnvFile } from "../env-file.ts";
 import { EXIT_FAILED, EXIT_OK } from "../exit.ts";
 import type { FileToReplace } from "../init/env-rewrite.ts";
 import { fileText } from "../init/file-text.ts";
@@ -98,8 +98,9 @@ interface Keys {
 
 /** Errors: CONFIG_USAGE (file), VAULT_BAD_IMPORT (lines). */
 const readKeys = async (target: string, envPath: string): Promise<Keys> => {
-  const { MAX_ENV_BYTES, readEnvFile } = await import("../env-file.ts");
-  const { badImport, readUpTo } = await import("../env-input.ts");
+  const { MAX_ENV_BYTES, readEnvFile } = await import("../../config/env-file.ts");
+  const { badImport } = await import("../../config/env-faults.ts");
+  const { readUpTo } = await import("../env-input.ts");
   const bytes = await readUpTo(envPath, MAX_ENV_BYTES + 1);
   const file = readEnvFile(bytes);
   if (file.problems.length > 0) {

@@ -3,12 +3,12 @@
  * value, nor any part of a line that it could not read.
  */
 import { resolve } from "node:path";
+import { badImport } from "../../config/env-faults.ts";
+import type { EnvEntry } from "../../config/env-file.ts";
 import { SidekeyError } from "../../core/errors.ts";
-import { SecretValue } from "../../core/secret-value.ts";
 import type { ImportEntry, Imported } from "../../vault/index.ts";
 import { CONFIG_OPTION, type CommandSpec, type Invocation, JSON_OPTION } from "../command.ts";
-import type { EnvEntry } from "../env-file.ts";
-import { badImport, readUpTo } from "../env-input.ts";
+import { readUpTo } from "../env-input.ts";
 import { EXIT_OK } from "../exit.ts";
 import { refuseInsideRun } from "../inside-run.ts";
 import { onRecord, operatorName, secretEvent } from "../operator-audit.ts";
@@ -65,7 +65,7 @@ export const secretImport: CommandSpec = {
 /** Errors: CONFIG_USAGE (file, a name that is not in it), VAULT_BAD_IMPORT, VAULT_BAD_VALUE (standard input). */
 const readWanted = async (invocation: Invocation, file: string): Promise<readonly EnvEntry[]> => {
   const { options, terminal, directory } = invocation;
-  const { MAX_ENV_BYTES, readEnvFile } = await import("../env-file.ts");
+  const { MAX_ENV_BYTES, readEnvFile } = await import("../../config/env-file.ts");
   const bytes =
     file === "-"
       ? await terminal.readSecret("One line NAME=VALUE (not shown)")
@@ -98,22 +98,12 @@ interface Secrets {
 
 /** Errors: VAULT_BAD_PATH, VAULT_BAD_IMPORT. */
 const toSecrets = async (wanted: readonly EnvEntry[], prefix: string): Promise<Secrets> => {
-  const { checkSecretPath, isSecretPath } = await import("../../vault/path.ts");
-  const { secretValueFault } = await import("../../vault/value.ts");
+  const { checkSecretPath } = await import("../../vault/path.ts");
+  const { envSecrets } = await import("../../vault/env-import.ts");
   checkSecretPath(`${prefix}/NAME`);
-  const entries: ImportEntry[] = [];
-  const faults: string[] = [];
-  for (const { name, value: text, line } of wanted) {
-    if (text === "") continue;
-    const path = `${prefix}/${name}`;
-    const value = SecretValue.fromText(text);
-    const fault = secretValueFault(value);
-    if (fault !== undefined) faults.push(`line ${line}: the value ${fault}`);
-    else if (!isSecretPath(path)) faults.push(`line ${line}: its name cannot be part of a secret's path`);
-    else entries.push({ path, value });
-  }
+  const { entries, empty, faults } = envSecrets(wanted, prefix);
   if (faults.length > 0) throw badImport(faults, "Name the others: --only NAME takes the named ones alone.");
-  return { entries, empty: wanted.filter(({ value }) => value === "") };
+  return { entries, empty };
 };
 
 const store = async (

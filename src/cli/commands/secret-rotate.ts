@@ -36,7 +36,8 @@ export const secretRotate: CommandSpec = {
     const { checkSecretValue } = await import("../../vault/value.ts");
     checkSecretPath(path);
     const value = new SecretValue(await terminal.readSecret(`New value of ${path} (not shown)`));
-    checkSecretValue(value);
+    // What no type of secret may hold; the vault knows of which type this one is.
+    checkSecretValue(value, "custom");
     const stored = await withVault(
       invocation,
       ({ vault, config, source }) =>

@@ -34,9 +34,9 @@ export const secretSet: CommandSpec = {
     const { checkSecretValue } = await import("../../vault/value.ts");
     checkSecretPath(path);
     const value = new SecretValue(await terminal.readSecret(`Value of ${path} (not shown)`));
-    checkSecretValue(value);
-    const hosts = options.list("host");
     const type = options.text("type");
+    checkSecretValue(value, type);
+    const hosts = options.list("host");
     const tier = options.text("tier");
     const stored = await withVault(invocation, ({ vault, config, source }) =>
       onRecord(config, {

@@ -4,9 +4,9 @@
  */
 import { randomUUID } from "node:crypto";
 import { readFileSync, realpathSync, type Stats, statSync } from "node:fs";
+import { type EnvEntry, type EnvFile, readEnvFile } from "../../config/env-file.ts";
 import { SidekeyError } from "../../core/errors.ts";
 import { replaceFileNow, systemCode } from "../../core/whole-file.ts";
-import { type EnvEntry, type EnvFile, readEnvFile } from "../env-file.ts";
 
 const PLAIN = /^[A-Za-z0-9_.-]+$/;
 const BYTE_ORDER_MARK = Buffer.from([0xef, 0xbb, 0xbf]);

@@ -2,10 +2,11 @@
  * Which variables of a `.env` file hold a provider's key: by the names that its SDKs read, and by how its keys begin. A
  * key that begins like another provider's is that provider's, whatever its name. Pure; no reason holds a value.
  */
+
+import type { EnvEntry } from "../../config/env-file.ts";
 import { SecretValue } from "../../core/secret-value.ts";
 import type { Preset } from "../../sidecar/app/presets.ts";
 import { secretValueFault } from "../../vault/value.ts";
-import type { EnvEntry } from "../env-file.ts";
 
 export interface FoundKey {
   readonly preset: Preset;

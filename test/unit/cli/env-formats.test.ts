@@ -3,11 +3,11 @@ import { spawnSync } from "node:child_process";
 import { parse } from "dotenv";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { readEnvFile } from "../../../src/cli/env-file.ts";
 import { type FormatName, formatOf } from "../../../src/cli/env-formats.ts";
 import { splitOptions } from "../../../src/cli/guard.ts";
 import { nodeOption } from "../../../src/cli/run/environment.ts";
 import { parseConfigDocument } from "../../../src/config/document.ts";
+import { readEnvFile } from "../../../src/config/env-file.ts";
 import { isSidekeyError } from "../../../src/core/errors.ts";
 
 const print = (format: FormatName, variables: Readonly<Record<string, string>>, option?: string): string =>

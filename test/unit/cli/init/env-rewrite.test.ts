@@ -14,8 +14,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parse } from "dotenv";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { readEnvFile } from "../../../../src/cli/env-file.ts";
 import { fileToReplace, linesWith, replaceFile, withPlaceholders } from "../../../../src/cli/init/env-rewrite.ts";
+import { readEnvFile } from "../../../../src/config/env-file.ts";
 
 const replaced = (text: string, placeholders: Readonly<Record<string, string>>): string => {
   const file = readEnvFile(Buffer.from(text));

@@ -1,8 +1,8 @@
 /** Which lines of a `.env` file are keys, and whose. */
 import { describe, expect, it } from "vitest";
-import { readEnvFile } from "../../../../src/cli/env-file.ts";
 import { fileText } from "../../../../src/cli/init/file-text.ts";
 import { hostsOf, type Recognised, recognise } from "../../../../src/cli/init/recognise.ts";
+import { readEnvFile } from "../../../../src/config/env-file.ts";
 import { loadConfig } from "../../../../src/sidecar/app/config.ts";
 import { createPresetLibrary } from "../../../../src/sidecar/app/presets.ts";
 import { isSecretPath } from "../../../../src/vault/path.ts";

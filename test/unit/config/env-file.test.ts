@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { MAX_ENV_BYTES, readEnvFile } from "../../../src/cli/env-file.ts";
+import { MAX_ENV_BYTES, readEnvFile } from "../../../src/config/env-file.ts";
 
 const read = (text: string) => readEnvFile(Buffer.from(text));
 const valuesOf = (text: string): Record<string, string> => {
