@@ -14,7 +14,7 @@ import { type Schedule, systemSchedule } from "./schedule.ts";
 
 export type { AuditBroker, AuditReceipt } from "./broker.ts";
 export { type ExportRequest, exportAudit } from "./export.ts";
-export { type AuditLog, filesOfLog, findAuditLogs } from "./log-files.ts";
+export { type AuditLog, filesOfLog, findAuditLogs, vaultLogPath } from "./log-files.ts";
 export { type AuditPage, type AuditPages, createAuditPages, type PageRequest } from "./page.ts";
 export type { AuditDurations, AuditEvent, AuditType } from "./record.ts";
 export type { RecordFilter } from "./record-filter.ts";

@@ -41,22 +41,32 @@ export interface AuditLog {
   /** The file being written. */
   readonly path: string;
   readonly headPath: string;
-  /** The id of the `run` it belongs to; undefined for the main log. */
+  /** The id of the `run` it belongs to; undefined for the main log and the vault's. */
   readonly run: string | undefined;
 }
 
 /** Its file, what was rotated of it, and its head: one alone tells that there was a log. */
 const OF_RUN = /^audit-([A-Za-z0-9._-]+?)\.(?:jsonl(?:\.[1-9][0-9]{0,5})?|head)$/;
 
-/** The main log first (also when it has no file yet), then the logs of `run`, by name. */
+/** The log of `vault serve`, in the state directory that it shares with a sidecar. */
+const OF_VAULT = /^vault-audit\.(?:jsonl(?:\.[1-9][0-9]{0,5})?|head)$/;
+
+/** Where `vault serve` has its log unless its file says otherwise. */
+export const vaultLogPath = (stateDir: string): string => join(stateDir, "vault-audit.jsonl");
+
+/** The main log first (also when it has no file yet), then the logs of `run`, by name, then the vault's. */
 export const findAuditLogs = (stateDir: string, mainPath: string): AuditLog[] => {
   const main = resolve(mainPath);
   const logs: AuditLog[] = [{ path: main, headPath: headPathOf(main), run: undefined }];
-  const runs = new Set(namesIn(stateDir).flatMap((name) => OF_RUN.exec(name)?.[1] ?? []));
+  const names = namesIn(stateDir);
+  const runs = new Set(names.flatMap((name) => OF_RUN.exec(name)?.[1] ?? []));
   for (const run of [...runs].sort()) {
     const path = resolve(join(stateDir, `audit-${run}.jsonl`));
     if (path !== main) logs.push({ path, headPath: headPathOf(path), run });
   }
+  const ofVault = resolve(vaultLogPath(stateDir));
+  if (ofVault !== main && names.some((name) => OF_VAULT.test(name)))
+    logs.push({ path: ofVault, headPath: headPathOf(ofVault), run: undefined });
   return logs;
 };
 

@@ -6,7 +6,7 @@
 import { type MergedLine, mergeLogs } from "./merge.ts";
 
 /** Facts of one record that can be asked for. */
-export type SearchField = "agent" | "route" | "secret" | "decision" | "code" | "status";
+export type SearchField = "event" | "actor" | "agent" | "route" | "secret" | "decision" | "code" | "status";
 
 export type TextTest = (text: string) => boolean;
 
@@ -45,7 +45,7 @@ interface Held {
 }
 
 /** Facts that an intent has and its outcome may lack, and those that only an outcome has. */
-const OF_INTENT: readonly SearchField[] = ["agent", "route", "secret", "decision"];
+const OF_INTENT: readonly SearchField[] = ["event", "actor", "agent", "route", "secret", "decision"];
 const OF_OUTCOME: readonly SearchField[] = ["code", "status"];
 
 const HOLD_LIMIT = 16 * 1024 * 1024;

@@ -49,6 +49,8 @@ export interface VerifyOptions {
    * something is there, and it is no head.
    */
   readonly head?: ChainHead | "unreadable" | undefined;
+  /** True for a part of a log that was handed on: it may begin and end anywhere, and in between it must be whole. */
+  readonly excerpt?: boolean | undefined;
   /** Told now and then how many records were good. */
   readonly onProgress?: ((records: number) => void) | undefined;
 }
@@ -96,7 +98,7 @@ interface Verifier {
   finish(): AuditVerdict;
 }
 
-const createVerifier = ({ key, head: given, onProgress }: VerifyOptions): Verifier => {
+const createVerifier = ({ key, head: given, excerpt = false, onProgress }: VerifyOptions): Verifier => {
   const head = given === "unreadable" ? undefined : given;
   const lineHash = createLineHash(key);
   let records = 0;
@@ -125,7 +127,7 @@ const createVerifier = ({ key, head: given, onProgress }: VerifyOptions): Verifi
   };
 
   const checkFirst = (seq: number, prev: string, note: string): boolean => {
-    if (seq === 1 && prev === GENESIS_HASH) return true;
+    if (excerpt || (seq === 1 && prev === GENESIS_HASH)) return true;
     const from = continuesFrom(note);
     if (from?.seq === seq - 1 && from.hash === prev) return true;
     return breakAt(begins, "sequence", `The log begins with record ${seq}, which is not the first of a file.`);
@@ -171,7 +173,7 @@ const createVerifier = ({ key, head: given, onProgress }: VerifyOptions): Verifi
       const end = last?.seq ?? 0;
       if (torn > 0 && !tornAtEnd)
         breakAt(end + 1, "malformed", `Where record ${end + 1} should stand there is no record.`);
-      else if (first !== undefined && first > begins)
+      else if (!excerpt && first !== undefined && first > begins)
         breakAt(begins, "sequence", `The records ${begins} to ${first - 1} are missing: no rotation deleted them.`);
       else if (given === "unreadable")
         breakAt(end + 1, "head", `Its head cannot be read, so nothing tells whether record ${end + 1} was removed.`);

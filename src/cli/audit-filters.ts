@@ -8,6 +8,8 @@ export const FILTER_OPTIONS: readonly OptionSpec[] = [
   { flags: "--since <when>", summary: "from then on: 15m, 2d, or 2026-11-25T09:00:00Z" },
   { flags: "--until <when>", summary: "before then" },
   { flags: "--agent <name>", summary: "name, or the beginning of one and *" },
+  { flags: "--event <name>", summary: "of a vault, like secret.read, or all of a kind: 'secret.*'" },
+  { flags: "--actor <id>", summary: "id of the agent, token or sidecar that did it, or the beginning of one and *" },
   { flags: "--route <name>", summary: "the same" },
   { flags: "--secret <reference>", summary: "the same; with or without its source" },
   { flags: "--decision <decision>", summary: "what the policy said", choices: ["inject", "tunnel", "deny"] },
@@ -38,6 +40,8 @@ export const readFilter = (options: Options, now: number): SearchRequest => {
     throw usage("--since is not before --until, so nothing lies between them.");
   const fields = {
     ...field("agent", options.text("agent"), beginsWith),
+    ...field("event", options.text("event"), beginsWith),
+    ...field("actor", options.text("actor"), beginsWith),
     ...field("route", options.text("route"), beginsWith),
     ...field("secret", options.text("secret"), reference),
     ...field("decision", options.text("decision"), beginsWith),

@@ -2,11 +2,15 @@
 
 /** In the order shown; absent ones are left out. */
 const WORDS = [
+  "event",
   "decision",
   "method",
   "target",
   "route",
   "secret",
+  "actor",
+  "ip",
+  "agent_name",
   "code",
   "status",
   "outcome",

@@ -15,6 +15,16 @@ import type { SidecarConfig } from "../sidecar/app/config.ts";
 
 export type OperatorEvent = AuditEvent<"secret" | "token" | "admin">;
 
+/** Events of the vault (vault/audit.ts) by the words of the commands. */
+const EVENTS: Readonly<Record<string, string>> = {
+  set: "secret.updated",
+  rotate: "secret.rotated",
+  rm: "secret.deleted",
+  import: "secret.imported",
+  issue: "token.issued",
+  revoke: "token.revoked",
+};
+
 export interface RecordedChange<T> {
   /** What is about to happen, one for each thing that changes. */
   readonly events: readonly OperatorEvent[];
@@ -39,8 +49,10 @@ export const onRecord = async <T>(
   const record = async (list: readonly OperatorEvent[], more: Partial<OperatorEvent>): Promise<void> => {
     await Promise.all(list.map((event) => broker.record({ ...event, ...more, requestId })));
   };
+  // Named once it has happened.
+  const unnamed = { event: undefined };
   try {
-    await record(events, {});
+    await record(events, unnamed);
     if (isLong) await broker.close();
     const changed = change();
     if (isLong) {
@@ -55,7 +67,7 @@ export const onRecord = async <T>(
     try {
       result = await changed;
     } catch (error) {
-      await record(events, { outcome: "refused", code: toSidekeyError(error).code });
+      await record(events, { ...unnamed, outcome: "refused", code: toSidekeyError(error).code });
       throw error;
     }
     await record(done(result), { outcome: "ok" }).catch((error: unknown) => {
@@ -116,9 +128,13 @@ export const operatorName = (): string => {
   }
 };
 
+const operatorActor = () => ({ actor: operatorName(), actorType: "operator" }) as const;
+
 /** `secret` is spelled as in a route. */
 export const secretEvent = (verb: string, source: string, path: string, version?: number): OperatorEvent => ({
   type: "secret",
+  event: verb === "set" && version === 1 ? "secret.created" : EVENTS[verb],
+  ...operatorActor(),
   secret: `${source}:${path}`,
   ...(version !== undefined && { version: String(version) }),
   reason: `${verb} by ${operatorName()}`,
@@ -126,6 +142,9 @@ export const secretEvent = (verb: string, source: string, path: string, version?
 
 export const tokenEvent = (verb: string, agent: string | undefined, id?: string): OperatorEvent => ({
   type: "token",
+  event: EVENTS[verb],
+  ...operatorActor(),
+  ...(id !== undefined && { metadata: JSON.stringify({ token_id: id }) }),
   agent,
   reason: `${verb}${id === undefined ? "" : ` ${id}`} by ${operatorName()}`,
 });

@@ -1,8 +1,12 @@
 /** `audit search`, `tail -f` and `verify` of the built program, over logs of `start`, of `run`s and over rotated files. */
-import { appendFileSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { appendFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { findAuditLogs } from "../../src/audit/index.ts";
+import { findAuditLogs, openAudit } from "../../src/audit/index.ts";
+import { systemClock } from "../../src/core/clock.ts";
+import { silentLog } from "../../src/core/log.ts";
+import { createVaultAudit } from "../../src/vault/audit.ts";
 import { API_HOST, API_URL, type Api, createApi } from "../support/api.ts";
 import { finished, launch } from "../support/program.ts";
 
@@ -81,6 +85,79 @@ describe("audit search", () => {
     expect(stderr).toContain("3 lines are not records");
     const { stdout: last } = await api.work.sidekey(["audit", "search", "--route", "api", "--limit", "500"], parts);
     expect(last.split("\n")).toHaveLength(501);
+  });
+});
+
+describe("the log of a vault's server", () => {
+  const record = async (state: string, key = join(state, "audit.key")): Promise<void> => {
+    const broker = await openAudit({
+      path: join(state, "vault-audit.jsonl"),
+      keyPath: key,
+      sync: "never",
+      maxSize: 1e9,
+      keep: 3,
+      clock: systemClock,
+      log: silentLog,
+      agent: "vault",
+      lock: true,
+    });
+    const audit = createVaultAudit({ broker, clock: systemClock, log: silentLog });
+    const actor = { type: "token", id: "t1", agent: "researcher" } as const;
+    const secret = "production/tavily/api-key";
+    await audit.record({ event: "secret.read", actor, secret, agentName: "planner", reason: "web search" });
+    await audit.record({ event: "secret.read.denied", actor, secret, code: "IDENTITY_SCOPE_DENIED", status: 403 });
+    await audit.close();
+  };
+
+  it("is read beside the others, and alone by its own file", async () => {
+    await record(api.work.at(".sidekey"));
+    const eventsOf = async (...filter: readonly string[]) =>
+      (await search("--event", "secret.read*", ...filter)).map(({ event }) => event);
+    expect(await eventsOf()).toEqual(["secret.read", "secret.read.denied"]);
+    expect(await eventsOf("--actor", "t1", "--type", "refusal", "--secret", "production/*")).toEqual([
+      "secret.read.denied",
+    ]);
+    expect(await eventsOf("--actor", "t2")).toEqual([]);
+    // What the commands of the embedded vault leave has the same names.
+    expect(await search("--event", "secret.created")).toMatchObject([
+      { actor_type: "operator", outcome: "ok", reason: expect.stringMatching(/^set by /) },
+    ]);
+    const verified = await api.work.sidekey(["audit", "verify"]);
+    expect(verified.code).toBe(0);
+    expect(verified.stdout).toContain("vault-audit.jsonl: intact, 4 records (1 to 4)\n");
+    expect((await api.work.sidekey(["audit", "tail", "-n", "3"])).stdout).toContain("secret.read.denied");
+
+    mkdirSync(api.work.at("own"), { mode: 0o700 });
+    await record(api.work.at("own"), api.work.at("own.key"));
+    api.work.write("vault.yaml", "version: 1\nstate: own\naudit: { key: own.key }\n");
+    const own = await search("-c", "vault.yaml");
+    expect(own.map(({ type }) => type)).toEqual(["start", "secret", "refusal", "stop"]);
+    expect(await api.work.sidekey(["audit", "verify", "-c", "vault.yaml"])).toMatchObject({
+      code: 0,
+      stdout: `${api.work.at("own/vault-audit.jsonl")}: intact, 4 records (1 to 4)\n`,
+    });
+  });
+
+  it("verifies as it was exported, whole or from anywhere, and not with a line missing", async () => {
+    await record(api.work.at(".sidekey"));
+    const lines = readFileSync(api.work.at(".sidekey/vault-audit.jsonl"), "utf8").split("\n").slice(0, -1);
+    const verify = (part: readonly string[]) => {
+      api.work.write("exported.ndjson", part.map((line) => `${line}\n`).join(""));
+      return api.work.sidekey(["audit", "verify", "exported.ndjson"]);
+    };
+    expect(await verify(lines)).toEqual({
+      code: 0,
+      stdout: "exported.ndjson: intact, 4 records (1 to 4)\n",
+      stderr: "",
+    });
+    expect((await verify(lines.slice(2))).stdout).toBe("exported.ndjson: intact, 2 records (3 to 4)\n");
+    expect(await verify(lines.toSpliced(1, 1))).toMatchObject({
+      code: 1,
+      stdout: expect.stringContaining("BROKEN at record 2"),
+    });
+    const absent = await api.work.sidekey(["audit", "verify", "no-such.ndjson"]);
+    expect(absent.code).toBe(1);
+    expect(absent.stderr).toContain("AUDIT_UNREADABLE");
   });
 });
 

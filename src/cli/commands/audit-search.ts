@@ -2,9 +2,9 @@
 
 import { FILTER_OPTIONS, readFilter } from "../audit-filters.ts";
 import { formatRecord } from "../audit-line.ts";
+import { AUDIT_FILE_OPTION, findAudit } from "../audit-logs.ts";
 import { readingAudit } from "../audit-reading.ts";
-import { CONFIG_OPTION, type CommandSpec, JSON_OPTION } from "../command.ts";
-import { loadConfigOrDefaults } from "../context.ts";
+import { type CommandSpec, JSON_OPTION } from "../command.ts";
 import { EXIT_OK } from "../exit.ts";
 
 /** Lines that are no records, told one by one; the rest is counted. */
@@ -15,21 +15,22 @@ export const auditSearch: CommandSpec = {
   summary: "find audit records; an intent is shown with its outcome, and judged as one with it",
   options: [
     ...FILTER_OPTIONS,
-    CONFIG_OPTION,
+    AUDIT_FILE_OPTION,
     { ...JSON_OPTION, summary: "print the records as they are stored, one JSON document a line" },
   ],
   examples: [
     "sidekey audit search --since 15m --decision deny",
     "sidekey audit search --secret 'production/openai/*' --since 2026-11-25T09:00:00Z --until 2026-11-25T10:00:00Z",
     "sidekey audit search --code 'UPSTREAM_*' --limit 20",
+    "sidekey audit search -c vault.yaml --event 'secret.*' --agent researcher --since 1d",
     "sidekey audit search --request 116099938371-2 --json | jq .ms",
   ],
   async run(invocation) {
     const { options, terminal } = invocation;
     const { filter, limit } = readFilter(options, Date.now());
-    const config = await loadConfigOrDefaults(invocation);
-    const { findAuditLogs, searchAudit } = await import("../../audit/index.ts");
-    const logs = findAuditLogs(config.state, config.audit.path).map(({ path }) => path);
+    const places = await findAudit(invocation);
+    const { searchAudit } = await import("../../audit/index.ts");
+    const logs = places.logs().map(({ path }) => path);
     const json = options.flag("json");
     let found = 0;
     let badLines = 0;

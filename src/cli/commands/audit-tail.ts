@@ -1,29 +1,29 @@
 /** `audit tail`: the last records of every log of the state directory, and those that come, also in logs that begin later. */
 import { SidekeyError } from "../../core/errors.ts";
 import { formatRecord } from "../audit-line.ts";
+import { AUDIT_FILE_OPTION, findAudit } from "../audit-logs.ts";
 import { readingAudit } from "../audit-reading.ts";
-import { CONFIG_OPTION, type CommandSpec, JSON_OPTION, type Options } from "../command.ts";
-import { loadConfigOrDefaults } from "../context.ts";
+import { type CommandSpec, JSON_OPTION, type Options } from "../command.ts";
 import { EXIT_OK } from "../exit.ts";
 
 const DEFAULT_COUNT = 20;
 
 export const auditTail: CommandSpec = {
   name: "audit tail",
-  summary: "print the last audit records, of 'start' and of every 'run'",
+  summary: "print the last audit records, of 'start', of every 'run' and of 'vault serve'",
   options: [
     { flags: "-n, --lines <n>", summary: `how many (default: ${DEFAULT_COUNT})` },
     { flags: "-f, --follow", summary: "go on with those that come" },
-    CONFIG_OPTION,
+    AUDIT_FILE_OPTION,
     { ...JSON_OPTION, summary: "print the records as they are stored, one JSON document a line" },
   ],
   examples: ["sidekey audit tail", "sidekey audit tail -f", "sidekey audit tail -n 1000 --json | jq .code"],
   async run(invocation) {
     const { options, terminal } = invocation;
     const count = parseCount(options);
-    const config = await loadConfigOrDefaults(invocation);
-    const { findAuditLogs, tailAudit } = await import("../../audit/index.ts");
-    const logs = (): string[] => findAuditLogs(config.state, config.audit.path).map(({ path }) => path);
+    const places = await findAudit(invocation);
+    const { tailAudit } = await import("../../audit/index.ts");
+    const logs = (): string[] => places.logs().map(({ path }) => path);
     const follow = options.flag("follow");
     const json = options.flag("json");
     let isEmpty = true;

@@ -2,7 +2,7 @@ import { appendFileSync, mkdirSync, renameSync, truncateSync, writeFileSync } fr
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { nodeAuditFs } from "../../../src/audit/file-access.ts";
-import { filesOfLog, findAuditLogs, shiftFiles } from "../../../src/audit/log-files.ts";
+import { filesOfLog, findAuditLogs, shiftFiles, vaultLogPath } from "../../../src/audit/log-files.ts";
 import { tailAudit } from "../../../src/audit/tail.ts";
 import { tempDir } from "./support.ts";
 
@@ -161,6 +161,16 @@ describe("the logs of a state directory", () => {
     expect(findAuditLogs(join(state, "none"), "/elsewhere/log")).toEqual([
       { path: "/elsewhere/log", headPath: "/elsewhere/log.head", run: undefined },
     ]);
+  });
+
+  it("are the vault's as well, wherever one of its files is left, once", () => {
+    for (const name of ["vault-audit.jsonl", "vault-audit.jsonl.3", "vault-audit.head"]) {
+      const state = tempDir();
+      writeFileSync(join(state, name), "");
+      const vault = { path: vaultLogPath(state), headPath: join(state, "vault-audit.head"), run: undefined };
+      expect(findAuditLogs(state, join(state, "audit.jsonl")).at(-1)).toEqual(vault);
+      expect(findAuditLogs(state, vaultLogPath(state))).toEqual([vault]);
+    }
   });
 
   it("are made of files by age", () => {

@@ -42,6 +42,21 @@ describe("verification", () => {
     others = linesOf(otherPath);
   });
 
+  it("accepts any part of a log that was handed on, and no part with a gap or a change", async () => {
+    const verify = (part: readonly string[]) =>
+      verifyAudit({
+        stream: inPieces(Buffer.from(part.map((line) => `${line}\n`).join("")), 1000),
+        key: KEY,
+        excerpt: true,
+      });
+    expect(await verify(lines.slice(4, 9))).toMatchObject({ ok: true, first: 5, records: 5 });
+    expect(await verify([...lines.slice(4, 6), ...lines.slice(7)])).toMatchObject({ ok: false, bad: 7 });
+    expect(await verify([...lines.slice(4, 6), others[6] ?? ""])).toMatchObject({ ok: false, bad: 7 });
+    const changed = (lines[5] ?? "").replace("intent", "refusal");
+    expect(await verify([...lines.slice(4, 5), changed])).toMatchObject({ ok: false, bad: 6, cause: "hash" });
+    expect(await verifyLines(lines.slice(4, 9))).toMatchObject({ ok: false });
+  });
+
   it("accepts a log as it was written, in pieces of any size", async () => {
     for (const size of [1, 7, 1 << 16])
       expect(await verifyText(bytes, head, size)).toEqual({

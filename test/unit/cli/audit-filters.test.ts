@@ -58,6 +58,9 @@ describe("the filter of audit search", () => {
     expect(filter({ secret: "local:production/x/key" }).fields?.secret?.("local:production/x/key")).toBe(true);
     expect(filter({ secret: "other:production/x/key" }).fields?.secret?.("local:production/x/key")).toBe(false);
     expect(["500", "599", "404", ""].map((text) => fields.status?.(text))).toEqual([true, true, false, false]);
+    const events = filter({ event: "secret.*", actor: "t1" }).fields;
+    expect(["secret.read", "token.used", ""].map((text) => events?.event?.(text))).toEqual([true, false, false]);
+    expect(["t1", "t12", ""].map((text) => events?.actor?.(text))).toEqual([true, false, false]);
     expect(filter({ code: "policy_*" }).fields?.code?.("POLICY_DENIED")).toBe(true);
     expect(filter({ agent: "*" }).fields?.agent?.("")).toBe(false);
   });

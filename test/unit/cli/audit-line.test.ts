@@ -27,6 +27,26 @@ describe("formatRecord", () => {
     );
   });
 
+  it("shows what happened in a vault, by whom, from where and for whom", () => {
+    const record = {
+      time: "T",
+      type: "secret",
+      event: "secret.read",
+      request_id: "r",
+      agent: "researcher",
+      actor: "t1",
+      actor_type: "token",
+      ip: "192.0.2.7",
+      agent_name: "planner",
+      secret: "production/tavily/api-key",
+      outcome: "ok",
+      reason: "web search",
+    };
+    expect(formatRecord(JSON.stringify(record))).toBe(
+      "T  researcher  secret   secret.read  production/tavily/api-key  t1  192.0.2.7  planner  ok  web search  r",
+    );
+  });
+
   it("leaves out what a record does not have", () => {
     expect(formatRecord('{"seq":1,"time":"T","type":"start","agent":"a"}')).toBe("T  a  start");
   });
