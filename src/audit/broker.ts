@@ -22,7 +22,17 @@ export interface AuditReceipt<Type extends AuditType = AuditType> {
   readonly seq: number;
 }
 
+/** Who waits for a record: one of the two is called, once. Neither may throw. */
+export interface AuditWaiter<Type extends AuditType = AuditType> {
+  /** The operating system has it. */
+  stored(receipt: AuditReceipt<Type>): void;
+  /** No sink could store it. */
+  lost(error: SidekeyError, event: AuditEvent<Type>): void;
+}
+
 export interface AuditBroker extends Closable {
+  /** As `record`, without a promise, which costs less. `waiter` may be called before this returns. */
+  store<Type extends AuditType>(event: AuditEvent<Type>, waiter: AuditWaiter<Type>): void;
   /**
    * Resolves when the operating system has the record. Refusals past 10 a second for one agent and code resolve at
    * once and are stored within a second as one record with their `count`.
@@ -48,8 +58,8 @@ export interface AuditBrokerOptions {
 }
 
 interface Waiting {
-  resolve(seq: number): void;
-  reject(error: SidekeyError): void;
+  readonly event: AuditEvent;
+  readonly waiter: AuditWaiter;
 }
 
 /** How long an outcome waits for company, `ms`. */
@@ -103,14 +113,16 @@ export const createAuditBroker = ({
     const waiters = waiting;
     bodies = [];
     waiting = [];
+    let seq: number;
     try {
-      let seq = append(batch);
-      for (const waiter of waiters) waiter.resolve(seq++);
+      seq = append(batch);
     } catch (error) {
       const failure = toSidekeyError(error);
       failures += waiters.length;
-      for (const waiter of waiters) waiter.reject(failure);
+      for (const { waiter, event } of waiters) waiter.lost(failure, event);
+      return;
     }
+    for (const { waiter, event } of waiters) waiter.stored({ [stored]: event.type, seq: seq++ });
   };
 
   const endTurn = (): void => {
@@ -123,9 +135,9 @@ export const createAuditBroker = ({
     flush();
   };
 
-  const enqueue = (event: AuditEvent, waiter: Waiting): void => {
+  const enqueue = (event: AuditEvent, waiter: AuditWaiter): void => {
     bodies.push(encodeEvent(event, timestamp(), quoteName));
-    waiting.push(waiter);
+    waiting.push({ event, waiter });
     if (event.type === "outcome") {
       if (!outcomeWaits) schedule.after(OUTCOME_WAIT_MS, flushOutcomes);
       outcomeWaits = true;
@@ -146,18 +158,30 @@ export const createAuditBroker = ({
   const healthy = (): boolean => !closed && sinks.some((sink) => sink.healthy());
 
   /** A count that cannot be stored now is owed: it comes before the next record that can. */
-  const owing = (event: AuditEvent): Waiting => ({
-    resolve() {},
-    reject(error) {
+  const owing: AuditWaiter = {
+    stored() {},
+    lost(error, event) {
       log.warn("counted refusals cannot be stored yet", { code: error.code });
       for (const sink of sinks) sink.owe(event);
     },
-  });
+  };
+
+  const store = <Type extends AuditType>(event: AuditEvent<Type>, waiter: AuditWaiter<Type>): void => {
+    if (closed) {
+      waiter.lost(new SidekeyError("AUDIT_UNAVAILABLE", { detail: CLOSED }), event);
+    } else if (event.type === "refusal" && healthy() && denials.absorbs(event)) {
+      summary ??= schedule.every(1000, summarise);
+      waiter.stored({ [stored]: event.type, seq: 0 });
+    } else {
+      // Each waiter gets its own event's receipt.
+      enqueue(event, waiter as AuditWaiter<AuditType>);
+    }
+  };
 
   const summarise = (): void => {
     summary?.();
     summary = undefined;
-    for (const event of denials.drain()) enqueue(event, owing(event));
+    for (const event of denials.drain()) enqueue(event, owing);
   };
 
   const start = (sink: AuditSink): void => {
@@ -175,18 +199,9 @@ export const createAuditBroker = ({
   for (const sink of sinks) start(sink);
 
   return {
-    record<Type extends AuditType>(event: AuditEvent<Type>) {
-      return new Promise<AuditReceipt<Type>>((resolve, reject) => {
-        if (closed) {
-          reject(new SidekeyError("AUDIT_UNAVAILABLE", { detail: CLOSED }));
-        } else if (event.type === "refusal" && healthy() && denials.absorbs(event)) {
-          summary ??= schedule.every(1000, summarise);
-          resolve({ [stored]: event.type, seq: 0 });
-        } else {
-          enqueue(event, { resolve: (seq) => resolve({ [stored]: event.type, seq }), reject });
-        }
-      });
-    },
+    store,
+    record: <Type extends AuditType>(event: AuditEvent<Type>) =>
+      new Promise<AuditReceipt<Type>>((resolve, reject) => store(event, { stored: resolve, lost: reject })),
     healthy,
     failures: () => failures,
     async close() {

@@ -12,7 +12,7 @@ import { AUDIT_SINKS } from "./kinds/index.ts";
 import { type AuditLock, isLockable, lockAudit } from "./lock.ts";
 import { type Schedule, systemSchedule } from "./schedule.ts";
 
-export type { AuditBroker, AuditReceipt } from "./broker.ts";
+export type { AuditBroker, AuditReceipt, AuditWaiter } from "./broker.ts";
 export { type ExportRequest, exportAudit } from "./export.ts";
 export { type AuditLog, filesOfLog, findAuditLogs, vaultLogPath } from "./log-files.ts";
 export { type AuditPage, type AuditPages, createAuditPages, type PageRequest } from "./page.ts";

@@ -4,7 +4,7 @@
  * no query, no header, no body, never a secret's value. An agent's own trace headers are read and passed on untouched.
  */
 import type { AttributeValue, Context, Span, TextMapGetter, Tracer } from "@opentelemetry/api";
-import type { AuditBroker, AuditEvent, AuditType } from "../../audit/index.ts";
+import type { AuditBroker, AuditEvent, AuditType, AuditWaiter } from "../../audit/index.ts";
 import type { Clock, EpochMs } from "../../core/clock.ts";
 import type { HeaderList } from "../../core/headers.ts";
 import type { Log } from "../../core/log.ts";
@@ -141,22 +141,34 @@ const createTracing = (api: Api, tracer: Tracer, clock: Clock): Tracing => {
     if (isFault) span.setStatus({ code: SpanStatusCode.ERROR });
   };
 
+  const see = (event: AuditEvent): void => {
+    const traced = event.requestId === undefined ? undefined : open.get(event.requestId);
+    if (traced !== undefined) quietly(() => tell(traced, event));
+  };
+
   return {
-    trace: (line) => (request, client, ctx) => {
+    trace: (line) => (request, client, ctx, end) => {
       const traced = quietly(() => begin(request, ctx.id));
-      if (traced === undefined) return line(request, client, ctx);
+      if (traced === undefined) {
+        line(request, client, ctx, end);
+        return;
+      }
       open.set(ctx.id, traced);
       const sent = quietly(() => propagated(traced)) ?? request;
-      return line(sent, client, ctx).finally(() => {
+      line(sent, client, ctx, (error) => {
         open.delete(ctx.id);
         quietly(() => traced.span.end());
+        end(error);
       });
     },
     watch: (broker) => ({
       ...broker,
+      store<Type extends AuditType>(event: AuditEvent<Type>, waiter: AuditWaiter<Type>) {
+        see(event);
+        broker.store(event, waiter);
+      },
       record<Type extends AuditType>(event: AuditEvent<Type>) {
-        const traced = event.requestId === undefined ? undefined : open.get(event.requestId);
-        if (traced !== undefined) quietly(() => tell(traced, event));
+        see(event);
         return broker.record(event);
       },
     }),

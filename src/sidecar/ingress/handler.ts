@@ -110,37 +110,47 @@ export const createRequestHandler = (options: RequestHandlerOptions): RequestHan
     };
   };
 
-  const run = async (request: AgentRequest, response: AgentResponse, connection: AgentConnection): Promise<void> => {
+  /** `isOnLine`: what the line refuses it has recorded itself; what never got there is recorded here. */
+  const refuse = (
+    error: SidekeyError,
+    request: AgentRequest,
+    response: AgentResponse,
+    ctx: RequestContext,
+    isOnLine: boolean,
+  ): void => {
+    const facts = { requestId: ctx.id, code: error.code, detail: error.detail };
+    if (error.code === "INTERNAL") log.error("request failed", { ...facts, stack: framesOf(error.cause).join(" < ") });
+    // What the operator can mend, and what the agent did.
+    else if (/^(?:UPSTREAM|TLS|SOURCE|AUDIT)_/.test(error.code)) log.warn("request failed", facts);
+    else log.debug("request refused", facts);
+    if (!isOnLine) void recordRefusal(ctx, error, { method: request.head.method });
+    response.refuse(error, ctx.id);
+  };
+
+  const run = (request: AgentRequest, response: AgentResponse, connection: AgentConnection): void => {
     const ctx = createContext();
-    let isOnLine = false;
     const { line, origins, limits } = current();
+    let inbound: InboundRequest;
     try {
       const { framing } = request;
       if (framing instanceof SidekeyError) throw framing;
       if (draining()) throw new SidekeyError("DRAINING");
       if (load.streams > limits.streams) throw new SidekeyError("OVERLOADED");
-      const inbound = parse(request, connection, framing, origins);
-      isOnLine = true;
-      await line(inbound, response, ctx);
+      inbound = parse(request, connection, framing, origins);
     } catch (thrown) {
-      const error = toSidekeyError(thrown);
-      const facts = { requestId: ctx.id, code: error.code, detail: error.detail };
-      if (error.code === "INTERNAL")
-        log.error("request failed", { ...facts, stack: framesOf(error.cause).join(" < ") });
-      // What the operator can mend, and what the agent did.
-      else if (/^(?:UPSTREAM|TLS|SOURCE|AUDIT)_/.test(error.code)) log.warn("request failed", facts);
-      else log.debug("request refused", facts);
-      // What the line refuses it has recorded itself; what never got there is recorded here.
-      if (!isOnLine) void recordRefusal(ctx, error, { method: request.head.method });
-      response.refuse(error, ctx.id);
+      refuse(toSidekeyError(thrown), request, response, ctx, false);
+      return;
     }
+    line(inbound, response, ctx, (error) => {
+      if (error !== undefined) refuse(error, request, response, ctx, true);
+    });
   };
 
   const ownerWith = (connect: ConnectListener | undefined): ConnectionOwner => ({
     takesConnect: connect !== undefined,
     answer(request, response, connection) {
       load.streams += 1;
-      void run(request, response, connection);
+      run(request, response, connection);
     },
     answered() {
       load.streams -= 1;

@@ -1,5 +1,7 @@
 /** The look at what is in flight, with a clock of the test's own; and the line, for what waited before it was sent. */
+
 import { describe, expect, it } from "vitest";
+import type { AuditReceipt, AuditWaiter } from "../../../../src/audit/broker.ts";
 import { systemClock } from "../../../../src/core/clock.ts";
 import { SidekeyError } from "../../../../src/core/errors.ts";
 import { silentLog } from "../../../../src/core/log.ts";
@@ -174,11 +176,13 @@ describe("a request that waited for its secret", () => {
       },
     } as unknown as LineStages;
     const live = { add() {}, delete() {}, judge: () => ({ exchange: () => verdict }) as unknown as Judge };
-    const broker = { record: async () => undefined } as never;
+    const broker = { store: (_: unknown, waiter: AuditWaiter) => waiter.stored({} as AuditReceipt) } as never;
     const line = createLine(stages, { broker, clock: systemClock, log: silentLog, live, replay: createReplayBudget() });
     const request = { authority: { key: "x:443" } } as never;
-    const code = await line(request, {} as never, { id: "1", startedAt: 0 }).catch((error: SidekeyError) => error.code);
-    return [code, dispatched.length];
+    const error = await new Promise<SidekeyError | undefined>((end) =>
+      line(request, {} as never, { id: "1", startedAt: 0 }, end),
+    );
+    return [error?.code, dispatched.length];
   };
 
   it("is refused when it was revoked meanwhile, and nothing is sent", async () => {
