@@ -20,6 +20,7 @@ import {
   createSidecarsApi,
   type SidecarsApi,
 } from "./managed.ts";
+import { allPages } from "./pages.ts";
 import type { ProofKey } from "./proof.ts";
 import { type Redeemed, type RedeemRequest, redeem, type Unchanged } from "./redeem.ts";
 import type { RetryPolicy } from "./retry.ts";
@@ -153,10 +154,13 @@ export class AgentVault {
     return this.#secrets.history(path, options);
   }
 
-  /** One page of what the key or token covers; never a value. */
-  async listSecrets(request?: ListRequest | string): Promise<readonly SecretInfo[]> {
-    const { items } = await this.#secrets.list(typeof request === "string" ? { namespace: request } : request);
-    return items;
+  /** What the key or token covers, of one namespace or all: every page, or the one that is asked for. Never a value. */
+  async listSecrets(request: ListRequest | string = {}): Promise<readonly SecretInfo[]> {
+    const asked = typeof request === "string" ? { namespace: request } : request;
+    if (asked.page === undefined && asked.limit === undefined) {
+      return allPages((page) => this.#secrets.list({ ...asked, ...page }));
+    }
+    return (await this.#secrets.list(asked)).items;
   }
 
   importEnv(request: ImportRequest): Promise<Imported> {

@@ -9,6 +9,8 @@ export interface AuditRequest extends PageRequest {
   readonly since?: EpochMs;
   readonly until?: EpochMs;
   readonly agent?: string;
+  /** Id of who did it. */
+  readonly actor?: string;
   readonly secret?: string;
   /** `secret.read` */
   readonly event?: string;
@@ -53,9 +55,9 @@ const auditSchema = z.object({
 export const readAudit = async (
   calls: Calls,
   credentials: Pick<Credentials, "own">,
-  { page, limit, since, until, agent, secret, event, signal }: AuditRequest,
+  { page, limit, since, until, agent, actor, secret, event, signal }: AuditRequest,
 ): Promise<AuditPage> => {
-  const query = { page, limit, since: iso(since), until: iso(until), agent, secret, event };
+  const query = { page, limit, since: iso(since), until: iso(until), agent, actor, secret, event };
   const call = { method: "GET", path: "/v1/audit", query, credential: credentials.own(), repeatable: true } as const;
   const { events, total } = await calls.json({ ...call, signal }, auditSchema);
   return given({

@@ -31,6 +31,7 @@ export type {
   SidecarInfo,
   SidecarsApi,
 } from "./managed.ts";
+export { allPages } from "./pages.ts";
 export type { ProofKey } from "./proof.ts";
 export type { Redeemed, RedeemRequest, Unchanged } from "./redeem.ts";
 export type {

@@ -1,0 +1,17 @@
+import { createTestAuthority } from "../support/certificates.ts";
+import { startFakeVault } from "../support/fake-vault.ts";
+import { describeVaultClient } from "./vault-client.ts";
+
+describeVaultClient("a vault in memory", startFakeVault);
+
+describeVaultClient("a vault in memory, with TLS", async () => {
+  const authority = await createTestAuthority();
+  const tls = await authority.issue({ names: ["localhost"] });
+  return { ...(await startFakeVault({ tls, host: "localhost" })), ca: authority.certificatePem };
+});
+
+describeVaultClient("a vault in memory that asks for nonces", async () => {
+  const vault = await startFakeVault();
+  vault.demandNonce();
+  return vault;
+});
