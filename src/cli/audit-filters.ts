@@ -1,5 +1,6 @@
 /** The options of `audit search` as a filter. A filter that can match nothing is refused, so that "nothing" means nothing. */
 import type { SearchFilter, TextTest } from "../audit/index.ts";
+import type { EpochMs } from "../core/clock.ts";
 import { ERROR_TABLE, SidekeyError } from "../core/errors.ts";
 import { parseDuration } from "../core/units.ts";
 import type { OptionSpec, Options } from "./command.ts";
@@ -34,10 +35,7 @@ export interface SearchRequest {
  * Errors: CONFIG_USAGE.
  */
 export const readFilter = (options: Options, now: number): SearchRequest => {
-  const since = readTime("since", options, now);
-  const until = readTime("until", options, now);
-  if (since !== undefined && until !== undefined && since >= until)
-    throw usage("--since is not before --until, so nothing lies between them.");
+  const { since, until } = readBounds(options, now);
   const fields = {
     ...field("agent", options.text("agent"), beginsWith),
     ...field("event", options.text("event"), beginsWith),
@@ -62,6 +60,23 @@ const usage = (detail: string, hint = "Run: sidekey audit search --help"): Sidek
 
 /** RFC 3339 section 5.6: a date, or a date and a time with its offset. */
 const INSTANT = /^\d{4}-\d{2}-\d{2}(?:[Tt ]\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?(?:[Zz]|[+-]\d{2}:\d{2}))?$/;
+
+const readBounds = (options: Options, now: number): { since: string | undefined; until: string | undefined } => {
+  const since = readTime("since", options, now);
+  const until = readTime("until", options, now);
+  if (since !== undefined && until !== undefined && since >= until)
+    throw usage("--since is not before --until, so nothing lies between them.");
+  return { since, until };
+};
+
+/** The same two as times. Errors: CONFIG_USAGE. */
+export const readSpan = (options: Options, now: number): { since?: EpochMs; until?: EpochMs } => {
+  const { since, until } = readBounds(options, now);
+  return {
+    ...(since !== undefined && { since: Date.parse(since) }),
+    ...(until !== undefined && { until: Date.parse(until) }),
+  };
+};
 
 const readTime = (name: "since" | "until", options: Options, now: number): string | undefined => {
   const text = options.text(name);

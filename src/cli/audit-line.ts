@@ -46,7 +46,7 @@ const parseRecord = (line: string): Readonly<Record<string, unknown>> | undefine
  * Paths and reasons come from agents, and a damaged line from anywhere: nothing in them may steer a terminal, turn the
  * direction of its text, or hide in it.
  */
-const printable = (text: string): string =>
+export const printable = (text: string): string =>
   text.replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}\p{Zl}\p{Zp}]/gu, (found) => {
     const point = found.codePointAt(0) ?? 0;
     return point < 256 ? `\\x${point.toString(16).padStart(2, "0")}` : `\\u{${point.toString(16)}}`;

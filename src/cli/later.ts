@@ -1,10 +1,3 @@
 /** Commands of interface.md that this version does not have: typing one gets a plain answer, not "unknown command". */
 
-export const LATER_COMMANDS: readonly string[] = [
-  "agent create",
-  "agent list",
-  "agent revoke",
-  "approval list",
-  "approval approve",
-  "approval deny",
-];
+export const LATER_COMMANDS: readonly string[] = [];

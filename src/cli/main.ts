@@ -9,7 +9,7 @@ import { createProgram } from "./program.ts";
 import { createTerminal, type Terminal, traceOf } from "./terminal.ts";
 
 /** Commands that have a value in memory before, or without, a sidecar that sees to its core dumps itself. */
-const HOLDS_SECRETS = /^(?:check|init|secret|token|vault)\b/;
+const HOLDS_SECRETS = /^(?:agent|approval|check|init|secret|token|vault)\b/;
 
 const YAML_DEBUG = ["LOG_STREAM", "LOG_TOKENS"] as const;
 

@@ -7,7 +7,6 @@ import { createVaultChanges, forgetChanges, type VaultChanges } from "./changes.
 import type { GuardedStorage, Keys } from "./guarded-storage.ts";
 import { createVaultPlaceholders, type VaultPlaceholders } from "./placeholders.ts";
 import { type Rekeyed, rekey } from "./rekey.ts";
-import type { ReplayGuard } from "./replay-guard.ts";
 import { META, VALUE } from "./rows.ts";
 import type { VaultSecrets } from "./secret-types.ts";
 import { createVaultSecrets } from "./secrets.ts";
@@ -23,12 +22,6 @@ export interface IdentityOptions {
   readonly approvals?: ApprovalOptions;
 }
 
-export interface VaultKeys extends Keys {
-  /** Its processes have their keys from places of their own. */
-  readonly isShared: boolean;
-  readonly replays: ReplayGuard;
-}
-
 export interface AnyVault extends Watchable {
   readonly secrets: VaultSecrets;
   readonly tokens: VaultTokens;
@@ -39,14 +32,12 @@ export interface AnyVault extends Watchable {
   readonly signingKeys: Pick<SigningKeys, "jwks" | "rotate">;
   readonly changes: VaultChanges;
   readonly placeholders: VaultPlaceholders;
-  /** Proofs that were seen: by all processes of a shared store, by this one of an embedded one. */
-  readonly replays: ReplayGuard;
   /** How many keys open it. More than one: a rekey is under way or was cut short, or somebody put a new key first. */
   readonly keyCount: number;
   /**
    * Seals every row with a new key, or with the first of several, and leaves only that one in the key file. Other processes
-   * may go on using the store. The keys of a shared one are changed by whoever runs it: first all of its processes have both. Cut short, the next call goes on. `progress` hears of rows done, of all there are to do.
-   * Errors: CONFIG_USAGE (one key, and not in a file or not in one place), VAULT_KEY_UNWRITABLE, VAULT_STORE_BUSY.
+   * may go on using the store. Cut short, the next call goes on. `progress` hears of rows done, of all there are to do.
+   * Errors: CONFIG_USAGE (one key, and not in a file), VAULT_KEY_UNWRITABLE, VAULT_STORE_BUSY.
    */
   rekey(progress?: (done: number, total: number) => void): Promise<Rekeyed>;
   /** All secrets as one text of sealed rows, as they are at one moment. Errors: VAULT_KEY_WRONG, VAULT_STORE_DAMAGED. */
@@ -58,11 +49,10 @@ export interface AnyVault extends Watchable {
 
 export const assembleVault = (
   storage: GuardedStorage,
-  keys: VaultKeys,
+  { ring, barrier }: Keys,
   clock: Clock,
   { tokens: limits = DEFAULT_TOKEN_LIMITS, approvals }: IdentityOptions = {},
 ): AnyVault => {
-  const { ring, barrier, isShared, replays } = keys;
   const signingKeys = createSigningKeys(storage, barrier, clock);
   return {
     secrets: createVaultSecrets(storage, barrier, clock),
@@ -73,11 +63,10 @@ export const assembleVault = (
     signingKeys,
     changes: createVaultChanges(storage, barrier),
     placeholders: createVaultPlaceholders(storage, barrier),
-    replays,
     get keyCount() {
       return ring.keys.length;
     },
-    rekey: (progress) => rekey(storage, { ring, barrier, isShared }, progress),
+    rekey: (progress) => rekey(storage, { ring, barrier }, progress),
     backup: () =>
       storage.read((tx) =>
         writeBackup([...tx.range(META), ...tx.range(VALUE)], barrier, {

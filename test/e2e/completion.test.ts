@@ -107,7 +107,6 @@ describe("completion", () => {
       expect(stdout).toMatch(new RegExp(`\\b${group}\\b`));
       if (leaf !== undefined) expect(stdout).toMatch(new RegExp(`\\b${leaf}\\b`));
     }
-    expect(stdout).not.toMatch(/--vault|approval/);
   });
 
   it("says which shells there are, and what was meant", async () => {

@@ -108,12 +108,6 @@ describe("secret set", () => {
       expect(stderr).toContain("does not work inside 'sidekey run'");
     }
   });
-
-  it("names the option of a later version", async () => {
-    const { code, stderr } = await store("production/x/key", "--vault", "https://vault.test");
-    expect(code).toBe(2);
-    expect(stderr).toContain("'--vault' is not in this version of sidekey.");
-  });
 });
 
 describe("secret get", () => {

@@ -66,6 +66,11 @@ export const STORY: readonly Line[] = [
     prints: new RegExp(`^VERSION +WRITTEN[^\n]*\n2 +${TIME}[^\n]*\n1 +${TIME}`),
   },
   {
+    command: "secret rollback",
+    args: [PATH, "1"],
+    prints: /^production\/y\/key is at version 3, with the value of version 1\n$/,
+  },
+  {
     command: "secret import",
     args: ["keys.env", "--prefix", "imported"],
     prints: /imported\/SOME_API_KEY +1/,
@@ -88,6 +93,28 @@ export const STORY: readonly Line[] = [
     prints: new RegExp(`^ID +AGENT[^\n]*\n[\\s\\S]*active +${TIME} +secrets:use:production/\\*`),
   },
   { command: "token revoke", args: ["TOKEN_ID"], prints: /revoked/ },
+
+  {
+    command: "agent create",
+    args: ["research", "--scope", "secrets:use:production/*"],
+    prints: /^ast_agent_[\w-]{43}\n$/,
+    says: /^sidekey: the key is shown this once[^\n]*\n$/,
+  },
+  {
+    command: "agent enroll",
+    args: ["research", "--jkt", "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"],
+    prints: /^enrolled NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs for research\n$/,
+  },
+  { command: "agent list", prints: /^NAME +KIND[^\n]*\nresearch +agent +active +- / },
+  { command: "agent revoke", args: ["research"], prints: /^revoked research\n$/ },
+  { command: "approval list", says: /^sidekey: nothing waits for a decision\n$/ },
+  { command: "approval approve", args: ["none"], code: 1, says: /^sidekey: VAULT_APPROVAL_UNKNOWN: [^\n]*\nhint: / },
+  {
+    command: "approval deny",
+    args: ["none", "--reason", "no"],
+    code: 1,
+    says: /^sidekey: VAULT_APPROVAL_UNKNOWN: [^\n]*\nhint: /,
+  },
 
   {
     command: "vault backup",

@@ -6,6 +6,7 @@ import { AUDIT_FILE_OPTION, findAudit } from "../audit-logs.ts";
 import { readingAudit } from "../audit-reading.ts";
 import { type CommandSpec, JSON_OPTION } from "../command.ts";
 import { EXIT_OK } from "../exit.ts";
+import { asksServer, SERVER_OPTIONS, withServer } from "../vault-server.ts";
 
 /** Lines that are no records, told one by one; the rest is counted. */
 const BAD_LINES_TOLD = 5;
@@ -15,6 +16,7 @@ export const auditSearch: CommandSpec = {
   summary: "find audit records; an intent is shown with its outcome, and judged as one with it",
   options: [
     ...FILTER_OPTIONS,
+    ...SERVER_OPTIONS,
     AUDIT_FILE_OPTION,
     { ...JSON_OPTION, summary: "print the records as they are stored, one JSON document a line" },
   ],
@@ -23,10 +25,16 @@ export const auditSearch: CommandSpec = {
     "sidekey audit search --secret 'production/openai/*' --since 2026-11-25T09:00:00Z --until 2026-11-25T10:00:00Z",
     "sidekey audit search --code 'UPSTREAM_*' --limit 20",
     "sidekey audit search -c vault.yaml --event 'secret.*' --agent researcher --since 1d",
+    "sidekey audit search --vault https://vault.internal:7200 --event 'secret.*' --since 1h",
     "sidekey audit search --request 116099938371-2 --json | jq .ms",
   ],
   async run(invocation) {
     const { options, terminal } = invocation;
+    if (asksServer(invocation)) {
+      const { searchServerAudit } = await import("../audit-server.ts");
+      await withServer("audit search", invocation, (vault) => searchServerAudit(vault, invocation, Date.now()));
+      return EXIT_OK;
+    }
     const { filter, limit } = readFilter(options, Date.now());
     const places = await findAudit(invocation);
     const { searchAudit } = await import("../../audit/index.ts");

@@ -5,15 +5,17 @@ import { AUDIT_FILE_OPTION, findAudit } from "../audit-logs.ts";
 import { readingAudit } from "../audit-reading.ts";
 import { type CommandSpec, JSON_OPTION, type Options } from "../command.ts";
 import { EXIT_OK } from "../exit.ts";
+import { asksServer, SERVER_OPTIONS, withServer } from "../vault-server.ts";
 
 const DEFAULT_COUNT = 20;
 
 export const auditTail: CommandSpec = {
   name: "audit tail",
-  summary: "print the last audit records, of 'start', of every 'run' and of 'vault serve'",
+  summary: "print the last audit records, of 'start', of every 'run' and of 'vault serve', or of a vault server",
   options: [
     { flags: "-n, --lines <n>", summary: `how many (default: ${DEFAULT_COUNT})` },
     { flags: "-f, --follow", summary: "go on with those that come" },
+    ...SERVER_OPTIONS,
     AUDIT_FILE_OPTION,
     { ...JSON_OPTION, summary: "print the records as they are stored, one JSON document a line" },
   ],
@@ -21,6 +23,11 @@ export const auditTail: CommandSpec = {
   async run(invocation) {
     const { options, terminal } = invocation;
     const count = parseCount(options);
+    if (asksServer(invocation)) {
+      const { tailServerAudit } = await import("../audit-server.ts");
+      await withServer("audit tail", invocation, (vault) => tailServerAudit(vault, invocation, count));
+      return EXIT_OK;
+    }
     const places = await findAudit(invocation);
     const { tailAudit } = await import("../../audit/index.ts");
     const logs = (): string[] => places.logs().map(({ path }) => path);

@@ -1,5 +1,12 @@
 /** The commands, in the order of `--help`. One more is one file and one line here. */
 import type { CommandSpec } from "../command.ts";
+import { agentCreate } from "./agent-create.ts";
+import { agentEnroll } from "./agent-enroll.ts";
+import { agentList } from "./agent-list.ts";
+import { agentRevoke } from "./agent-revoke.ts";
+import { approvalApprove } from "./approval-approve.ts";
+import { approvalDeny } from "./approval-deny.ts";
+import { approvalList } from "./approval-list.ts";
 import { auditSearch } from "./audit-search.ts";
 import { auditTail } from "./audit-tail.ts";
 import { auditVerify } from "./audit-verify.ts";
@@ -20,6 +27,7 @@ import { secretHistory } from "./secret-history.ts";
 import { secretImport } from "./secret-import.ts";
 import { secretList } from "./secret-list.ts";
 import { secretRm } from "./secret-rm.ts";
+import { secretRollback } from "./secret-rollback.ts";
 import { secretRotate } from "./secret-rotate.ts";
 import { secretSet } from "./secret-set.ts";
 import { start } from "./start.ts";
@@ -50,11 +58,19 @@ export const COMMANDS: readonly CommandSpec[] = [
   secretRm,
   secretHistory,
   secretRotate,
+  secretRollback,
   secretImport,
   tokenIssue,
   tokenInspect,
   tokenList,
   tokenRevoke,
+  agentCreate,
+  agentList,
+  agentRevoke,
+  agentEnroll,
+  approvalList,
+  approvalApprove,
+  approvalDeny,
   vaultInit,
   vaultServe,
   vaultBackup,
@@ -73,8 +89,10 @@ export const COMMANDS: readonly CommandSpec[] = [
 ];
 
 export const GROUPS: Readonly<Record<string, string>> = {
-  secret: "the secrets of the embedded vault",
+  secret: "the secrets of a vault: this machine's, or a server's with --vault",
   token: "its scoped tokens",
+  agent: "who may ask it for tokens, and whose sidecars may use them",
+  approval: "what agents ask for and a person has to allow",
   vault: "the vault as a whole: make, serve, back up, restore, give a new key",
   audit: "read and verify the audit",
   ca: "the CA that clients must trust",

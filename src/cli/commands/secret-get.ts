@@ -5,7 +5,8 @@ import { CONFIG_OPTION, type CommandSpec, JSON_OPTION, type Options } from "../c
 import { EXIT_OK } from "../exit.ts";
 import { refuseInsideRun } from "../inside-run.ts";
 import { suggestingPath } from "../nearest-secret.ts";
-import { SOURCE_OPTION, VAULT_OPTION, withVault } from "../vault-access.ts";
+import { SOURCE_OPTION, withVault } from "../vault-access.ts";
+import { asksServer, SERVER_OPTIONS, withServer } from "../vault-server.ts";
 
 export const secretGet: CommandSpec = {
   name: "secret get",
@@ -15,7 +16,7 @@ export const secretGet: CommandSpec = {
     { flags: "--reveal", summary: "yes, print the value" },
     { flags: "--version <n>", summary: "an older version (default: the newest)" },
     SOURCE_OPTION,
-    VAULT_OPTION,
+    ...SERVER_OPTIONS,
     CONFIG_OPTION,
     JSON_OPTION,
   ],
@@ -33,16 +34,20 @@ export const secretGet: CommandSpec = {
     const version = parseVersion(options);
     const { checkSecretPath } = await import("../../vault/path.ts");
     checkSecretPath(path);
-    const found = await withVault(
-      invocation,
-      ({ vault }) => suggestingPath(vault, path, () => vault.secrets.get(path, version)),
-      (directory) => {
-        throw new SidekeyError("VAULT_SECRET_MISSING", {
-          detail: `${path}: there is no vault in ${directory} yet.`,
-          hint: `Store it: printf %s "$KEY" | sidekey secret set ${path}`,
-        });
-      },
-    );
+    const found = asksServer(invocation)
+      ? await withServer("secret get", invocation, (vault) =>
+          vault.getSecretRecord(path, version === undefined ? {} : { version }),
+        )
+      : await withVault(
+          invocation,
+          ({ vault }) => suggestingPath(vault, path, () => vault.secrets.get(path, version)),
+          (directory) => {
+            throw new SidekeyError("VAULT_SECRET_MISSING", {
+              detail: `${path}: there is no vault in ${directory} yet.`,
+              hint: `Store it: printf %s "$KEY" | sidekey secret set ${path}`,
+            });
+          },
+        );
     found.value.lend((bytes) => {
       if (options.flag("json")) terminal.printJson({ path, version: found.version, ...jsonValue(bytes) });
       else terminal.printBytes(Buffer.concat([bytes, Buffer.from("\n")]));

@@ -4,26 +4,31 @@ import { CONFIG_OPTION, type CommandSpec, JSON_OPTION } from "../command.ts";
 import { EXIT_OK } from "../exit.ts";
 import { suggestingPath } from "../nearest-secret.ts";
 import { table } from "../table.ts";
-import { SOURCE_OPTION, VAULT_OPTION, withVault } from "../vault-access.ts";
+import { SOURCE_OPTION, withVault } from "../vault-access.ts";
+import { asksServer, SERVER_OPTIONS, withServer } from "../vault-server.ts";
 
 export const secretHistory: CommandSpec = {
   name: "secret history",
   summary: "list a secret's versions, when and by whom they were written, never their values",
   parameters: [{ syntax: "<path>", summary: "path of the secret" }],
-  options: [SOURCE_OPTION, VAULT_OPTION, CONFIG_OPTION, JSON_OPTION],
+  options: [SOURCE_OPTION, ...SERVER_OPTIONS, CONFIG_OPTION, JSON_OPTION],
   examples: ["sidekey secret history production/openai/api-key"],
   async run(invocation) {
     const { parameters, options, terminal } = invocation;
     const [path = ""] = parameters;
     const { checkSecretPath } = await import("../../vault/path.ts");
     checkSecretPath(path);
-    const versions = await withVault(
-      invocation,
-      ({ vault }) => suggestingPath(vault, path, () => vault.secrets.history(path)),
-      (directory) => {
-        throw new SidekeyError("VAULT_SECRET_MISSING", { detail: `${path}: there is no vault in ${directory} yet.` });
-      },
-    );
+    const versions = asksServer(invocation)
+      ? await withServer("secret history", invocation, (vault) => vault.history(path))
+      : await withVault(
+          invocation,
+          ({ vault }) => suggestingPath(vault, path, () => vault.secrets.history(path)),
+          (directory) => {
+            throw new SidekeyError("VAULT_SECRET_MISSING", {
+              detail: `${path}: there is no vault in ${directory} yet.`,
+            });
+          },
+        );
     if (options.flag("json")) {
       terminal.printJson(
         versions.map(({ version, createdAt, by, readableUntil }) => ({

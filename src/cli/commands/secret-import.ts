@@ -13,7 +13,8 @@ import { EXIT_OK } from "../exit.ts";
 import { refuseInsideRun } from "../inside-run.ts";
 import { onRecord, operatorName, secretEvent } from "../operator-audit.ts";
 import { table } from "../table.ts";
-import { SOURCE_OPTION, VAULT_OPTION, withVault } from "../vault-access.ts";
+import { SOURCE_OPTION, withVault } from "../vault-access.ts";
+import { asksServer, SERVER_OPTIONS, withServer } from "../vault-server.ts";
 
 export const secretImport: CommandSpec = {
   name: "secret import",
@@ -24,7 +25,7 @@ export const secretImport: CommandSpec = {
     { flags: "--only <name>", summary: "this name and no other; may be repeated", repeat: true },
     { flags: "--dry-run", summary: "say what would be stored, and store nothing" },
     SOURCE_OPTION,
-    VAULT_OPTION,
+    ...SERVER_OPTIONS,
     CONFIG_OPTION,
     JSON_OPTION,
   ],
@@ -40,14 +41,16 @@ export const secretImport: CommandSpec = {
     const prefix = (options.text("prefix") ?? "").replace(/\/$/, "");
     const dryRun = options.flag("dry-run");
     const wanted = await readWanted(invocation, file);
-    const { entries, empty } = await toSecrets(wanted, prefix);
-    const imported = await store(invocation, entries, dryRun);
+    const { entries, empty } = await toSecrets(wanted.lines, prefix);
+    const imported = asksServer(invocation)
+      ? await storeAtServer(invocation, wanted, prefix, dryRun)
+      : await store(invocation, entries, dryRun);
     if (options.flag("json")) {
       terminal.printJson({ dry_run: dryRun, imported, skipped: empty.map(({ name, line }) => ({ name, line })) });
       return EXIT_OK;
     }
     if (imported.length > 0) {
-      const rows = imported.map(({ path, version, change }) => [path, String(version), change]);
+      const rows = imported.map(({ path, version, change }) => [path, String(version ?? "-"), change]);
       terminal.print(table(["PATH", "VERSION", "CHANGE"], rows));
     }
     for (const { name, line } of empty) terminal.note(`skipped ${name} (line ${line}): it is empty`);
@@ -62,15 +65,21 @@ export const secretImport: CommandSpec = {
   },
 };
 
+interface Wanted {
+  /** What the lines' places count in. */
+  readonly text: string;
+  readonly lines: readonly EnvEntry[];
+}
+
 /** Errors: CONFIG_USAGE (file, a name that is not in it), VAULT_BAD_IMPORT, VAULT_BAD_VALUE (standard input). */
-const readWanted = async (invocation: Invocation, file: string): Promise<readonly EnvEntry[]> => {
+const readWanted = async (invocation: Invocation, file: string): Promise<Wanted> => {
   const { options, terminal, directory } = invocation;
   const { MAX_ENV_BYTES, readEnvFile } = await import("../../config/env-file.ts");
   const bytes =
     file === "-"
       ? await terminal.readSecret("One line NAME=VALUE (not shown)")
       : await readUpTo(resolve(directory, file), MAX_ENV_BYTES + 1);
-  const { entries, problems } = readEnvFile(bytes);
+  const { text, entries, problems } = readEnvFile(bytes);
   const only = options.list("only");
   const known = new Set(entries.map(({ name }) => name));
   const absent = only.filter((name) => !known.has(name));
@@ -87,7 +96,7 @@ const readWanted = async (invocation: Invocation, file: string): Promise<readonl
       hint: "See what it has: the same command with --dry-run and without --only.",
     });
   }
-  return only.length === 0 ? entries : entries.filter(({ name }) => only.includes(name));
+  return { text, lines: only.length === 0 ? entries : entries.filter(({ name }) => only.includes(name)) };
 };
 
 interface Secrets {
@@ -129,4 +138,33 @@ const store = async (
           .map(({ path, version }) => secretEvent("import", source, path, version)),
     }),
   );
+};
+
+interface Done {
+  readonly path: string;
+  readonly version?: number;
+  readonly change: string;
+}
+
+/**
+ * In one call, which the vault does as a whole or not at all. What is sent is each value as the file spells it, since the
+ * vault reads such files alike.
+ */
+const storeAtServer = async (
+  invocation: Invocation,
+  { text, lines }: Wanted,
+  namespace: string,
+  dryRun: boolean,
+): Promise<readonly Done[]> => {
+  const filled = lines.filter(({ value }) => value !== "");
+  if (filled.length === 0) return [];
+  const content = filled.map(({ name, start, end }) => `${name}=${text.slice(start, end)}`).join("\n");
+  const { imported, skipped } = await withServer("secret import", invocation, (vault) =>
+    vault.importEnv({ namespace, content, dryRun }),
+  );
+  const pathOf = (name: string): string => (name.startsWith(`${namespace}/`) ? name : `${namespace}/${name}`);
+  return [
+    ...imported.map((name) => ({ path: pathOf(name), change: dryRun ? "would be stored" : "stored" })),
+    ...skipped.map((name) => ({ path: pathOf(name), change: "kept" })),
+  ];
 };

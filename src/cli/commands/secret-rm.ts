@@ -5,13 +5,14 @@ import { EXIT_OK } from "../exit.ts";
 import { refuseInsideRun } from "../inside-run.ts";
 import { suggestingPath } from "../nearest-secret.ts";
 import { onRecord, secretEvent } from "../operator-audit.ts";
-import { SOURCE_OPTION, VAULT_OPTION, withVault } from "../vault-access.ts";
+import { SOURCE_OPTION, withVault } from "../vault-access.ts";
+import { asksServer, SERVER_OPTIONS, withServer } from "../vault-server.ts";
 
 export const secretRm: CommandSpec = {
   name: "secret rm",
   summary: "remove a secret with all its versions",
   parameters: [{ syntax: "<path>", summary: "path of the secret" }],
-  options: [SOURCE_OPTION, VAULT_OPTION, CONFIG_OPTION, JSON_OPTION],
+  options: [SOURCE_OPTION, ...SERVER_OPTIONS, CONFIG_OPTION, JSON_OPTION],
   examples: ["sidekey secret rm production/openai/api-key"],
   async run(invocation) {
     const { parameters, options, terminal } = invocation;
@@ -19,18 +20,21 @@ export const secretRm: CommandSpec = {
     const [path = ""] = parameters;
     const { checkSecretPath } = await import("../../vault/path.ts");
     checkSecretPath(path);
-    await withVault(
-      invocation,
-      ({ vault, config, source }) =>
-        onRecord(config, {
-          events: [secretEvent("rm", source, path)],
-          change: () => suggestingPath(vault, path, () => vault.secrets.remove(path)),
-          done: () => [secretEvent("rm", source, path)],
-        }),
-      () => {
-        throw new SidekeyError("VAULT_SECRET_MISSING", { detail: path });
-      },
-    );
+    if (asksServer(invocation)) await withServer("secret rm", invocation, (vault) => vault.deleteSecret(path));
+    else {
+      await withVault(
+        invocation,
+        ({ vault, config, source }) =>
+          onRecord(config, {
+            events: [secretEvent("rm", source, path)],
+            change: () => suggestingPath(vault, path, () => vault.secrets.remove(path)),
+            done: () => [secretEvent("rm", source, path)],
+          }),
+        () => {
+          throw new SidekeyError("VAULT_SECRET_MISSING", { detail: path });
+        },
+      );
+    }
     if (options.flag("json")) terminal.printJson({ path, removed: true });
     else terminal.print(`removed ${path}`);
     return EXIT_OK;

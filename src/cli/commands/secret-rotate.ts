@@ -6,7 +6,8 @@ import { EXIT_OK } from "../exit.ts";
 import { refuseInsideRun } from "../inside-run.ts";
 import { suggestingPath } from "../nearest-secret.ts";
 import { onRecord, operatorName, secretEvent } from "../operator-audit.ts";
-import { SOURCE_OPTION, VAULT_OPTION, withVault } from "../vault-access.ts";
+import { SOURCE_OPTION, withVault } from "../vault-access.ts";
+import { asksServer, SERVER_OPTIONS, withServer } from "../vault-server.ts";
 
 export const secretRotate: CommandSpec = {
   name: "secret rotate",
@@ -15,7 +16,7 @@ export const secretRotate: CommandSpec = {
   options: [
     { flags: "--grace <duration>", summary: "how long older versions stay readable by @VERSION (default: not at all)" },
     SOURCE_OPTION,
-    VAULT_OPTION,
+    ...SERVER_OPTIONS,
     CONFIG_OPTION,
     JSON_OPTION,
   ],
@@ -38,23 +39,27 @@ export const secretRotate: CommandSpec = {
     const value = new SecretValue(await terminal.readSecret(`New value of ${path} (not shown)`));
     // What no type of secret may hold; the vault knows of which type this one is.
     checkSecretValue(value, "custom");
-    const stored = await withVault(
-      invocation,
-      ({ vault, config, source }) =>
-        onRecord(config, {
-          events: [secretEvent("rotate", source, path)],
-          change: () =>
-            suggestingPath(vault, path, () => vault.secrets.rotate(path, value, { graceMs, by: operatorName() })),
-          done: ({ version }) => [secretEvent("rotate", source, path, version)],
-        }),
-      (directory) => {
-        throw new SidekeyError("VAULT_SECRET_MISSING", {
-          detail: `${path}: there is no vault in ${directory} yet.`,
-          hint: `Store it first: printf %s "$KEY" | sidekey secret set ${path}`,
-        });
-      },
-    );
-    const until = new Date(stored.updatedAt + graceMs).toISOString();
+    const stored = asksServer(invocation)
+      ? await withServer("secret rotate", invocation, (vault) =>
+          vault.rotateSecret(path, value, { graceSeconds: Math.ceil(graceMs / 1000) }),
+        )
+      : await withVault(
+          invocation,
+          ({ vault, config, source }) =>
+            onRecord(config, {
+              events: [secretEvent("rotate", source, path)],
+              change: () =>
+                suggestingPath(vault, path, () => vault.secrets.rotate(path, value, { graceMs, by: operatorName() })),
+              done: ({ version }) => [secretEvent("rotate", source, path, version)],
+            }),
+          (directory) => {
+            throw new SidekeyError("VAULT_SECRET_MISSING", {
+              detail: `${path}: there is no vault in ${directory} yet.`,
+              hint: `Store it first: printf %s "$KEY" | sidekey secret set ${path}`,
+            });
+          },
+        );
+    const until = new Date((stored.updatedAt ?? Date.now()) + graceMs).toISOString();
     if (options.flag("json")) {
       terminal.printJson({ path, version: stored.version, previous_readable_until: until });
     } else {

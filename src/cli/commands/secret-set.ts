@@ -5,7 +5,8 @@ import { CONFIG_OPTION, type CommandSpec, JSON_OPTION } from "../command.ts";
 import { EXIT_OK } from "../exit.ts";
 import { refuseInsideRun } from "../inside-run.ts";
 import { onRecord, operatorName, secretEvent } from "../operator-audit.ts";
-import { SOURCE_OPTION, VAULT_OPTION, withVault } from "../vault-access.ts";
+import { SOURCE_OPTION, withVault } from "../vault-access.ts";
+import { asksServer, SERVER_OPTIONS, withServer } from "../vault-server.ts";
 
 export const secretSet: CommandSpec = {
   name: "secret set",
@@ -16,13 +17,14 @@ export const secretSet: CommandSpec = {
     { flags: "--type <type>", summary: "a word on what it is" },
     { flags: "--tier <tier>", summary: "a word on how sensitive it is" },
     SOURCE_OPTION,
-    VAULT_OPTION,
+    ...SERVER_OPTIONS,
     CONFIG_OPTION,
     JSON_OPTION,
   ],
   examples: [
     `printf %s "$KEY" | sidekey secret set production/openai/api-key`,
     "sidekey secret set production/openai/api-key --host api.openai.com",
+    `printf %s "$KEY" | sidekey secret set production/openai/api-key --vault https://vault.internal:7200`,
   ],
   excess: true,
   async run(invocation) {
@@ -38,24 +40,26 @@ export const secretSet: CommandSpec = {
     checkSecretValue(value, type);
     const hosts = options.list("host");
     const tier = options.text("tier");
-    const stored = await withVault(invocation, ({ vault, config, source }) =>
-      onRecord(config, {
-        events: [secretEvent("set", source, path)],
-        change: () =>
-          vault.secrets.set(path, value, {
-            by: operatorName(),
-            ...(hosts.length > 0 && { hosts }),
-            ...(type !== undefined && { type }),
-            ...(tier !== undefined && { tier }),
+    const traits = {
+      ...(hosts.length > 0 && { hosts }),
+      ...(type !== undefined && { type }),
+      ...(tier !== undefined && { tier }),
+    };
+    const stored = asksServer(invocation)
+      ? await withServer("secret set", invocation, (vault) => vault.setSecret(path, value, traits))
+      : await withVault(invocation, ({ vault, config, source }) =>
+          onRecord(config, {
+            events: [secretEvent("set", source, path)],
+            change: () => vault.secrets.set(path, value, { by: operatorName(), ...traits }),
+            done: ({ version }) => [secretEvent("set", source, path, version)],
           }),
-        done: ({ version }) => [secretEvent("set", source, path, version)],
-      }),
-    );
+        );
+    const { hosts: bound = [] } = stored;
     if (options.flag("json")) {
-      terminal.printJson({ path: stored.path, version: stored.version, hosts: stored.hosts });
+      terminal.printJson({ path: stored.path, version: stored.version, hosts: bound });
     } else {
-      const bound = stored.hosts.length === 0 ? "" : `, only for ${stored.hosts.join(", ")}`;
-      terminal.print(`stored ${stored.path} version ${stored.version}${bound}`);
+      const only = bound.length === 0 ? "" : `, only for ${bound.join(", ")}`;
+      terminal.print(`stored ${stored.path} version ${stored.version}${only}`);
     }
     return EXIT_OK;
   },

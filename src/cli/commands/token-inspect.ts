@@ -6,8 +6,9 @@ import { CONFIG_OPTION, type CommandSpec, type Invocation, JSON_OPTION } from ".
 import { EXIT_FAILED, EXIT_OK } from "../exit.ts";
 import { refuseInsideRun } from "../inside-run.ts";
 import { describeClaims } from "../token-claims.ts";
-import { readTokenFromInput } from "../token-input.ts";
-import { SOURCE_OPTION, VAULT_OPTION, withVault } from "../vault-access.ts";
+import { claimedId, readTokenFromInput } from "../token-input.ts";
+import { SOURCE_OPTION, withVault } from "../vault-access.ts";
+import { asksServer, SERVER_OPTIONS, withServer } from "../vault-server.ts";
 
 export const tokenInspect: CommandSpec = {
   name: "token inspect",
@@ -15,12 +16,13 @@ export const tokenInspect: CommandSpec = {
   parameters: [
     { syntax: "[token]", summary: "the token, or - for standard input (better: arguments are seen by others)" },
   ],
-  options: [SOURCE_OPTION, VAULT_OPTION, CONFIG_OPTION, JSON_OPTION],
+  options: [SOURCE_OPTION, ...SERVER_OPTIONS, CONFIG_OPTION, JSON_OPTION],
   examples: ["sidekey token inspect < agent.token"],
   async run(invocation) {
     const { options, terminal } = invocation;
     refuseInsideRun("token inspect", invocation);
     const token = await readToken(invocation);
+    if (asksServer(invocation)) return inspectAtServer(invocation, token);
     const { claims, state } = await withVault(
       invocation,
       ({ vault }) => judge(vault, token),
@@ -38,6 +40,40 @@ export const tokenInspect: CommandSpec = {
     }
     return valid ? EXIT_OK : EXIT_FAILED;
   },
+};
+
+/** What the vault itself knows of it: the claims of a token that somebody else signed are nobody's word. */
+const inspectAtServer = async (invocation: Invocation, token: string): Promise<number> => {
+  const { options, terminal } = invocation;
+  const id = claimedId(token);
+  const known = await withServer("token inspect", invocation, async (vault) => {
+    const { allPages } = await import("../../client/index.ts");
+    return (await allPages((page) => vault.tokens.list(page))).find((one) => one.id === id);
+  });
+  if (known === undefined) {
+    throw new SidekeyError("IDENTITY_TOKEN_INVALID", {
+      detail: "The vault knows no token of this id, or it is another agent's.",
+      hint: "See which it knows: sidekey token list --vault URL. An operator's key sees all.",
+    });
+  }
+  const { agent, agentId, scopes, issuedAt, expiresAt, revokedAt, maxUses, uses } = known;
+  const valid = revokedAt === undefined && expiresAt > Date.now() && (maxUses === undefined || (uses ?? 0) < maxUses);
+  const described = {
+    id,
+    agent: agent ?? agentId,
+    scope: scopes.join(" "),
+    issued_at: new Date(issuedAt).toISOString(),
+    expires_at: new Date(expiresAt).toISOString(),
+    ...(revokedAt !== undefined && { revoked_at: new Date(revokedAt).toISOString() }),
+    ...(maxUses !== undefined && { max_uses: maxUses }),
+    ...(uses !== undefined && { uses }),
+  };
+  if (options.flag("json")) terminal.printJson({ valid, ...described });
+  else {
+    const lines = Object.entries(described).map(([name, value]) => `${name.padEnd(11)} ${value}`);
+    terminal.print([...lines, `${"valid".padEnd(11)} ${valid ? "yes" : "no"}`].join("\n"));
+  }
+  return valid ? EXIT_OK : EXIT_FAILED;
 };
 
 const readToken = async (invocation: Invocation): Promise<string> => {

@@ -1,34 +1,41 @@
 /** `token issue`: prints a scoped token, and nothing else, on standard output. */
+import type { IssuedToken, TokenRequest } from "../../client/index.ts";
 import { SidekeyError } from "../../core/errors.ts";
+import type { Scope } from "../../identity/scope.ts";
 import { CONFIG_OPTION, type CommandSpec, JSON_OPTION, type Options } from "../command.ts";
 import { EXIT_OK } from "../exit.ts";
 import { refuseInsideRun } from "../inside-run.ts";
 import { onRecord, tokenEvent } from "../operator-audit.ts";
 import { describeClaims } from "../token-claims.ts";
-import { SOURCE_OPTION, VAULT_OPTION, withVault } from "../vault-access.ts";
+import { SOURCE_OPTION, withVault } from "../vault-access.ts";
+import { asksServer, SERVER_OPTIONS, withServer } from "../vault-server.ts";
 
 const AGENT = /^[A-Za-z0-9._-]{1,64}$/;
 const READS = ["value", "placeholder"] as const;
 
 export const tokenIssue: CommandSpec = {
   name: "token issue",
-  summary: "issue a scoped token of the embedded vault",
+  summary: "issue a scoped token",
   options: [
     { flags: "--scope <scope>", summary: "secrets:ACTION:GLOB; may be repeated", repeat: true, required: true },
     { flags: "--ttl <duration>", summary: "how long it lives, 1s to 1d (default: 1h)" },
     { flags: "--max-uses <n>", summary: "how often it may be used" },
     { flags: "--ip <cidr>", summary: "from where it may be used" },
-    { flags: "--agent <name>", summary: "whose it is (default: the file's 'agent')" },
+    {
+      flags: "--agent <name>",
+      summary: "whose it is (default: the file's 'agent'; with --vault, whoever's key it is)",
+    },
     { flags: "--reads <what>", summary: "what a plain read answers", choices: READS },
     { flags: "--jkt <thumbprint>", summary: "the only key that may present it" },
     SOURCE_OPTION,
-    VAULT_OPTION,
+    ...SERVER_OPTIONS,
     CONFIG_OPTION,
     JSON_OPTION,
   ],
   examples: [
     "sidekey token issue --scope 'secrets:use:production/*' --ttl 30m",
     "sidekey token issue --scope 'secrets:use:production/openai/*' > agent.token",
+    "sidekey token issue --scope 'secrets:use:production/*' --vault https://vault.internal:7200 --key-file agent.key",
   ],
   async run(invocation) {
     const { options, terminal } = invocation;
@@ -39,6 +46,14 @@ export const tokenIssue: CommandSpec = {
     const agent = options.text("agent");
     if (agent !== undefined && !AGENT.test(agent))
       throw usage("--agent takes 1 to 64 letters, digits, '.', '_' or '-'.");
+    if (asksServer(invocation)) {
+      const issued = await withServer("token issue", invocation, (vault) =>
+        vault.requestToken(requestOf(scopes, limits, agent)),
+      );
+      if (options.flag("json")) terminal.printJson(describeIssued(issued));
+      else terminal.print(issued.token);
+      return EXIT_OK;
+    }
     const { token, claims } = await withVault(invocation, ({ vault, config }) => {
       const holder = agent ?? config.agent;
       return onRecord(config, {
@@ -52,6 +67,30 @@ export const tokenIssue: CommandSpec = {
     return EXIT_OK;
   },
 };
+
+const requestOf = (scopes: readonly Scope[], limits: Limits, agent: string | undefined): TokenRequest => {
+  const { ttlMs, maxUses, ips, reads, jkt } = limits;
+  return {
+    scopes: scopes.map(({ text }) => text),
+    ...(ttlMs !== undefined && { ttl: Math.ceil(ttlMs / 1000) }),
+    ...(maxUses !== undefined && { maxUses }),
+    ...(ips !== undefined && { ips }),
+    ...(reads !== undefined && { reads }),
+    ...(jkt !== undefined && { dpopJkt: jkt }),
+    ...(agent !== undefined && { agent }),
+  };
+};
+
+/** With the names that a token of this machine is described by. */
+const describeIssued = ({ token, id, agentId, scopes, expiresAt, maxUses, reads }: IssuedToken): object => ({
+  token,
+  id,
+  ...(agentId !== undefined && { agent_id: agentId }),
+  scope: scopes.join(" "),
+  expires_at: new Date(expiresAt).toISOString(),
+  ...(maxUses !== undefined && { max_uses: maxUses }),
+  ...(reads !== undefined && { reads }),
+});
 
 interface Limits {
   ttlMs?: number;

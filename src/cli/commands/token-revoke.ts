@@ -4,14 +4,15 @@ import { CONFIG_OPTION, type CommandSpec, JSON_OPTION } from "../command.ts";
 import { EXIT_OK } from "../exit.ts";
 import { refuseInsideRun } from "../inside-run.ts";
 import { onRecord, tokenEvent } from "../operator-audit.ts";
-import { readTokenFromInput } from "../token-input.ts";
-import { SOURCE_OPTION, VAULT_OPTION, type VaultUse, withVault } from "../vault-access.ts";
+import { claimedId, readTokenFromInput } from "../token-input.ts";
+import { SOURCE_OPTION, type VaultUse, withVault } from "../vault-access.ts";
+import { asksServer, SERVER_OPTIONS, withServer } from "../vault-server.ts";
 
 export const tokenRevoke: CommandSpec = {
   name: "token revoke",
   summary: "revoke a token; it acts on the next request that would use it",
   parameters: [{ syntax: "[id]", summary: "its id, as 'token list' shows it; else the token comes on standard input" }],
-  options: [SOURCE_OPTION, VAULT_OPTION, CONFIG_OPTION, JSON_OPTION],
+  options: [SOURCE_OPTION, ...SERVER_OPTIONS, CONFIG_OPTION, JSON_OPTION],
   examples: ["sidekey token revoke 5f0c9f6e-6d0e-4a51-9d0c-2f4d6a3f7f10", "sidekey token revoke < agent.token"],
   async run(invocation) {
     const { parameters, options, terminal } = invocation;
@@ -19,13 +20,19 @@ export const tokenRevoke: CommandSpec = {
     const [named] = parameters;
     const given = named === undefined || named === "-" ? await readTokenFromInput(invocation, "token revoke") : named;
     if (named === given && given.includes(".")) throw tokenInArgument();
-    const id = await withVault(
-      invocation,
-      (opened) => revoke(opened, given),
-      (directory) => {
-        throw new SidekeyError("IDENTITY_TOKEN_INVALID", { detail: `There is no vault in ${directory} yet.` });
-      },
-    );
+    const id = asksServer(invocation)
+      ? await withServer("token revoke", invocation, async (vault) => {
+          const named = given.includes(".") ? claimedId(given) : given;
+          await vault.revoke(named);
+          return named;
+        })
+      : await withVault(
+          invocation,
+          (opened) => revoke(opened, given),
+          (directory) => {
+            throw new SidekeyError("IDENTITY_TOKEN_INVALID", { detail: `There is no vault in ${directory} yet.` });
+          },
+        );
     if (options.flag("json")) terminal.printJson({ id, revoked: true });
     else terminal.print(`revoked ${id}`);
     return EXIT_OK;

@@ -1,0 +1,118 @@
+/** The audit of a vault server for people and programs: searched and followed over its API. */
+import { setTimeout as pause } from "node:timers/promises";
+import type { AgentVault, AuditEntry, AuditRequest } from "../client/index.ts";
+import { SidekeyError } from "../core/errors.ts";
+import { readSpan } from "./audit-filters.ts";
+import { printable } from "./audit-line.ts";
+import type { Invocation, Options } from "./command.ts";
+
+/** Of `audit search`, that a server does not know. */
+const ONLY_HERE = ["route", "decision", "code", "status", "type", "request"] as const;
+const PAGE = 500;
+const DEFAULT_LIMIT = 1000;
+const FOLLOW_MS = 1_000;
+
+/** Oldest first. Errors: CONFIG_USAGE, and the client's. */
+export const searchServerAudit = async (
+  vault: AgentVault,
+  { options, terminal }: Invocation,
+  now: number,
+): Promise<void> => {
+  for (const name of ONLY_HERE) {
+    if (options.text(name) === undefined) continue;
+    throw new SidekeyError("CONFIG_USAGE", {
+      detail: `--${name} is about what passes a sidecar; a vault server has none of it.`,
+      hint: "With --vault: --since, --until, --agent, --actor, --secret, --event, --limit.",
+    });
+  }
+  const limit = Number(options.text("limit") ?? DEFAULT_LIMIT);
+  if (!Number.isInteger(limit) || limit < 1)
+    throw new SidekeyError("CONFIG_USAGE", { detail: "--limit takes a whole number from 1." });
+  const request: AuditRequest = { ...readSpan(options, now), ...given(options, ["agent", "actor", "secret", "event"]) };
+  const { entries, total } = await newest(vault, request, limit);
+  for (const entry of entries) show(entry, options, terminal);
+  if (entries.length === 0 && !options.flag("json")) terminal.note("no audit record matches");
+  if (total > entries.length) terminal.note(`the newest ${entries.length} of ${total}; more with --limit`);
+};
+
+/** Errors: the client's. */
+export const tailServerAudit = async (
+  vault: AgentVault,
+  { options, terminal }: Invocation,
+  count: number,
+): Promise<void> => {
+  const { entries } = await newest(vault, {}, Math.max(count, 1));
+  for (const entry of count === 0 ? [] : entries) show(entry, options, terminal);
+  if (entries.length === 0 && !options.flag("json")) terminal.note("no audit records yet");
+  let last = entries.at(-1);
+  while (options.flag("follow")) {
+    await pause(FOLLOW_MS);
+    const fresh = await behind(vault, last);
+    for (const entry of fresh) show(entry, options, terminal);
+    last = fresh.at(-1) ?? last;
+  }
+};
+
+/** The newest `limit`, oldest of them first. */
+const newest = async (
+  vault: AgentVault,
+  request: AuditRequest,
+  limit: number,
+): Promise<{ readonly entries: readonly AuditEntry[]; readonly total: number }> => {
+  const found: AuditEntry[] = [];
+  let all = 0;
+  for (let page = 1; found.length < limit; page += 1) {
+    const { events, total } = await vault.audit({ ...request, page, limit: Math.min(PAGE, limit) });
+    found.push(...events);
+    all = total ?? found.length;
+    if (events.length === 0 || found.length >= all) break;
+  }
+  return { entries: found.slice(0, limit).reverse(), total: all };
+};
+
+/** Those that came after `last`, oldest first. */
+const behind = async (vault: AgentVault, last: AuditEntry | undefined): Promise<readonly AuditEntry[]> => {
+  const found: AuditEntry[] = [];
+  for (let page = 1; ; page += 1) {
+    const { events, total } = await vault.audit({ page, limit: 100 });
+    const end = last === undefined ? -1 : events.findIndex(({ id }) => Number(id) <= Number(last.id));
+    found.push(...(end === -1 ? events : events.slice(0, end)));
+    if (end !== -1 || events.length === 0 || found.length >= (total ?? 0)) break;
+  }
+  // What came between two pages pushes others onto the next.
+  return [...new Map(found.map((entry) => [entry.id, entry])).values()].reverse();
+};
+
+const show = (entry: AuditEntry, options: Options, { print, printJson }: Invocation["terminal"]): void => {
+  if (options.flag("json")) {
+    printJson(describe(entry));
+    return;
+  }
+  const { metadata, ip = "-", actorType = "-", actorId = "-", resourceId = "-" } = entry;
+  const more = Object.entries(metadata).map(
+    ([name, value]) => `${name}=${typeof value === "string" ? value : JSON.stringify(value)}`,
+  );
+  const words = [new Date(entry.at).toISOString(), entry.event, `${actorType}:${actorId}`, resourceId, ip, ...more];
+  print(printable(words.join("  ")));
+};
+
+const describe = (entry: AuditEntry): object => ({
+  id: entry.id,
+  event_type: entry.event,
+  actor_id: entry.actorId,
+  actor_type: entry.actorType,
+  resource_type: entry.resourceType,
+  resource_id: entry.resourceId,
+  metadata: entry.metadata,
+  ip_address: entry.ip,
+  created_at: new Date(entry.at).toISOString(),
+});
+
+const given = <Name extends string>(options: Options, names: readonly Name[]): { [K in Name]?: string } => {
+  const found: { [K in Name]?: string } = {};
+  for (const name of names) {
+    const text = options.text(name);
+    if (text !== undefined) found[name] = text;
+  }
+  return found;
+};
