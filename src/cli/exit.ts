@@ -23,6 +23,7 @@ const USAGE_CODES: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   "VAULT_BAD_METADATA",
   "VAULT_BAD_PATH",
   "VAULT_BAD_VALUE",
+  "VAULT_SERVER_TLS",
   "VAULT_STORE_DAMAGED",
 ]);
 

@@ -257,6 +257,12 @@ export const ERROR_TABLE = {
   VAULT_SERVER_METHOD: entry(405, "The vault has no such method under this path.", "See the Allow header."),
   VAULT_SERVER_TOO_LARGE: entry(413, "The body is larger than the vault takes.", "Send less, or raise 'limits.body'."),
   VAULT_SERVER_MEDIA_TYPE: entry(415, "The vault takes JSON and nothing else.", "Send content-type: application/json."),
+  VAULT_SERVER_RATE_LIMITED: entry(429, "Too many requests to the vault.", "Wait as long as Retry-After says.", 1),
+  VAULT_SERVER_TLS: entry(
+    500,
+    "The certificate of the vault's server cannot be used.",
+    "See 'tls' in vault.yaml: PEM files of a certificate and its own key, which this user can read.",
+  ),
   VAULT_SERVER_NO_OPERATOR: entry(
     500,
     "There is no vault here that an operator has a key for, so nobody could use the server.",

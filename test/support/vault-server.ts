@@ -8,7 +8,6 @@ import { silentLog } from "../../src/core/log.ts";
 import { openVault, vaultKeySource } from "../../src/vault/index.ts";
 import { loadVaultConfig } from "../../src/vault/server/config.ts";
 import { startVaultServer } from "../../src/vault/server/lifecycle.ts";
-import { makeOperatorKey } from "../../src/vault/server/operator-file.ts";
 
 export interface TestVault {
   /** `http://127.0.0.1:PORT` */
@@ -51,8 +50,9 @@ export const startTestVault = async ({ yaml = "", prepare }: TestVaultOptions = 
   const { config } = loaded;
   const { baseDir, state, key: credential } = config;
   const keys = vaultKeySource({ credential, baseDir, stateDir: state, environment: {} });
-  await (await openVault({ directory: join(state, "vault"), keys, clock: systemClock })).close();
-  const operatorKey = await makeOperatorKey(state);
+  const vault = await openVault({ directory: join(state, "vault"), keys, clock: systemClock });
+  const { key: operatorKey } = await vault.agents.create({ name: "operator", kind: "operator" });
+  await vault.close();
   await prepare?.(state);
   const server = await startVaultServer({ config, environment: {}, log: silentLog });
   let stopped = false;

@@ -81,12 +81,13 @@ const RANKS: Readonly<Record<string, number>> = {
 /** Third-party packages and the only files that may import them (zod apart). */
 const PACKAGE_DOORS: Readonly<Record<string, readonly string[]>> = {
   fastify: ["vault/server/app.ts"],
+  "@fastify/swagger": ["vault/server/openapi.ts"],
   "fastify-type-provider-zod": ["vault/server/app.ts"],
   undici: ["cli/run/preload.cts"],
   jose: ["identity/token.ts", "identity/sidecar-key.ts", "identity/dpop.ts"],
   "@opentelemetry/api": ["sidecar/app/tracing.ts"],
   "prom-client": ["sidecar/admin/metrics.ts"],
-  "lru-cache": ["sidecar/secrets/resolver.ts", "vault/tokens.ts"],
+  "lru-cache": ["sidecar/secrets/resolver.ts", "vault/tokens.ts", "vault/server/auth.ts", "vault/server/budget.ts"],
   yaml: ["config/document.ts"],
   pino: ["core/process-log.ts"],
   lmdb: ["vault/storage/lmdb.ts"],

@@ -8,6 +8,9 @@ import { refuseInsideRun } from "../inside-run.ts";
 import { adminEvent, onRecord } from "../operator-audit.ts";
 import { keyPlace, keyWords, locateVault, SOURCE_OPTION } from "../vault-access.ts";
 
+/** Name of the one whose key `vault init` prints. */
+const FIRST_OPERATOR = "operator";
+
 export const vaultInit: CommandSpec = {
   name: "vault init",
   summary: "make an empty vault and its key; never over one that is there",
@@ -22,12 +25,15 @@ export const vaultInit: CommandSpec = {
     prepareStateDirectory(config.state);
     const makesKey = "file" in keys && !existsSync(keys.file);
     const event = adminEvent(`vault init of ${source}`);
-    const { makeOperatorKey } = await import("../../vault/server/operator-file.ts");
     const operatorKey = await onRecord(config, {
       events: [event],
       async change() {
-        await (await openVault({ directory, keys, clock: systemClock })).close();
-        return makeOperatorKey(config.state);
+        const vault = await openVault({ directory, keys, clock: systemClock });
+        try {
+          return (await vault.agents.create({ name: FIRST_OPERATOR, kind: "operator" })).key;
+        } finally {
+          await vault.close();
+        }
       },
       done: () => [event],
     });

@@ -4,52 +4,64 @@
  */
 import { randomUUID } from "node:crypto";
 import type { Server } from "node:http";
-import { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from "fastify";
-import { hasZodFastifySchemaValidationErrors, serializerCompiler, validatorCompiler } from "fastify-type-provider-zod";
-import { type ErrorCode, isSidekeyError, SidekeyError } from "../../core/errors.ts";
+import { type FastifyInstance, type FastifyReply, type FastifyRequest, type FastifySchema, fastify } from "fastify";
+import {
+  createJsonSchemaTransform,
+  createJsonSchemaTransformObject,
+  serializerCompiler,
+  validatorCompiler,
+} from "fastify-type-provider-zod";
+import { SidekeyError } from "../../core/errors.ts";
 import type { Log } from "../../core/log.ts";
-import type { Authenticate, Principal } from "./auth.ts";
+import type { VaultAudit } from "../audit.ts";
+import type { Authenticate } from "./auth.ts";
+import type { Budget } from "./budget.ts";
 import type { Answer, Call, Caller, CallRequest } from "./call.ts";
-import { createHttpServer, MAX_HEADERS, type TlsMaterial } from "./http-server.ts";
+import { recordDenial } from "./denial.ts";
+import { createHttpServer, MAX_HEADERS, type SocketLimits, type TlsMaterial } from "./http-server.ts";
+import { parseJsonBody } from "./json.ts";
+import { apiRegistry, fastifySwagger, openapiOf, responsesOf, securityOf } from "./openapi.ts";
+import { idOf, type Principal } from "./principal.ts";
+import { bodyOf, rawRefusal, refusalOf } from "./refusal.ts";
 import { MAX_TARGET_LENGTH, readTarget } from "./target.ts";
-import { retryAfterOf, WIRE_ERRORS, type WireCode, wireCodeOf, wireError } from "./wire-error.ts";
-import { errorSchema } from "./wire-types.ts";
 
 export interface AppOptions {
   readonly calls: readonly Call[];
   readonly authenticate: Authenticate;
+  readonly audit: VaultAudit;
   readonly log: Log;
+  readonly version: string;
   readonly tls: TlsMaterial | undefined;
-  readonly limits: { readonly body: number; readonly connections: number };
+  readonly limits: SocketLimits & {
+    /** `bytes` */
+    readonly body: number;
+  };
+  /** Of one key or token; undefined = none. */
+  readonly requests: Budget | undefined;
   /** CIDRs. */
   readonly trustedProxies: readonly string[];
+  readonly publicUrls: readonly string[];
+  readonly nonce: () => string;
   readonly draining: () => boolean;
 }
 
 export interface App {
   /** For `listen`. */
   readonly server: Server;
+  /** The OpenAPI document. */
+  readonly document: unknown;
   close(): Promise<void>;
 }
 
-/** Any call may give these. */
-const USUAL: readonly WireCode[] = [
-  "VALIDATION_ERROR",
-  "RATE_LIMITED",
-  "HEADERS_TOO_LARGE",
-  "INTERNAL",
-  "DRAINING",
-  "OVERLOADED",
-  "STORE_UNAVAILABLE",
-  "AUDIT_UNAVAILABLE",
-];
-/** No route of ours begins so. */
+/** No call of ours begins so. */
 const REFUSED_TARGET = "/refused";
 const REQUEST_ID = /^[A-Za-z0-9._-]{1,64}$/;
+const ANONYMOUS: Principal = { kind: "anonymous" };
+/** What a browser says of a request that a page of another site makes. */
+const OTHER_SITE = /^(?:cross-site|same-site)$/;
 
 export const createApp = async (options: AppOptions): Promise<App> => {
-  const { calls, authenticate, log, tls, limits, trustedProxies, draining } = options;
-  const principals = new WeakMap<FastifyRequest, Principal>();
+  const { calls, version, tls, limits, trustedProxies, publicUrls } = options;
   const app: FastifyInstance = fastify({
     logger: false,
     bodyLimit: limits.body,
@@ -62,7 +74,7 @@ export const createApp = async (options: AppOptions): Promise<App> => {
     trustProxy: trustedProxies.length === 0 ? false : [...trustedProxies],
     return503OnClosing: false,
     routerOptions: { maxParamLength: MAX_TARGET_LENGTH },
-    serverFactory: (handler) => createHttpServer(handler, tls, limits.connections),
+    serverFactory: (handler) => createHttpServer(handler, tls, limits),
     rewriteUrl: ({ method = "", url = "" }) => readTarget(method, url)?.url ?? REFUSED_TARGET,
     clientErrorHandler(error, socket) {
       if (error.code === "ECONNRESET" || !socket.writable) return void socket.destroy();
@@ -71,64 +83,95 @@ export const createApp = async (options: AppOptions): Promise<App> => {
   });
   app.setValidatorCompiler(validatorCompiler);
   app.setSerializerCompiler(serializerCompiler);
-
-  app.addHook("onRequest", async (request, reply) => {
-    reply.header("x-request-id", request.id);
-    reply.header("cache-control", "no-store");
-    reply.header("x-content-type-options", "nosniff");
-    if (tls !== undefined) reply.header("strict-transport-security", "max-age=31536000");
-    if (draining()) throw new SidekeyError("DRAINING");
-    if (request.raw.rawHeaders.length > 2 * MAX_HEADERS) throw new SidekeyError("INGRESS_HEADERS_TOO_LARGE");
-    if (request.originalUrl.length > MAX_TARGET_LENGTH) throw new SidekeyError("INGRESS_URI_TOO_LONG");
-    if (request.raw.url === REFUSED_TARGET) throw new SidekeyError("VAULT_SERVER_BAD_REQUEST");
-    // No page of any origin is ours: a browser that names one is another site's.
-    if (request.headers.origin !== undefined) throw new SidekeyError("INGRESS_BROWSER");
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser("application/json", { parseAs: "buffer" }, async (_request: unknown, body: Buffer) =>
+    parseJsonBody(body),
+  );
+  const schemaRegistry = apiRegistry();
+  await app.register(fastifySwagger, {
+    openapi: openapiOf(version, publicUrls),
+    transform: createJsonSchemaTransform({ schemaRegistry }),
+    transformObject: createJsonSchemaTransformObject({ schemaRegistry }),
   });
-
+  app.addHook("onRequest", async (request, reply) => admit(request, reply, options));
   app.setNotFoundHandler((request, reply) => {
-    const { pathname } = new URL(request.raw.url ?? "/", "http://vault");
-    const allowed = calls.filter(({ path }) => patternOf(path).test(pathname)).map(({ method }) => method);
-    if (allowed.length > 0) {
-      reply.header("allow", [...new Set(allowed)].join(", "));
-      throw new SidekeyError("VAULT_SERVER_METHOD");
-    }
-    throw new SidekeyError("VAULT_SERVER_NOT_FOUND");
+    throw missing(request, reply, calls);
   });
-
-  app.setErrorHandler((error: FastifyError, request, reply) => refuse(error, request, reply, log));
-
-  for (const call of calls) {
-    app.route({
-      method: call.method,
-      url: call.path,
-      schema: {
-        ...(call.params !== undefined && { params: call.params }),
-        ...(call.query !== undefined && { querystring: call.query }),
-        ...(call.body !== undefined && { body: call.body }),
-        response: responsesOf(call),
-      },
-      async onRequest(request) {
-        const { authorization } = request.headers;
-        const principal = await authenticate({ authorization, ip: request.ip });
-        requireCaller(call.who, principal);
-        principals.set(request, principal);
-      },
-      async handler(request, reply) {
-        const principal = principals.get(request);
-        if (principal === undefined) throw new TypeError("a call without a principal");
-        await send(await call.handle(callRequest(request, principal)), reply);
-        return reply;
-      },
-    });
-  }
+  app.setErrorHandler((error, request, reply) => refuse(error, request, reply, undefined, options));
+  for (const call of calls) addCall(app, call, options);
   await app.ready();
-  return { server: app.server, close: () => app.close() };
+  return { server: app.server, document: app.swagger(), close: () => app.close() };
 };
+
+/** What holds for every request, before anybody asks who sent it. */
+const admit = (request: FastifyRequest, reply: FastifyReply, { draining, tls }: AppOptions): void => {
+  reply.headers({ "x-request-id": request.id, "cache-control": "no-store", "x-content-type-options": "nosniff" });
+  if (tls !== undefined) reply.header("strict-transport-security", "max-age=31536000");
+  if (draining()) throw new SidekeyError("DRAINING");
+  const { raw, headers, originalUrl } = request;
+  if (raw.rawHeaders.length > 2 * MAX_HEADERS) throw new SidekeyError("INGRESS_HEADERS_TOO_LARGE");
+  if (originalUrl.length > MAX_TARGET_LENGTH) throw new SidekeyError("INGRESS_URI_TOO_LONG");
+  if (raw.url === REFUSED_TARGET) throw new SidekeyError("VAULT_SERVER_BAD_REQUEST");
+  // No page of any origin is ours: a browser that names one is another site's.
+  if (headers.origin !== undefined || OTHER_SITE.test(String(headers["sec-fetch-site"] ?? ""))) {
+    throw new SidekeyError("INGRESS_BROWSER");
+  }
+};
+
+const addCall = (app: FastifyInstance, call: Call, options: AppOptions): void => {
+  const { authenticate, requests } = options;
+  const principals = new WeakMap<FastifyRequest, Principal>();
+  const asCall = (request: FastifyRequest): CallRequest => callRequest(request, principals.get(request) ?? ANONYMOUS);
+  app.route({
+    method: call.method,
+    url: call.path,
+    schema: schemaOf(call),
+    async onRequest(request) {
+      const { authorization, dpop } = request.headers;
+      const principal = await authenticate({
+        authorization,
+        proof: dpop === undefined ? undefined : String(dpop),
+        method: request.method,
+        target: request.originalUrl,
+        ip: request.ip,
+      });
+      principals.set(request, principal);
+      const id = idOf(principal);
+      const wait = id === undefined ? undefined : requests?.spend(id);
+      if (wait !== undefined) throw new SidekeyError("VAULT_SERVER_RATE_LIMITED", { retryAfter: wait });
+      requireCaller(call, principal);
+    },
+    // A call whose body may be empty takes it as one without fields.
+    async preValidation(request) {
+      if (call.body !== undefined) request.body ??= {};
+    },
+    async handler(request, reply) {
+      await send(await call.handle(asCall(request)), reply);
+      return reply;
+    },
+    errorHandler: (error, request, reply) => refuse(error, request, reply, { call, request: asCall(request) }, options),
+  });
+};
+
+const schemaOf = (call: Call): FastifySchema => ({
+  operationId: call.operationId,
+  tags: [call.tag],
+  summary: call.summary,
+  ...(call.description !== undefined && { description: call.description }),
+  security: [...securityOf(call)],
+  ...(call.params !== undefined && { params: call.params }),
+  ...(call.query !== undefined && { querystring: call.query }),
+  ...(call.headers !== undefined && { headers: call.headers }),
+  ...(call.body !== undefined && { body: call.body }),
+  response: responsesOf(call),
+});
 
 const callRequest = (request: FastifyRequest, principal: Principal): CallRequest => ({
   id: request.id,
   principal,
   ip: request.ip,
+  method: request.method,
+  target: request.raw.url ?? "",
   params: request.params as Readonly<Record<string, string>>,
   query: request.query,
   body: request.body,
@@ -139,90 +182,66 @@ const callRequest = (request: FastifyRequest, principal: Principal): CallRequest
 });
 
 const send = async ({ status, body, headers = {}, stream }: Answer, reply: FastifyReply): Promise<void> => {
-  if (stream !== undefined) {
-    reply.hijack();
-    stream(reply.raw);
+  if (stream === undefined) {
+    await reply.code(status).headers(headers).send(body);
     return;
   }
-  await reply.code(status).headers(headers).send(body);
-};
-
-/** Errors: IDENTITY_TOKEN_INVALID, IDENTITY_SCOPE_DENIED. */
-const requireCaller = (who: readonly Caller[], principal: Principal): void => {
-  if (who.includes("anyone")) return;
-  if (principal.kind === "anonymous") throw new SidekeyError("IDENTITY_TOKEN_INVALID");
-  if (!who.includes(principal.kind)) throw new SidekeyError("IDENTITY_SCOPE_DENIED");
-};
-
-const responsesOf = ({ answers, errors, who }: Call): Record<number, unknown> => {
-  const own = Object.entries(answers).flatMap(([status, { schema }]) =>
-    schema === undefined ? [] : [[status, schema] as const],
+  reply.hijack();
+  const set = Object.entries(reply.getHeaders()).flatMap(([name, value]) =>
+    value === undefined ? [] : [[name, value]],
   );
-  const codes: readonly WireCode[] = [
-    ...USUAL,
-    ...errors,
-    ...(who.includes("anyone") ? [] : ["UNAUTHORIZED" as const]),
-  ];
-  return Object.fromEntries([...codes.map((code) => [WIRE_ERRORS[code].status, errorSchema] as const), ...own]);
-};
-
-const patternOf = (path: string): RegExp => new RegExp(`^${path.replaceAll(/:[a-z]+/g, "[^/]+")}$`);
-
-const FRAMEWORK: Readonly<Record<string, ErrorCode>> = {
-  FST_ERR_CTP_BODY_TOO_LARGE: "VAULT_SERVER_TOO_LARGE",
-  FST_ERR_CTP_INVALID_MEDIA_TYPE: "VAULT_SERVER_MEDIA_TYPE",
-  FST_ERR_CTP_INVALID_CONTENT_LENGTH: "VAULT_SERVER_BAD_REQUEST",
-  FST_ERR_CTP_INVALID_JSON_BODY: "VAULT_SERVER_BAD_REQUEST",
-  FST_ERR_CTP_EMPTY_JSON_BODY: "VAULT_SERVER_BAD_REQUEST",
-  FST_ERR_BAD_URL: "VAULT_SERVER_BAD_REQUEST",
-};
-
-const refuse = (error: FastifyError, request: FastifyRequest, reply: FastifyReply, log: Log): void => {
-  const code = codeOf(error);
-  if (code === "INTERNAL") {
-    const fault = isSidekeyError(error) ? error.code : error.name;
-    log.error("a call failed", { fault, code: error.code, request: request.id, call: request.routeOptions.url });
+  reply.raw.writeHead(status, { ...Object.fromEntries(set), ...headers });
+  try {
+    stream(reply.raw);
+  } catch (error) {
+    // There is no answer to be given any more, only an end.
+    reply.raw.destroy();
+    throw error;
   }
-  const after = (isSidekeyError(error) ? error.retryAfter : undefined) ?? retryAfterOf(code);
-  if (after !== undefined) reply.header("retry-after", String(after));
-  if (code === "UNAUTHORIZED") reply.header("www-authenticate", 'Bearer realm="sidekey", DPoP algs="ES256"');
-  if (code === "DRAINING") reply.header("connection", "close");
-  const message = hasZodFastifySchemaValidationErrors(error) ? describe(error) : undefined;
-  reply.code(WIRE_ERRORS[code].status).send(wireError(code, request.id, message));
 };
 
-const codeOf = (error: FastifyError): WireCode => {
-  if (isSidekeyError(error)) return wireCodeOf(error);
-  if (hasZodFastifySchemaValidationErrors(error)) return "VALIDATION_ERROR";
-  const known = FRAMEWORK[error.code];
-  return known === undefined ? "INTERNAL" : wireCodeOf(new SidekeyError(known));
+/** Errors: IDENTITY_TOKEN_INVALID, IDENTITY_SCOPE_DENIED, IDENTITY_TOKEN_SPENT. */
+const requireCaller = ({ who, spends }: Call, principal: Principal): void => {
+  const kinds: readonly Caller[] = who;
+  if (principal.kind === "token" && principal.token.usesLeft === 0 && spends !== true) {
+    throw new SidekeyError("IDENTITY_TOKEN_SPENT");
+  }
+  if (kinds.includes("anyone")) return;
+  if (principal.kind === "anonymous") throw new SidekeyError("IDENTITY_TOKEN_INVALID");
+  if (!kinds.includes(principal.kind)) throw new SidekeyError("IDENTITY_SCOPE_DENIED");
 };
 
-/** Where it is wrong, never what was sent. */
-const describe = (error: FastifyError): string => {
-  const [first] = error.validation ?? [];
-  const place = (first?.instancePath ?? "").split("/").filter(Boolean).slice(0, 1).join("");
-  const where = [error.validationContext, place].filter(Boolean).join(".");
-  return `${WIRE_ERRORS.VALIDATION_ERROR.message} Wrong: ${where}.`;
+const missing = (request: FastifyRequest, reply: FastifyReply, calls: readonly Call[]): SidekeyError => {
+  const path = (request.raw.url ?? "").split("?")[0] ?? "";
+  const allowed = calls.filter((call) => patternOf(call.path).test(path)).map(({ method }) => method);
+  if (allowed.length === 0) return new SidekeyError("VAULT_SERVER_NOT_FOUND");
+  reply.header("allow", [...new Set(allowed)].join(", "));
+  return new SidekeyError("VAULT_SERVER_METHOD");
 };
 
-/** For what is no HTTP, or too much of it: there is no request to answer. */
-const rawRefusal = (code: string | undefined): string => {
-  const wire: WireCode =
-    code === "HPE_HEADER_OVERFLOW"
-      ? "HEADERS_TOO_LARGE"
-      : code === "ERR_HTTP_REQUEST_TIMEOUT"
-        ? "REQUEST_TIMEOUT"
-        : "VALIDATION_ERROR";
-  const body = JSON.stringify(wireError(wire, randomUUID()));
-  const { status } = WIRE_ERRORS[wire];
-  return [
-    `HTTP/1.1 ${status} Refused`,
-    "content-type: application/json; charset=utf-8",
-    `content-length: ${Buffer.byteLength(body)}`,
-    "cache-control: no-store",
-    "connection: close",
-    "",
-    body,
-  ].join("\r\n");
+const patternOf = (path: string): RegExp =>
+  new RegExp(`^${path.replaceAll(".", "\\.").replaceAll(/:[a-z]+/g, "[^/]+")}$`);
+
+/** `made`: the call that it was, where it was one. */
+const refuse = async (
+  thrown: unknown,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  made: { readonly call: Call; readonly request: CallRequest } | undefined,
+  { log, nonce, audit }: AppOptions,
+): Promise<void> => {
+  let refusal = refusalOf(thrown, nonce);
+  if (made !== undefined) {
+    // No refusal of a caller without its record either.
+    await recordDenial(audit, made.call, made.request, refusal).catch((failure: unknown) => {
+      refusal = refusalOf(failure, nonce);
+    });
+  }
+  const { error, status, code, headers } = refusal;
+  if (code === "INTERNAL") {
+    const fault = error.cause instanceof Error ? error.cause.name : error.code;
+    const detail = error.cause instanceof Error && "code" in error.cause ? String(error.cause.code) : undefined;
+    log.error("a call failed", { fault, code: detail, request: request.id, call: made?.call.operationId });
+  } else if (status >= 500) log.warn("a call was refused", { code: error.code, request: request.id });
+  await reply.code(status).headers(headers).type("application/json; charset=utf-8").send(bodyOf(refusal, request.id));
 };

@@ -1,54 +1,142 @@
 /**
- * Who makes a request, from its Authorization header and nothing else. Whatever is wrong with a key or a token, the
- * answer is the same 401; what was wrong is for the audit. Must never put a key or token, or part of one, anywhere.
+ * Tells who makes a request, from its Authorization and DPoP headers and nothing else. Whatever is wrong with a key or a
+ * token, the answer is the same 401; what was wrong is for the audit. Must never put a key or token, or part of one,
+ * anywhere.
  */
+import { createHash } from "node:crypto";
+import { LRUCache } from "lru-cache";
+import type { Clock } from "../../core/clock.ts";
 import { SidekeyError } from "../../core/errors.ts";
-import type { SecretAction } from "../../identity/scope.ts";
-import { type Scope, scopesCover } from "../../identity/scope.ts";
-import type { TokenClaims } from "../../identity/token.ts";
-import type { Vault } from "../index.ts";
-import type { OperatorFile } from "./operator-file.ts";
-
-export type Principal =
-  | { readonly kind: "anonymous" }
-  | { readonly kind: "operator"; readonly id: string; readonly name: string }
-  | {
-      readonly kind: "token";
-      readonly id: string;
-      /** The agent's. */
-      readonly name: string;
-      readonly scopes: readonly Scope[];
-      readonly claims: TokenClaims;
-    };
+import { verifyProof } from "../../identity/dpop.ts";
+import type { AnyVault, VerifiedToken } from "../index.ts";
+import { createBudget } from "./budget.ts";
+import type { Nonces } from "./nonce.ts";
+import type { Principal, TokenPrincipal } from "./principal.ts";
+import type { ReplayGuard } from "./replay-guard.ts";
 
 export interface Credentials {
   readonly authorization: string | undefined;
+  /** The DPoP header. */
+  readonly proof: string | undefined;
+  /** As they were sent; the target with its query. */
+  readonly method: string;
+  readonly target: string;
   readonly ip: string;
 }
 
 export type Authenticate = (credentials: Credentials) => Promise<Principal>;
 
+export interface AuthOptions {
+  readonly vault: Pick<AnyVault, "agents" | "tokens" | "sidecars">;
+  readonly clock: Clock;
+  readonly nonces: Nonces;
+  readonly replays: ReplayGuard;
+  /** Wrong keys and tokens of one address within a minute. */
+  readonly failuresPerMinute: number;
+  /** What clients may write in front of the path: `https://vault.example.com`. */
+  readonly origins: () => readonly string[];
+}
+
 /** Longer than any token with its scopes; the header limit is 16 KiB. */
 const MAX_CREDENTIAL = 12 * 1024;
-const BEARER = /^Bearer +([A-Za-z0-9._~+/=-]+)$/i;
+const CREDENTIAL = /^(Bearer|DPoP) +([A-Za-z0-9._~+/=-]+)$/i;
+const KEY = /^(?:ask_op_|ast_agent_)/;
+/** Keys and tokens that were right a while ago are not held up by somebody who guesses from the same address. */
+const KNOWN_FOR_MS = 10 * 60_000;
+const MAX_KNOWN = 5_000;
 
-export const createAuthenticate =
-  (vault: Pick<Vault, "tokens">, operators: OperatorFile): Authenticate =>
-  async ({ authorization }) => {
-    if (authorization === undefined) return { kind: "anonymous" };
-    const [, credential] = authorization.length > MAX_CREDENTIAL ? [] : (BEARER.exec(authorization) ?? []);
-    if (credential === undefined) throw new SidekeyError("IDENTITY_TOKEN_INVALID");
-    if (credential.startsWith("ask_op_")) {
-      if (!operators.matches(credential)) throw new SidekeyError("IDENTITY_TOKEN_INVALID");
-      return { kind: "operator", id: "operator", name: "operator" };
+/**
+ * Errors: IDENTITY_KEY_INVALID, IDENTITY_TOKEN_INVALID, _EXPIRED, _REVOKED, IDENTITY_ADDRESS, IDENTITY_PROOF_INVALID,
+ * IDENTITY_PROOF_STALE, IDENTITY_SIDECAR_REVOKED, VAULT_SERVER_RATE_LIMITED.
+ */
+export const createAuthenticate = (options: AuthOptions): Authenticate => {
+  const { vault, clock, failuresPerMinute } = options;
+  const failures = createBudget(failuresPerMinute, clock);
+  const known = new LRUCache<string, true>({ max: MAX_KNOWN, ttl: KNOWN_FOR_MS, perf: { now: clock.monotonic } });
+
+  const identify = async (credentials: Credentials): Promise<Principal> => {
+    const { authorization = "" } = credentials;
+    const [, scheme = "", text = ""] =
+      authorization.length > MAX_CREDENTIAL ? [] : (CREDENTIAL.exec(authorization) ?? []);
+    const isBearer = scheme.toLowerCase() === "bearer";
+    // A key is looked up whatever it looks like; what is no credential at all is the key of nobody.
+    if (text === "" || (isBearer && KEY.test(text))) {
+      const agent = await vault.agents.authenticate(text);
+      return { kind: agent.kind, agent };
     }
-    const claims = await vault.tokens.verify(credential);
-    return { kind: "token", id: claims.id, name: claims.agent, scopes: claims.scopes, claims };
+    const token = await vault.tokens.verify(text, { ip: credentials.ip });
+    if (!isBearer) return provenToken(token, text, credentials, options);
+    if (token.jkt !== undefined) {
+      throw new SidekeyError("IDENTITY_PROOF_INVALID", { detail: "The token is bound to a key." });
+    }
+    return { kind: "token", token, proof: undefined, isSidecar: false };
   };
 
-/** Errors: IDENTITY_TOKEN_INVALID, IDENTITY_SCOPE_DENIED. */
-export const requireScope = (principal: Principal, action: SecretAction, path: string): void => {
-  if (principal.kind === "anonymous") throw new SidekeyError("IDENTITY_TOKEN_INVALID");
-  if (principal.kind === "operator") return;
-  if (!scopesCover(principal.scopes, action, path)) throw new SidekeyError("IDENTITY_SCOPE_DENIED");
+  return async (credentials) => {
+    const { authorization, ip } = credentials;
+    if (authorization === undefined) return { kind: "anonymous" };
+    const hash = createHash("sha256").update(authorization).digest("base64");
+    const wait = known.has(hash) ? undefined : failures.excess(ip);
+    if (wait !== undefined) throw new SidekeyError("VAULT_SERVER_RATE_LIMITED", { retryAfter: wait });
+    try {
+      const principal = await identify(credentials);
+      known.set(hash, true);
+      return principal;
+    } catch (error) {
+      if (isGuess(error)) {
+        known.delete(hash);
+        failures.spend(ip);
+      }
+      throw error;
+    }
+  };
+};
+
+/** A store that cannot be asked is nobody's guess, nor is a proof whose nonce is missing. */
+const isGuess = (error: unknown): boolean =>
+  error instanceof SidekeyError && error.code.startsWith("IDENTITY_") && error.code !== "IDENTITY_PROOF_STALE";
+
+const provenToken = async (
+  token: VerifiedToken,
+  text: string,
+  { proof, method, target }: Credentials,
+  { vault, clock, nonces, replays, origins }: AuthOptions,
+): Promise<TokenPrincipal> => {
+  if (proof === undefined) throw new SidekeyError("IDENTITY_PROOF_INVALID", { detail: "There is none." });
+  const path = target.split("?")[0] ?? "";
+  const { jkt, id, usableUntil } = await verifyProof(proof, {
+    method,
+    url: originOf(proof, origins()) + path,
+    token: text,
+    nonceUntil: nonces.until,
+    now: clock.now(),
+  });
+  if (token.jkt !== undefined && token.jkt !== jkt) {
+    throw new SidekeyError("IDENTITY_PROOF_INVALID", { detail: "It was made with another key than the token's." });
+  }
+  if (!(await replays.firstUse(id, usableUntil))) {
+    throw new SidekeyError("IDENTITY_PROOF_INVALID", { detail: "It was used before." });
+  }
+  const { agentId } = token;
+  const sidecars = agentId === undefined ? [] : await vault.sidecars.list({ agentId });
+  const sidecar = sidecars.find((one) => one.jkt === jkt);
+  if (sidecar?.revokedAt !== undefined) throw new SidekeyError("IDENTITY_SIDECAR_REVOKED");
+  return { kind: "token", token, proof: jkt, isSidecar: sidecar !== undefined || token.jkt !== undefined };
+};
+
+/**
+ * Which of our names the proof was made for; the proof is checked against it afterwards. One that names none of them is
+ * held against the first, and fails. Never by the Host header: whoever sends it chooses it.
+ */
+const originOf = (proof: string, origins: readonly string[]): string => {
+  const [first = "http://localhost"] = origins;
+  try {
+    const { htu }: { readonly htu?: unknown } = JSON.parse(
+      Buffer.from(proof.split(".")[1] ?? "", "base64url").toString("utf8"),
+    );
+    const { origin } = new URL(String(htu));
+    return origins.find((known) => known === origin) ?? first;
+  } catch {
+    return first;
+  }
 };

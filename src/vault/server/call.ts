@@ -4,17 +4,23 @@
  */
 import type { ServerResponse } from "node:http";
 import type * as z from "zod";
-import type { Principal } from "./auth.ts";
+import { SidekeyError } from "../../core/errors.ts";
+import type { VaultActor, VaultAudit } from "../audit.ts";
+import type { AnyVault } from "../index.ts";
+import { actorOf, type Principal } from "./principal.ts";
 import type { WireCode } from "./wire-error.ts";
 
 /** Who may make it. `token` is one sent as Bearer, or with its proof where it is bound to a key. */
 export type Caller = "anyone" | "operator" | "agent" | "token";
 
-export interface CallRequest<Query = unknown, Body = unknown> {
+export interface CallRequest<Query = unknown, Body = unknown, Who extends Principal = Principal> {
   readonly id: string;
-  readonly principal: Principal;
+  readonly principal: Who;
   /** Address of the client, or of the one that a trusted proxy names. */
   readonly ip: string;
+  readonly method: string;
+  /** In its one spelling, with the query. */
+  readonly target: string;
   /** Of the path, decoded. */
   readonly params: Readonly<Record<string, string>>;
   readonly query: Query;
@@ -25,6 +31,7 @@ export interface CallRequest<Query = unknown, Body = unknown> {
 
 export interface Answer {
   readonly status: number;
+  /** A Buffer goes out as it is. */
   readonly body?: unknown;
   readonly headers?: Readonly<Record<string, string>>;
   /** Instead of a body: from here on the response is the call's own. */
@@ -33,10 +40,14 @@ export interface Answer {
 
 export interface AnswerSpec {
   readonly description: string;
-  /** Absent: no body. */
+  /** Absent: no body; or text of `contentType`. */
   readonly schema?: z.ZodType;
+  /** Default: application/json. */
   readonly contentType?: string;
 }
+
+/** The event that a refusal of it is recorded as. */
+export type DenialEvent = "secret.read.denied" | "secret.use.denied" | "token.denied" | "auth.failed";
 
 export interface Call {
   readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
@@ -50,10 +61,15 @@ export interface Call {
   readonly params?: z.ZodObject;
   readonly query?: z.ZodObject;
   readonly headers?: z.ZodObject;
+  /** Of an empty body: `{}`. */
   readonly body?: z.ZodType;
   readonly answers: Readonly<Record<number, AnswerSpec>>;
   /** Beside those that any call may give. */
   readonly errors: readonly WireCode[];
+  /** Default: auth.failed. */
+  readonly denial?: DenialEvent;
+  /** It spends a use of a token that has not many: the others refuse one whose uses are over. */
+  readonly spends?: true;
   handle(request: CallRequest): Promise<Answer>;
 }
 
@@ -67,3 +83,41 @@ interface Schemas<Query extends z.ZodObject, Body extends z.ZodType> {
 export const defineCall = <Query extends z.ZodObject = z.ZodObject, Body extends z.ZodType = z.ZodType>(
   spec: Omit<Call, "query" | "body" | "handle"> & Schemas<Query, Body>,
 ): Call => spec as unknown as Call;
+
+/** What every event of a request says of it. `told`: what its query or body says of whom it is for. */
+export const frameOf = (
+  { id, principal, ip, header }: Pick<CallRequest, "id" | "principal" | "ip" | "header">,
+  told: { readonly agent_name?: string | undefined; readonly reason?: string | undefined } = {},
+): {
+  readonly actor: VaultActor;
+  readonly requestId: string;
+  readonly ip: string;
+  readonly agentName: string | undefined;
+  readonly reason: string | undefined;
+} => ({
+  actor: actorOf(principal),
+  requestId: id,
+  ip,
+  agentName: header("x-agent-name") ?? told.agent_name,
+  reason: header("x-reason") ?? told.reason,
+});
+
+/**
+ * Counts a use of the request's token, where it has a number of them, and puts that on record.
+ * Errors: IDENTITY_TOKEN_SPENT, IDENTITY_TOKEN_REVOKED, AUDIT_UNAVAILABLE.
+ */
+export const spendUse = async (
+  { vault, audit }: { readonly vault: Pick<AnyVault, "tokens">; readonly audit: VaultAudit },
+  request: CallRequest,
+  subject = `${request.method} ${request.target}`,
+): Promise<void> => {
+  const { principal, header } = request;
+  if (principal.kind !== "token" || principal.token.usesLeft === undefined) return;
+  const { id } = principal.token;
+  const idempotencyKey = header("idempotency-key");
+  if (idempotencyKey !== undefined && !/^[!-~]{1,256}$/.test(idempotencyKey)) {
+    throw new SidekeyError("VAULT_SERVER_BAD_REQUEST");
+  }
+  await vault.tokens.spend(id, idempotencyKey === undefined ? undefined : { idempotencyKey, request: subject });
+  await audit.record({ event: "token.used", ...frameOf(request), tokenId: id });
+};

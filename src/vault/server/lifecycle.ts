@@ -2,6 +2,9 @@
  * The life of `vault serve`: everything is opened and checked before the port opens; whatever fails on the way closes what
  * was opened. Closing drains first.
  */
+import type { Server as SecureServer } from "node:https";
+import type { AddressInfo } from "node:net";
+import { openAudit } from "../../audit/index.ts";
 import type { Environment } from "../../config/credential.ts";
 import { formatBound, listen } from "../../config/listen.ts";
 import { type Clock, systemClock } from "../../core/clock.ts";
@@ -10,13 +13,19 @@ import { SidekeyError } from "../../core/errors.ts";
 import type { Log } from "../../core/log.ts";
 import { prepareStateDirectory } from "../../core/state-directory.ts";
 import { readVersion } from "../../core/version.ts";
-import { openVault, storeExists, vaultKeySource } from "../index.ts";
+import { createVaultAudit } from "../audit.ts";
 import { createApp } from "./app.ts";
 import { createAuthenticate } from "./auth.ts";
+import { createBudget } from "./budget.ts";
+import { startChores } from "./chores.ts";
 import type { VaultServerConfig } from "./config-model.ts";
 import { createDrain } from "./drain.ts";
-import { openOperatorFile } from "./operator-file.ts";
+import { openEventHub } from "./event-hub.ts";
+import type { SocketLimits } from "./http-server.ts";
+import { createNonces } from "./nonce.ts";
+import { openStore } from "./open-store.ts";
 import { createCalls } from "./routes/index.ts";
+import { readTls, watchCertificate } from "./tls.ts";
 
 /** Time that requests in flight get when the server stops. `ms` */
 const GRACE_MS = 30_000;
@@ -27,6 +36,8 @@ export interface ServeOptions {
   readonly log: Log;
   /** Default the system's. */
   readonly clock?: Clock;
+  /** Other times than usual, for tests. */
+  readonly sockets?: Omit<SocketLimits, "connections">;
 }
 
 /** The JSON of the ready line. */
@@ -39,44 +50,75 @@ export interface VaultReady {
 
 export interface VaultServer {
   readonly ready: VaultReady;
+  /** Reads the certificate again; whether it could be used. True without one. */
+  reload(): boolean;
   /** Stops accepting, lets requests in flight end within `graceMs` (30 s), closes everything. */
   drain(graceMs?: number): Promise<void>;
 }
 
 /** Errors: those of the store, VAULT_SERVER_NO_OPERATOR, VAULT_SERVER_TLS, CONFIG_INVALID, AUDIT_LOCKED, AUDIT_*. */
 export const startVaultServer = async (options: ServeOptions): Promise<VaultServer> => {
-  const { config, environment, log, clock = systemClock } = options;
+  const { config, environment, log, clock = systemClock, sockets } = options;
+  const version = readVersion();
   const closer = createCloser();
   try {
     prepareStateDirectory(config.state);
-    if (config.storage.kind !== "lmdb") throw new SidekeyError("CONFIG_INVALID", { detail: "storage.kind: postgres" });
-    const { directory } = config.storage;
-    if (!(await storeExists(directory))) throw new SidekeyError("VAULT_SERVER_NO_OPERATOR", { detail: directory });
-    const operators = openOperatorFile(config.state);
-    if (operators === undefined) throw new SidekeyError("VAULT_SERVER_NO_OPERATOR", { detail: directory });
-    const { baseDir, state: stateDir, key: credential } = config;
-    const keys = vaultKeySource({ credential, baseDir, stateDir, environment });
-    const vault = closer.add(await openVault({ directory, keys, clock }));
+    const tls = config.tls === undefined ? undefined : readTls(config.tls);
+    const { vault, replays } = closer.add(await openStore({ config, environment, clock, log }));
+    if (!(await vault.agents.hasOperator())) throw new SidekeyError("VAULT_SERVER_NO_OPERATOR");
+    const { path, key: keyPath, ...auditing } = config.audit;
+    const broker = await openAudit({ ...auditing, path, keyPath, clock, log, agent: "vault", lock: true });
+    const audit = closer.add(createVaultAudit({ broker, clock, log }));
+    const hub = closer.add(await openEventHub(vault.changes, log));
+    closer.add(startChores(vault, audit, log));
     const drain = createDrain();
+    const nonces = createNonces(clock);
+    let document = "";
+    let bound: AddressInfo | string = "";
+    const calls = createCalls({
+      vault,
+      audit,
+      hub,
+      config,
+      clock,
+      log,
+      version,
+      document: () => document,
+      draining: drain.isDraining,
+    });
+    const { requestsPerMinute, failuresPerMinute, body, connections } = config.limits;
     const app = closer.add(
       await createApp({
-        calls: createCalls({ vault, config, clock, log, version: readVersion() }),
-        authenticate: createAuthenticate(vault, operators),
+        calls,
+        authenticate: createAuthenticate({
+          vault,
+          clock,
+          nonces,
+          replays,
+          failuresPerMinute,
+          origins: () => originsOf(config, bound),
+        }),
+        audit,
         log,
-        tls: undefined,
-        limits: config.limits,
+        version,
+        tls,
+        limits: { body, connections, ...sockets },
+        requests: requestsPerMinute === undefined ? undefined : createBudget(requestsPerMinute, clock),
         trustedProxies: config.trustedProxies,
+        publicUrls: config.publicUrls,
+        nonce: nonces.make,
         draining: drain.isDraining,
       }),
     );
-    const bound = formatBound(await listen(app.server, config.listen, "listen"));
-    const scheme = config.tls === undefined ? "http" : "https";
+    document = JSON.stringify(app.document);
+    const certificate =
+      config.tls === undefined
+        ? undefined
+        : closer.add(watchCertificate(app.server as unknown as SecureServer, config.tls, log));
+    bound = await listen(app.server, config.listen, "listen");
     return {
-      ready: {
-        pid: process.pid,
-        address: bound.startsWith("unix:") ? bound : `${scheme}://${bound}`,
-        storage: config.storage.kind,
-      },
+      ready: { pid: process.pid, address: addressOf(config, bound), storage: config.storage.kind },
+      reload: () => certificate?.reload() ?? true,
       async drain(graceMs = GRACE_MS) {
         await drain.stop(app.server, graceMs);
         await closer.close();
@@ -86,4 +128,20 @@ export const startVaultServer = async (options: ServeOptions): Promise<VaultServ
     await closer.close().catch((failure: unknown) => log.warn("not all could be closed", { failure: String(failure) }));
     throw error;
   }
+};
+
+const schemeOf = ({ tls }: VaultServerConfig): string => (tls === undefined ? "http" : "https");
+
+const addressOf = (config: VaultServerConfig, bound: AddressInfo | string): string =>
+  typeof bound === "string" ? formatBound(bound) : `${schemeOf(config)}://${formatBound(bound)}`;
+
+/** What clients may call it by: what the file says, the address itself, and on this machine its usual names. */
+const originsOf = (config: VaultServerConfig, bound: AddressInfo | string): readonly string[] => {
+  if (typeof bound === "string") return [...config.publicUrls, "http://localhost"];
+  const isLocal = bound.address === "::1" || bound.address.startsWith("127.");
+  const names = [
+    formatBound(bound),
+    ...(isLocal ? ["localhost", "127.0.0.1", "[::1]"] : []).map((name) => `${name}:${bound.port}`),
+  ];
+  return [...config.publicUrls, ...names.map((name) => new URL(`${schemeOf(config)}://${name}`).origin)];
 };

@@ -116,7 +116,7 @@ export const auditCalls = ({ config, clock, log }: ApiContext): readonly Call[] 
       }),
       answers: { 200: { description: "The lines.", contentType: "application/x-ndjson" } },
       errors: ["SCOPE_DENIED"],
-      async handle({ id, query: { after, limit, since, until, ...texts } }) {
+      async handle({ query: { after, limit, since, until, ...texts } }) {
         const wanted = { ...texts, since: timeOf(since), until: timeOf(until) };
         const done = await turns.begin();
         const pieces = exportAudit(path, { filter: wanted, after, limit });
@@ -126,18 +126,12 @@ export const auditCalls = ({ config, clock, log }: ApiContext): readonly Call[] 
           throw error;
         });
         const stream = (response: ServerResponse): void => {
-          response.writeHead(200, {
-            "content-type": "application/x-ndjson",
-            "cache-control": "no-store",
-            "x-content-type-options": "nosniff",
-            "x-request-id": id,
-          });
           response.setTimeout(IDLE_MS, () => response.destroy());
           pipeline(Readable.from(following(first, pieces)), response)
             .catch((error: unknown) => log.info("an export of the audit was cut", { cause: errnoOf(error) }))
             .finally(done);
         };
-        return { status: 200, stream };
+        return { status: 200, headers: { "content-type": "application/x-ndjson" }, stream };
       },
     }),
   ];

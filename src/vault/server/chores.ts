@@ -1,0 +1,59 @@
+/** What comes with time and nobody asks for: ends of secrets and of approvals, put on record by one of the servers. */
+
+import { toSidekeyError } from "../../core/errors.ts";
+import type { Log } from "../../core/log.ts";
+import type { VaultAudit } from "../audit.ts";
+import type { AnyVault } from "../index.ts";
+
+const EVERY_MS = 5_000;
+const SYSTEM = { type: "system" } as const;
+
+export const startChores = (
+  { secrets, approvals }: Pick<AnyVault, "secrets" | "approvals">,
+  audit: VaultAudit,
+  log: Log,
+): { close(): Promise<void> } => {
+  let running: Promise<void> | undefined;
+
+  const tellExpired = async (): Promise<void> => {
+    const expired = await secrets.takeExpired();
+    if (expired.length === 0) return;
+    await audit.recordAll(
+      expired.map(({ path, version }) => ({ event: "secret.expired" as const, actor: SYSTEM, secret: path, version })),
+    );
+    await secrets.expiryTold(expired);
+  };
+
+  const tellTimedOut = async (): Promise<void> => {
+    const over = await approvals.expire();
+    await audit.recordAll(
+      over.map(({ id, agent, tier }) => ({
+        event: "approval.timed_out" as const,
+        actor: SYSTEM,
+        approvalId: id,
+        metadata: { agent, tier },
+      })),
+    );
+  };
+
+  const run = async (): Promise<void> => {
+    // Without a log nothing is taken: it stays for later, or for another server.
+    if (!audit.healthy()) return;
+    for (const chore of [tellExpired, tellTimedOut]) {
+      await chore().catch((error: unknown) => log.warn("a chore failed", { code: toSidekeyError(error).code }));
+    }
+  };
+
+  const timer = setInterval(() => {
+    running ??= run().finally(() => {
+      running = undefined;
+    });
+  }, EVERY_MS).unref();
+
+  return {
+    async close() {
+      clearInterval(timer);
+      await running;
+    },
+  };
+};

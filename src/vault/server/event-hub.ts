@@ -1,0 +1,106 @@
+/**
+ * Changes of the store, read once for all who listen: each batch of one generation, in order. Whoever comes asks the store
+ * for what it missed; what comes meanwhile waits.
+ */
+import { toSidekeyError } from "../../core/errors.ts";
+import type { Log } from "../../core/log.ts";
+import type { ChangesOf, VaultChanges } from "../index.ts";
+
+export interface Listener {
+  /** In order of generations, each once. */
+  changed(batch: ChangesOf): void;
+  /** Not everything is known any more: look at all again. `generation` is the store's now. */
+  reset(generation: number): void;
+}
+
+export interface Subscription {
+  /** What the listener is up to date with. */
+  readonly generation: number;
+  end(): void;
+}
+
+export interface EventHub {
+  /** `since`: what the listener knows; undefined = it knows nothing and starts now. */
+  subscribe(listener: Listener, since: number | undefined): Promise<Subscription>;
+  close(): Promise<void>;
+}
+
+interface Place {
+  readonly listener: Listener;
+  /** Up to date with this generation. */
+  sent: number;
+  /** It still reads what it missed, and is passed by. */
+  catchingUp: boolean;
+}
+
+export const openEventHub = async (changes: VaultChanges, log: Log): Promise<EventHub> => {
+  const places = new Set<Place>();
+  let known = await changes.current();
+  let reading: Promise<void> | undefined;
+  let isAsked = false;
+
+  const deliver = (place: Place, batch: ChangesOf): void => {
+    if (batch.generation <= place.sent) return;
+    place.sent = batch.generation;
+    place.listener.changed(batch);
+  };
+
+  const readNew = async (): Promise<void> => {
+    while (isAsked) {
+      isAsked = false;
+      const from = Math.min(known, ...[...places].flatMap(({ sent, catchingUp }) => (catchingUp ? [] : [sent])));
+      const current = await changes.current();
+      const batches = await changes.since(from);
+      for (const place of places) {
+        if (place.catchingUp) continue;
+        if (place.sent < from) {
+          // It came while these were read, and knows less than they begin with.
+          isAsked = true;
+          continue;
+        }
+        if (batches === undefined) place.listener.reset(current);
+        for (const batch of batches ?? []) deliver(place, batch);
+        place.sent = Math.max(place.sent, current);
+      }
+      known = Math.max(known, current);
+    }
+  };
+
+  const wake = (): void => {
+    isAsked = true;
+    reading ??= readNew()
+      .catch((error: unknown) => log.error("changes cannot be read", { fault: toSidekeyError(error).code }))
+      .finally(() => {
+        reading = undefined;
+        if (isAsked) wake();
+      });
+  };
+
+  const stop = await changes.watch(wake);
+
+  return {
+    async subscribe(listener, since) {
+      const place: Place = { listener, sent: 0, catchingUp: true };
+      places.add(place);
+      try {
+        const current = await changes.current();
+        const missed = since === undefined ? [] : await changes.since(since);
+        if (missed === undefined) listener.reset(current);
+        else place.sent = since ?? current;
+        for (const batch of missed ?? []) deliver(place, batch);
+        place.sent = Math.max(place.sent, current);
+        place.catchingUp = false;
+        wake();
+        return { generation: place.sent, end: () => void places.delete(place) };
+      } catch (error) {
+        places.delete(place);
+        throw error;
+      }
+    },
+    async close() {
+      await stop();
+      places.clear();
+      await reading;
+    },
+  };
+};

@@ -1,0 +1,125 @@
+/**
+ * One listener's stream (text/event-stream): changes that its token covers, a sign of life when there are none, and an end
+ * with its token. Holds no value. A reader that does not read is dropped: it comes back and asks since its last event.
+ */
+import type { ServerResponse } from "node:http";
+import type { Clock } from "../../core/clock.ts";
+import type { ChangesOf, VaultChange } from "../index.ts";
+import type { EventHub, Listener, Subscription } from "./event-hub.ts";
+import { covers, type TokenPrincipal } from "./principal.ts";
+
+export interface EventStreamOptions {
+  readonly principal: TokenPrincipal;
+  readonly hub: EventHub;
+  readonly clock: Clock;
+  /** What the reader has seen: its Last-Event-ID. */
+  readonly since: number | undefined;
+  /** Whether a token is one of the same agent's. */
+  readonly isOfAgent: (tokenId: string) => Promise<boolean>;
+  readonly ended: () => void;
+}
+
+const COMMENT_EVERY_MS = 5_000;
+const LOOK_EVERY_MS = 500;
+/** What a reader may leave unread. `bytes` */
+const MAX_UNREAD = 256 * 1024;
+
+interface WireEvent {
+  readonly event: string;
+  readonly data: object;
+  /** It ends the stream. */
+  readonly isLast?: true;
+}
+
+export interface EventStream {
+  end(): void;
+}
+
+export const openEventStream = (response: ServerResponse, options: EventStreamOptions): EventStream => {
+  const { principal, hub, clock, since, isOfAgent, ended } = options;
+  const { token, proof } = principal;
+  let subscription: Subscription | undefined;
+  let isOver = false;
+  /** One after the other: what is looked up for one must not let a later one past. */
+  let queue = Promise.resolve();
+  let spokenAt = clock.monotonic();
+
+  const end = (): void => {
+    if (isOver) return;
+    isOver = true;
+    clearInterval(timer);
+    subscription?.end();
+    response.end();
+    ended();
+  };
+
+  const write = (text: string): void => {
+    if (isOver) return;
+    spokenAt = clock.monotonic();
+    response.write(text);
+    if (response.writableLength <= MAX_UNREAD) return;
+    response.destroy();
+    end();
+  };
+
+  const eventOf = async (change: VaultChange): Promise<WireEvent | undefined> => {
+    switch (change.type) {
+      case "token.revoked": {
+        const { id } = change;
+        if (id === token.id) return { event: change.type, data: { jti: id }, isLast: true };
+        return (await isOfAgent(id)) ? { event: change.type, data: { jti: id } } : undefined;
+      }
+      case "sidecar.revoked":
+        if (change.jkt !== proof) return undefined;
+        return { event: change.type, data: { jkt: change.jkt }, isLast: true };
+      default: {
+        const { type, path, version } = change;
+        return covers(principal, "use", path) || covers(principal, "read", path)
+          ? { event: type, data: { path, version } }
+          : undefined;
+      }
+    }
+  };
+
+  /** The id stands on the last event of a generation: whoever has seen it has seen all before. */
+  const tell = async ({ generation, changes }: ChangesOf): Promise<void> => {
+    const events: WireEvent[] = [];
+    for (const change of changes) {
+      const event = await eventOf(change);
+      if (event !== undefined) events.push(event);
+    }
+    for (const [at, { event, data, isLast }] of events.entries()) {
+      const id = at === events.length - 1 ? `id: ${generation}\n` : "";
+      write(`${id}event: ${event}\ndata: ${JSON.stringify(data)}\n\n`);
+      if (isLast === true) end();
+    }
+  };
+
+  const listener: Listener = {
+    changed(batch) {
+      queue = queue.then(() => tell(batch)).catch(end);
+    },
+    reset(generation) {
+      queue = queue.then(() => write(`id: ${generation}\nevent: reset\ndata: ${JSON.stringify({ generation })}\n\n`));
+    },
+  };
+
+  const timer = setInterval(() => {
+    if (token.expiresAt <= clock.now()) end();
+    else if (clock.monotonic() - spokenAt >= COMMENT_EVERY_MS) write(":\n\n");
+  }, LOOK_EVERY_MS).unref();
+
+  response.on("close", end);
+  response.on("error", end);
+  response.flushHeaders();
+  hub
+    .subscribe(listener, since)
+    .then((opened) => {
+      subscription = opened;
+      if (isOver) opened.end();
+      const { generation } = opened;
+      queue = queue.then(() => write(`id: ${generation}\nevent: ready\ndata: ${JSON.stringify({ generation })}\n\n`));
+    })
+    .catch(end);
+  return { end };
+};
