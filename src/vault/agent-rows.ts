@@ -86,8 +86,11 @@ export const putAgent = (tx: Tx, barrier: Barrier, { id, scopes, ...info }: Agen
 /** Which agent a row under `agentkey:`, `agentname:` or `operator:` leads to. */
 export const readPointer = (tx: ReadTx, barrier: Barrier, key: string): string | undefined => {
   const sealed = tx.get(key);
-  return sealed === undefined ? undefined : openJson(barrier, key, sealed, pointerSchema).agent;
+  return sealed === undefined ? undefined : openPointer(barrier, key, sealed);
 };
+
+export const openPointer = (barrier: Barrier, key: string, sealed: Buffer): string =>
+  openJson(barrier, key, sealed, pointerSchema).agent;
 
 export const putPointer = (tx: Tx, barrier: Barrier, key: string, agent: string): void =>
   tx.put(key, sealJson(barrier, key, { agent }));

@@ -2,12 +2,12 @@
 import type { Clock } from "../core/clock.ts";
 import { createVaultAgents, type VaultAgents } from "./agents.ts";
 import { type ApprovalOptions, createVaultApprovals, type VaultApprovals } from "./approvals.ts";
-import { type Backup, writeBackup } from "./backup.ts";
-import { createVaultChanges, forgetChanges, type VaultChanges } from "./changes.ts";
+import { BACKED_UP, type Backup, writeBackup } from "./backup.ts";
+import { createVaultChanges, type VaultChanges } from "./changes.ts";
 import type { GuardedStorage, Keys } from "./guarded-storage.ts";
 import { createVaultPlaceholders, type VaultPlaceholders } from "./placeholders.ts";
 import { type Rekeyed, rekey } from "./rekey.ts";
-import { META, VALUE } from "./rows.ts";
+import { restoreRows } from "./restore-rows.ts";
 import type { VaultSecrets } from "./secret-types.ts";
 import { createVaultSecrets } from "./secrets.ts";
 import { createVaultSidecars, type VaultSidecars } from "./sidecars.ts";
@@ -40,9 +40,15 @@ export interface AnyVault extends Watchable {
    * Errors: CONFIG_USAGE (one key, and not in a file), VAULT_KEY_UNWRITABLE, VAULT_STORE_BUSY.
    */
   rekey(progress?: (done: number, total: number) => void): Promise<Rekeyed>;
-  /** All secrets as one text of sealed rows, as they are at one moment. Errors: VAULT_KEY_WRONG, VAULT_STORE_DAMAGED. */
+  /**
+   * All secrets, agents, operators and sidecars as one text of sealed rows, as they are at one moment.
+   * Errors: VAULT_KEY_WRONG, VAULT_STORE_DAMAGED.
+   */
   backup(): Promise<string>;
-  /** The secrets of a backup in the place of all that are there, in one transaction; tokens stay as they are. */
+  /**
+   * In one transaction: the secrets of a backup in the place of all that are there; those of its agents, operators and
+   * sidecars that are not known here. Tokens stay as they are.
+   */
   restore(backup: Backup): Promise<void>;
   close(): Promise<void>;
 }
@@ -69,21 +75,13 @@ export const assembleVault = (
     rekey: (progress) => rekey(storage, { ring, barrier }, progress),
     backup: () =>
       storage.read((tx) =>
-        writeBackup([...tx.range(META), ...tx.range(VALUE)], barrier, {
-          createdAt: clock.now(),
-          generation: tx.generation,
-        }),
+        writeBackup(
+          BACKED_UP.flatMap((prefix) => tx.range(prefix)),
+          barrier,
+          { createdAt: clock.now(), generation: tx.generation },
+        ),
       ),
-    async restore({ rows }) {
-      await storage.write((tx) => {
-        const wanted = new Set(rows.map(({ key }) => key));
-        tx.expect([...wanted]);
-        for (const { key } of [...tx.range(META), ...tx.range(VALUE)]) if (!wanted.has(key)) tx.remove(key);
-        // Sealed anew where another key did it: that one may leave the key file at any time.
-        for (const { key, value } of rows) tx.put(key, barrier.isCurrent(value) ? value : barrier.reseal(key, value));
-        forgetChanges(tx, barrier);
-      });
-    },
+    restore: ({ rows }) => storage.write((tx) => restoreRows(tx, barrier, rows)),
     watch: (onChange) => storage.watch(onChange),
     close: () => storage.close(),
   };

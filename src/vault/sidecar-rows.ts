@@ -14,7 +14,7 @@ export interface SidecarInfo {
   readonly revokedAt?: EpochMs;
 }
 
-const SIDECAR = "sidecar:";
+export const SIDECAR = "sidecar:";
 
 const rowSchema = z.strictObject({
   id: z.string(),

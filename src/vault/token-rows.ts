@@ -7,6 +7,7 @@ import * as z from "zod";
 import type { EpochMs } from "../core/clock.ts";
 import { ACCESS_TIERS } from "../identity/tier.ts";
 import { type Barrier, openJson, sealJson } from "./barrier.ts";
+import { dropPlaceholders } from "./placeholders.ts";
 import type { ReadTx, Tx } from "./storage/storage.ts";
 
 const TOKEN = "token:";
@@ -73,6 +74,7 @@ const removeToken = (tx: Tx, barrier: Barrier, id: string): void => {
   tx.remove(endKey(row.expiresAt, id));
   tx.remove(ofPrefix(row) + id);
   for (const { key } of tx.range(`${IDEMPOTENT}${id}:`)) tx.remove(key);
+  dropPlaceholders(tx, barrier, id);
 };
 
 /** Those that are over, the oldest first, some at a time. */
@@ -114,6 +116,7 @@ export const revokeTokensOf = (tx: Tx, barrier: Barrier, agentId: string, now: E
     const row = readToken(tx, barrier, id);
     if (row === undefined || row.revokedAt !== undefined || row.expiresAt <= now) return false;
     updateToken(tx, barrier, id, { ...row, revokedAt: now });
+    dropPlaceholders(tx, barrier, id);
     return true;
   });
 

@@ -15,6 +15,7 @@ import { requireLiveAgent } from "./agent-rows.ts";
 import type { Barrier } from "./barrier.ts";
 import { recordChanges } from "./changes.ts";
 import { createOrderedIds } from "./ordered-id.ts";
+import { dropPlaceholders } from "./placeholders.ts";
 import type { SigningKeys } from "./signing-keys.ts";
 import type { EmbeddedStorage, ReadTx, VaultStorage } from "./storage/storage.ts";
 import { claimsOf, type IssueRequest, type TokenLimits } from "./token-request.ts";
@@ -209,6 +210,7 @@ export const createVaultTokens = ({ storage, barrier, clock, keys, limits }: Tok
         if (row === undefined) throw unknownToken();
         if (row.revokedAt !== undefined) return;
         updateToken(tx, barrier, id, { ...row, revokedAt: clock.now() });
+        dropPlaceholders(tx, barrier, id);
         recordChanges(tx, barrier, [{ type: "token.revoked", id }]);
       });
     },

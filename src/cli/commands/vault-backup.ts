@@ -11,6 +11,7 @@ import {
   systemCode,
 } from "../../core/whole-file.ts";
 import type { Backup, VaultKeySource } from "../../vault/index.ts";
+import { backupWords } from "../backup-words.ts";
 import { CONFIG_OPTION, type CommandSpec, JSON_OPTION } from "../command.ts";
 import { EXIT_OK } from "../exit.ts";
 import { refuseInsideRun } from "../inside-run.ts";
@@ -19,7 +20,7 @@ import { keyPlace, keyWords, locateVault, SOURCE_OPTION, withVault } from "../va
 
 export const vaultBackup: CommandSpec = {
   name: "vault backup",
-  summary: "write all secrets, sealed, into one file; works while a sidecar uses the vault",
+  summary: "write all secrets and agents, sealed, into one file; works while others use the vault",
   parameters: [{ syntax: "<file>", summary: "the file; an older backup there is replaced, anything else is not" }],
   options: [SOURCE_OPTION, CONFIG_OPTION, JSON_OPTION],
   examples: ["sidekey vault backup /backup/sidekey-$(date +%F)", "sidekey vault backup vault.backup --json"],
@@ -46,13 +47,13 @@ export const vaultBackup: CommandSpec = {
         });
       },
     );
-    const { secrets, generation, createdAt } = backup;
+    const { secrets, agents, generation, createdAt } = backup;
     if (options.flag("json")) {
       const made = new Date(createdAt).toISOString();
-      terminal.printJson({ file, secrets, generation, created_at: made, key: keyPlace(keys) });
+      terminal.printJson({ file, secrets, agents, generation, created_at: made, key: keyPlace(keys) });
       return EXIT_OK;
     }
-    terminal.print(`backed up ${secrets === 1 ? "1 secret" : `${secrets} secrets`} to ${file}, and read it back`);
+    terminal.print(`backed up ${backupWords(backup)} to ${file}, and read it back`);
     terminal.note(
       `its key is not in it, and opens it: keep a copy of ${keyWords(keys)}, in another place than this file`,
     );

@@ -5,6 +5,7 @@ import { SidekeyError } from "../../core/errors.ts";
 import { prepareStateDirectory } from "../../core/state-directory.ts";
 import { FileFault, readWholeFile } from "../../core/whole-file.ts";
 import type { Restored } from "../../vault/index.ts";
+import { backupWords } from "../backup-words.ts";
 import { CONFIG_OPTION, type CommandSpec, JSON_OPTION } from "../command.ts";
 import { EXIT_OK } from "../exit.ts";
 import { refuseInsideRun } from "../inside-run.ts";
@@ -42,14 +43,15 @@ export const vaultRestore: CommandSpec = {
       change: () => restoreVault({ directory, keys, clock: systemClock }, { backup, replace }),
       done: () => [event],
     });
-    const { secrets } = backup;
+    const { secrets, agents } = backup;
     if (options.flag("json")) {
       const { how, keptAside = null } = restored;
-      terminal.printJson({ directory, secrets, created_at: madeAt, how, kept_aside: keptAside });
+      terminal.printJson({ directory, secrets, agents, created_at: madeAt, how, kept_aside: keptAside });
       return EXIT_OK;
     }
-    terminal.print(`restored ${secrets === 1 ? "1 secret" : `${secrets} secrets`} of ${madeAt} to ${directory}`);
+    terminal.print(`restored ${backupWords(backup)} of ${madeAt} to ${directory}`);
     for (const note of NOTES[restored.how](restored)) terminal.note(note);
+    if (agents > 0) terminal.note(restored.how === "replaced" ? KNOWN_AGENTS : OLD_AGENTS);
     return EXIT_OK;
   },
 };
@@ -64,6 +66,8 @@ const NOTES: Readonly<Record<Restored["how"], (restored: Restored) => readonly s
   ],
 };
 
+const KNOWN_AGENTS = "agents and sidecars that the vault knew already are as they were, revoked ones revoked";
+const OLD_AGENTS = "agents and sidecars that were revoked after the backup was made are back: revoke them again";
 const RESTART = "a sidecar that had the vault of before open refuses requests until it is restarted";
 const NO_TOKENS = "tokens are in no backup: issue those anew that agents or sidecars are given by hand";
 

@@ -261,3 +261,81 @@ describe("a restored backup", () => {
     expect(await readdir(directory)).toEqual(["file"]);
   });
 });
+
+describe("agents, operators and sidecars in a backup", () => {
+  const JKT = "j".repeat(43);
+
+  const setUpServer = async () => {
+    const made = await setUp();
+    const { vault } = made;
+    const operator = await vault.agents.create({ name: "root", kind: "operator" });
+    const agent = await vault.agents.create({ name: "bot", scopes: parseScopes("secrets:use:a/*") });
+    const gone = await vault.agents.create({ name: "gone", scopes: parseScopes("secrets:use:a/*") });
+    await vault.agents.revoke("gone");
+    await vault.sidecars.enroll({ agentId: agent.info.id, name: "side", jkt: JKT });
+    return { ...made, old: made.text, operator, agent, gone, text: await vault.backup() };
+  };
+
+  it("are known to a new store by the same keys, which the backup does not hold", async () => {
+    const { text, read, place, restore, open, operator, agent, gone } = await setUpServer();
+    expect(text.split("\n")[0]).toBe('{"format":"sidekey-vault-backup","v":2}');
+    for (const { key } of [operator, agent, gone]) expect(text).not.toContain(key);
+    expect(await read(text)).toMatchObject({ secrets: 2, agents: 2 });
+    const directory = await place();
+    await restore(directory, false, text);
+    const vault = await open(directory);
+    expect(await values(vault)).toEqual(ALL);
+    expect(await vault.agents.authenticate(operator.key)).toMatchObject({ name: "root", kind: "operator" });
+    expect(await vault.agents.authenticate(agent.key)).toMatchObject({ id: agent.info.id });
+    expect(await codeOf(() => vault.agents.authenticate(gone.key))).toBe("IDENTITY_KEY_INVALID");
+    expect(await vault.agents.hasOperator()).toBe(true);
+    expect(await vault.sidecars.find(agent.info.id, JKT)).toMatchObject({ name: "side" });
+    expect(await vault.tokens.list()).toEqual([]);
+    // It works: the agent gets a token that is good here.
+    const { token } = await vault.tokens.issue({
+      agent: await vault.agents.find("bot"),
+      scopes: parseScopes("secrets:use:a/one"),
+    });
+    expect(await vault.tokens.verify(token)).toMatchObject({ agent: "bot" });
+  });
+
+  it("come back to no store that knows better: what was revoked there stays revoked, what is new stays", async () => {
+    const { state, vault, restore, text, agent, operator } = await setUpServer();
+    await vault.agents.revoke("bot");
+    const again = await vault.agents.create({ name: "bot", scopes: parseScopes("secrets:use:b/*") });
+    await restore(join(state, "vault"), true, text);
+    expect(await codeOf(() => vault.agents.authenticate(agent.key))).toBe("IDENTITY_KEY_INVALID");
+    expect(await vault.agents.authenticate(again.key)).toMatchObject({ id: again.info.id });
+    expect(await vault.agents.find("bot")).toMatchObject({ id: again.info.id });
+    expect(await vault.sidecars.find(agent.info.id, JKT)).toBeUndefined();
+    expect(await vault.agents.authenticate(operator.key)).toMatchObject({ name: "root" });
+  });
+
+  it("are added to a store that was made anew, beside its own operator, whatever the names", async () => {
+    const { text, keys, place, restore, open, operator, agent } = await setUpServer();
+    const directory = await place();
+    const fresh = await openVault({ directory, keys, clock: createTestClock() });
+    const own = await fresh.agents.create({ name: "root", kind: "operator" });
+    await fresh.close();
+    await restore(directory, true, text);
+    const vault = await open(directory);
+    for (const { key, info } of [own, operator, agent]) {
+      expect(await vault.agents.authenticate(key)).toMatchObject({ id: info.id });
+    }
+    expect(await vault.agents.find("root")).toMatchObject({ id: own.info.id });
+    expect(await vault.agents.list()).toHaveLength(4);
+  });
+
+  it("are in none of the first version", async () => {
+    const { text, read } = await setUpServer();
+    const lines = text.replace('"v":2', '"v":1').trimEnd().split("\n").slice(0, -1);
+    expect(await codeOf(() => read(resum(lines)))).toBe("VAULT_BAD_BACKUP");
+  });
+
+  it("that an earlier version wrote, without any, is restored and takes away none", async () => {
+    const { state, vault, restore, agent, old } = await setUpServer();
+    expect(old.split("\n")[0]).toBe('{"format":"sidekey-vault-backup","v":1}');
+    await restore(join(state, "vault"), true, old);
+    expect(await vault.agents.authenticate(agent.key)).toMatchObject({ name: "bot" });
+  });
+});

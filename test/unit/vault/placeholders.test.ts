@@ -4,9 +4,8 @@ import { describe, expect, it } from "vitest";
 import { SecretValue } from "../../../src/core/secret-value.ts";
 import { parseScopes } from "../../../src/identity/scope.ts";
 import { ISSUED_PATTERN } from "../../../src/sidecar/injection/issued.ts";
-import type { Vault } from "../../../src/vault/index.ts";
-import { dropPlaceholders } from "../../../src/vault/placeholders.ts";
-import { codeOf, openTestVault, withGuardedRows } from "./support.ts";
+import { DEFAULT_TOKEN_TTL_MS, type Vault } from "../../../src/vault/index.ts";
+import { codeOf, openTestVault, type TestVault, withRows } from "./support.ts";
 
 const secret = (value: string): SecretValue => SecretValue.fromText(value);
 
@@ -14,6 +13,10 @@ const tokenOf = async (vault: Vault): Promise<string> => {
   const { claims } = await vault.tokens.issue({ agent: "a", scopes: parseScopes("secrets:use:*") });
   return claims.id;
 };
+
+/** But for the key. */
+const placeholderRows = (at: TestVault): Promise<number> =>
+  withRows(at, async (storage) => (await storage.read((tx) => tx.range("placeholder:"))).length - 1);
 
 const issue = (vault: Vault, tokenId: string, { path = "a/b", value = "sk-proj-0123456789abcdef" } = {}) =>
   vault.placeholders.issue({ tokenId, agentId: "agent-1", path, value: secret(value) });
@@ -103,19 +106,37 @@ describe("vault.placeholders", () => {
     expect(await codeOf(() => issue(vault, "gone"))).toBe("IDENTITY_TOKEN_REVOKED");
   });
 
-  it("ends with its token, and leaves those of others", async () => {
+  it("ends when its token is revoked, and leaves those of others", async () => {
     const at = await openTestVault();
-    const [ended, going] = [await tokenOf(at.vault), await tokenOf(at.vault)];
-    const texts = [await issue(at.vault, ended), await issue(at.vault, ended, { path: "a/c" })];
-    const other = await issue(at.vault, going);
-    await at.vault.close();
-    await withGuardedRows(at, async (storage, { barrier }) => {
-      await storage.write((tx) => dropPlaceholders(tx, barrier, ended));
-      expect(await storage.read((tx) => tx.range("placeholder:").map(({ key }) => key))).toHaveLength(2);
-    });
-    const { vault } = await openTestVault(at);
+    const { vault } = at;
+    const [ended, going] = [await tokenOf(vault), await tokenOf(vault)];
+    const texts = [await issue(vault, ended), await issue(vault, ended, { path: "a/c" })];
+    const other = await issue(vault, going);
+    await vault.tokens.revoke(ended);
     for (const text of texts) expect(await vault.placeholders.resolve(text)).toBeUndefined();
     expect(await vault.placeholders.resolve(other)).toMatchObject({ tokenId: going });
+    await vault.close();
+    expect(await placeholderRows(at)).toBe(1);
+  });
+
+  it("leaves the store with its token, when that is over", async () => {
+    const at = await openTestVault();
+    const text = await issue(at.vault, await tokenOf(at.vault));
+    at.clock.advance(DEFAULT_TOKEN_TTL_MS + 120_000);
+    await tokenOf(at.vault);
+    expect(await at.vault.placeholders.resolve(text)).toBeUndefined();
+    await at.vault.close();
+    expect(await placeholderRows(at)).toBe(0);
+  });
+
+  it("ends with its agent", async () => {
+    const at = await openTestVault();
+    const scopes = parseScopes("secrets:use:*");
+    const { info } = await at.vault.agents.create({ name: "a", scopes });
+    const { claims } = await at.vault.tokens.issue({ agent: info, scopes });
+    const text = await issue(at.vault, claims.id);
+    await at.vault.agents.revoke("a");
+    expect(await at.vault.placeholders.resolve(text)).toBeUndefined();
   });
 
   it("cannot be read in the files", async () => {
