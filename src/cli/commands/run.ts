@@ -2,6 +2,7 @@
  * `run`: a sidecar for one program. The program gets the proxy, the CA and placeholders; the keys stay here. Its
  * standard streams are its own: we write there only before it starts.
  */
+
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { nearest } from "../../config/suggest.ts";
@@ -13,6 +14,7 @@ import type { Sidecar } from "../../sidecar/app/lifecycle.ts";
 import { CONFIG_OPTION, type CommandSpec, type Invocation } from "../command.ts";
 import { loadRequiredConfig } from "../context.ts";
 import { EXIT_RUN_FAILED } from "../exit.ts";
+import { keepRequestsYoung } from "../heap.ts";
 import { logLevel } from "../log-level.ts";
 import { PRELOAD } from "../run/preload-path.ts";
 import type { Boundary } from "../run/user.ts";
@@ -70,6 +72,7 @@ const runBehindSidecar = async (invocation: Invocation, boundary: Boundary | und
     if (boundary !== undefined) terminal.note(`no whole boundary: ${path} ${reason}. ${remedy}`);
   }
   const { callerBundles } = await import("../run/environment.ts");
+  keepRequestsYoung();
   const { startSidecar } = await import("../../sidecar/app/lifecycle.ts");
   const sidecar = await startSidecar({
     config,

@@ -22,6 +22,8 @@ export interface Judge {
 }
 
 export interface Revocable {
+  /** Where it is listed: for the list alone. */
+  place?: number;
   judge(judge: Judge): Verdict;
   /** Ends it. Nothing happens when it has ended already. */
   revoke(error: SidekeyError): void;
@@ -45,17 +47,21 @@ export interface LiveOptions {
 export const LOOK_EVERY_MS = 500;
 
 export const createLiveExchanges = ({ judge, every = timer }: LiveOptions): LiveExchanges => {
-  const live = new Set<Revocable>();
+  /**
+   * In no order. Not a Set: where much comes and goes, each table that V8 replaced leads to the next one, for the sake of
+   * iterators, and holds what was in it; once one of them is old, all later ones survive with it, and every request in them.
+   */
+  const live: Revocable[] = [];
   let stop: (() => void) | undefined;
 
   const look = (): void => {
-    if (live.size === 0) {
+    if (live.length === 0) {
       stop?.();
       stop = undefined;
       return;
     }
     const current = judge();
-    for (const exchange of live) {
+    for (const exchange of [...live]) {
       const verdict = exchange.judge(current);
       if (verdict === undefined) continue;
       if (verdict instanceof SidekeyError) exchange.revoke(verdict);
@@ -66,11 +72,17 @@ export const createLiveExchanges = ({ judge, every = timer }: LiveOptions): Live
   return {
     judge,
     add(exchange) {
-      live.add(exchange);
+      exchange.place = live.length;
+      live.push(exchange);
       stop ??= every(LOOK_EVERY_MS, look);
     },
     delete(exchange) {
-      live.delete(exchange);
+      const { place } = exchange;
+      if (place === undefined || live[place] !== exchange) return;
+      const last = live.pop();
+      if (last === undefined || last === exchange) return;
+      live[place] = last;
+      last.place = place;
     },
   };
 };

@@ -38,6 +38,8 @@ export interface Settle {
 }
 
 export class Relay implements ResponseSink, Revocable {
+  /** As `Revocable` has it. */
+  place = -1;
   #recorded: Recorded;
   readonly #client: ClientResponse;
   readonly #clock: Clock;

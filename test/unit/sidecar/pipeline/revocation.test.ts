@@ -57,6 +57,43 @@ describe("live exchanges", () => {
     expect(ticks.running).toBe(true);
   });
 
+  it("are looked at once each, whichever have come and gone", () => {
+    const ticks = createTicks();
+    const live = createLiveExchanges({ judge: () => judge, every: ticks.every });
+    const looks: number[] = [];
+    const all = Array.from({ length: 6 }, (_, number) =>
+      exchange(() => {
+        looks.push(number);
+        return undefined;
+      }),
+    );
+    for (const one of all) live.add(one);
+    for (const number of [5, 0, 2, 2]) live.delete(all[number] as Revocable);
+    live.add(all[0] as Revocable);
+    ticks.tick();
+    expect(looks.sort()).toEqual([0, 1, 3, 4]);
+    for (const one of all) live.delete(one);
+    ticks.tick();
+    expect(ticks.running).toBe(false);
+  });
+
+  it("that end during a look are ended once, and the others too", () => {
+    const ticks = createTicks();
+    const live = createLiveExchanges({ judge: () => judge, every: ticks.every });
+    const all = [0, 1, 2].map(() => {
+      const one = exchange(() => revoked);
+      const end = one.revoke;
+      one.revoke = (error) => {
+        end(error);
+        live.delete(one);
+      };
+      return one;
+    });
+    for (const one of all) live.add(one);
+    ticks.tick();
+    expect(all.map(({ ended }) => ended.length)).toEqual([1, 1, 1]);
+  });
+
   it("are ended one by one, by a verdict that is there or still to come", async () => {
     const ticks = createTicks();
     const live = createLiveExchanges({ judge: () => judge, every: ticks.every });
