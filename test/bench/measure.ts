@@ -16,6 +16,28 @@ export const readCpuMicroseconds = (pid: number): number => {
   return ticks * MICROSECONDS_PER_TICK;
 };
 
+/**
+ * Of a process, what it started and lives, and what it started and saw end: utime, stime, cutime and cstime of `proc(5)`.
+ * For PostgreSQL, which has a process for each connection.
+ */
+export const readFamilyCpuMicroseconds = (pid: number): number => {
+  const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  const ended = (Number(fields[13]) + Number(fields[14])) * MICROSECONDS_PER_TICK;
+  if (!Number.isFinite(ended)) throw new Error(`cannot read the CPU time of process ${pid}`);
+  return readChildren(pid).reduce((sum, child) => sum + cpuIfThere(child), readCpuMicroseconds(pid) + ended);
+};
+
+/** Nothing where it has just ended: its parent counts it then. */
+const cpuIfThere = (pid: number): number => {
+  try {
+    return readCpuMicroseconds(pid);
+  } catch (error) {
+    if (error instanceof Error && "code" in error && (error.code === "ENOENT" || error.code === "ESRCH")) return 0;
+    throw error;
+  }
+};
+
 export interface Memory {
   /** Resident set now, `MiB`. */
   readonly now: number;
