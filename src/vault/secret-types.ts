@@ -58,8 +58,10 @@ export interface SecretInfo {
 }
 
 export interface StoredSecret extends SecretInfo {
-  /** Of `version`, which is then the version asked for. */
+  /** Of `version`, which is then the version asked for, as are `expiresAt` and `reference`. */
   readonly value: SecretValue;
+  /** From here on this version is not read: it expires, or a rotation has put an end to it. */
+  readonly readableUntil: EpochMs | undefined;
 }
 
 export interface SecretVersion {
@@ -129,6 +131,13 @@ export interface Imported {
   readonly change: "new" | "changed" | "same" | "kept";
 }
 
+/** A value that a later version took the place of. */
+export interface ReplacedSecret {
+  readonly version: number;
+  readonly value: SecretValue;
+  readonly replacedAt: EpochMs;
+}
+
 /** A secret whose end has come. */
 export interface ExpiredSecret {
   readonly path: string;
@@ -176,6 +185,11 @@ export interface VaultSecrets {
   remove(path: string): Promise<void>;
   /** Newest first. Errors: VAULT_BAD_PATH, VAULT_SECRET_MISSING. */
   history(path: string): Promise<readonly SecretVersion[]>;
+  /**
+   * Values before `version` that were replaced after `since`, newest first, as far as they may be read still; those kept
+   * elsewhere are left out. Errors: VAULT_BAD_PATH, VAULT_SECRET_MISSING.
+   */
+  replacedSince(path: string, version: number, since: EpochMs): Promise<readonly ReplacedSecret[]>;
   /**
    * Secrets whose end has come and is not on record, for one caller: another gets the same ones only when this one has
    * not told (`expiryTold`) within a minute.

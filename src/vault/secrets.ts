@@ -14,12 +14,14 @@ import { createExpiryTelling } from "./secret-expiry.ts";
 import { createSecretIndex } from "./secret-index.ts";
 import { badMetadata, checkBy, checkDescription, checkExpiry, infoOf, type Meta, newestOf } from "./secret-meta.ts";
 import { candidatePaths } from "./secret-resolution.ts";
-import { createSecretRows, taken, type ValueOrReference } from "./secret-rows.ts";
+import { createSecretRows, isClosed, isExpired, taken, type ValueOrReference } from "./secret-rows.ts";
 import {
   type ImportEntry,
   type Imported,
   type ImportOptions,
+  type ReplacedSecret,
   SECRET_TIERS,
+  type SecretVersion,
   type VaultSecrets,
 } from "./secret-types.ts";
 import type { Tx, VaultStorage } from "./storage/storage.ts";
@@ -148,15 +150,16 @@ export const createVaultSecrets = (
       }
     },
 
-    async get(path, version) {
+    async get(path, wanted) {
       checkSecretPath(path);
       const found = await storage.read((tx) => {
         const meta = rows.require(tx, path);
-        const known = rows.readable(path, meta, version ?? newestOf(meta).version);
-        return { info: infoOf(path, meta), version: known.version, value: rows.value(tx, path, known) };
+        const known = rows.readable(path, meta, wanted ?? newestOf(meta).version);
+        return { info: infoOf(path, meta), known, value: rows.value(tx, path, known) };
       });
       const value = found.value instanceof SecretValue ? found.value : await readReference(backends, found.value);
-      return { ...found.info, version: found.version, value };
+      const { version, expiresAt, reference } = found.known;
+      return { ...found.info, version, expiresAt, reference, readableUntil: endOf(found.known), value };
     },
 
     async find(path) {
@@ -209,6 +212,23 @@ export const createVaultSecrets = (
       );
     },
 
+    async replacedSince(path, before, since) {
+      checkSecretPath(path);
+      return storage.read((tx) => {
+        const { versions } = rows.require(tx, path);
+        const replaced: ReplacedSecret[] = [];
+        for (let at = versions.length - 2; at >= 0; at -= 1) {
+          const known = versions[at];
+          const replacedAt = versions[at + 1]?.createdAt;
+          if (known === undefined || replacedAt === undefined || replacedAt <= since) break;
+          if (known.version >= before || isClosed(known, clock.now()) || isExpired(known, clock.now())) continue;
+          const value = rows.value(tx, path, known);
+          if (value instanceof SecretValue) replaced.push({ version: known.version, value, replacedAt });
+        }
+        return replaced;
+      });
+    },
+
     ...createExpiryTelling(storage, { rows, index, barrier, clock }),
   };
 };
@@ -220,6 +240,12 @@ const isDryRun = (error: unknown): boolean => error instanceof DryRun;
 
 const changeOf = ({ path, version, change }: Imported): readonly VaultChange[] =>
   change === "new" || change === "changed" ? [{ type: "secret.updated", path, version }] : [];
+
+/** The first of what puts an end to a version. */
+const endOf = ({ expiresAt, readableUntil }: SecretVersion): EpochMs | undefined =>
+  expiresAt === undefined || readableUntil === undefined
+    ? (expiresAt ?? readableUntil)
+    : Math.min(expiresAt, readableUntil);
 
 /** What its own action allows: that of `*` includes reading. */
 const coversSomehow = (scope: Scope, path: string): boolean =>

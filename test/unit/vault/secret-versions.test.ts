@@ -73,6 +73,24 @@ describe("the end of a secret", () => {
     }
   });
 
+  it("is told with the value, for the version that was asked for", async () => {
+    const { vault } = await openTestVault();
+    await vault.secrets.set("a/b", secret("one"), { expiresAt: START + 3000 });
+    await vault.secrets.set("a/b", secret("two"), { expiresAt: null });
+    const ends = async () => {
+      const found = await Promise.all([1, 2].map((version) => vault.secrets.get("a/b", version)));
+      return found.map(({ expiresAt, readableUntil }) => [expiresAt, readableUntil]);
+    };
+    const none = [undefined, undefined];
+    expect(await ends()).toEqual([[START + 3000, START + 3000], none]);
+    await vault.secrets.rotate("a/b", secret("three"), { graceMs: 1000 });
+    expect(await ends()).toEqual([
+      [START + 3000, START + 1000],
+      [undefined, START + 1000],
+    ]);
+    expect(await vault.secrets.get("a/b")).toMatchObject({ expiresAt: undefined, readableUntil: undefined });
+  });
+
   it("can be moved or lifted, and an earlier version never outlives it", async () => {
     const { vault, clock } = await openTestVault();
     await vault.secrets.set("a/b", secret("one"));
@@ -128,6 +146,33 @@ describe("the end of a secret", () => {
     await vault.secrets.expiryTold(first);
     clock.advance(4000);
     expect(await vault.secrets.takeExpired()).toEqual([{ path: "a/b", version: 1, expiresAt: START + 5000 }]);
+  });
+});
+
+describe("values that were replaced", () => {
+  it("are those of the time asked for, as far as they may be read", async () => {
+    const { vault, clock } = await openTestVault();
+    const replaced = async (version: number, since: number) =>
+      (await vault.secrets.replacedSince("a/b", version, since)).map((one) => [one.value.lend(String), one.replacedAt]);
+    for (const value of ["one", "two", "three"]) {
+      await vault.secrets.set("a/b", secret(value));
+      clock.advance(1000);
+    }
+    expect(await replaced(3, START)).toEqual([
+      ["two", START + 2000],
+      ["one", START + 1000],
+    ]);
+    expect(await replaced(3, START + 1000)).toEqual([["two", START + 2000]]);
+    expect(await replaced(2, START)).toEqual([["one", START + 1000]]);
+    expect(await replaced(1, START)).toEqual([]);
+    await vault.secrets.rotate("a/b", secret("four"), { graceMs: 500 });
+    expect(await replaced(4, START + 2000)).toEqual([["three", START + 3000]]);
+    clock.advance(500);
+    expect(await replaced(4, START + 2000)).toEqual([]);
+    await vault.secrets.set("a/b", { backend: "vault", ref: "x" });
+    await vault.secrets.set("a/b", secret("six"));
+    expect(await replaced(6, START)).toEqual([["four", START + 3500]]);
+    expect(await codeOf(() => vault.secrets.replacedSince("a/none", 1, START))).toBe("VAULT_SECRET_MISSING");
   });
 });
 

@@ -88,17 +88,8 @@ const createLocalSource = async (
 
   /** Versions before `current` that were replaced lately: the store knows them also after a restart. */
   const lately = async (path: string, current: number): Promise<readonly ReplacedValue[]> => {
-    const replaced: ReplacedValue[] = [];
     const since = deps.clock.now() - REPLACED_MS;
-    const versions = await vault.secrets.history(path);
-    for (const [index, { version }] of versions.entries()) {
-      const replacedAt = versions[index - 1]?.createdAt;
-      if (version >= current || replacedAt === undefined) continue;
-      if (replacedAt <= since || replaced.length === MAX_REPLACED) break;
-      const { value } = await vault.secrets.get(path, version);
-      replaced.push({ value, replacedAt });
-    }
-    return replaced;
+    return (await vault.secrets.replacedSince(path, current, since)).slice(0, MAX_REPLACED);
   };
 
   return {
@@ -119,11 +110,12 @@ const createLocalSource = async (
     },
     async fetch(ref): Promise<SecretMaterial> {
       try {
-        const { value, version, hosts } = await vault.secrets.get(ref.path, versionOf(ref));
+        const { value, version, hosts, readableUntil } = await vault.secrets.get(ref.path, versionOf(ref));
         return {
           value: value.lend((bytes) => checkedSecret(bytes, ref)),
           version: String(version),
           ...(hosts.length > 0 && { hosts }),
+          ...(readableUntil !== undefined && { notAfter: readableUntil }),
           replaced: ref.version === undefined ? await lately(ref.path, version) : [],
         };
       } catch (error) {
@@ -165,12 +157,13 @@ const versionOf = (ref: SecretRef): number | undefined => {
   return Number(ref.version);
 };
 
+/** Not to be bridged with what was known before, as an outage is. */
+const GONE: ReadonlySet<string> = new Set(["VAULT_SECRET_MISSING", "VAULT_SECRET_EXPIRED", "VAULT_BAD_PATH"]);
+
 /** The vault's errors are for its operator; a route knows missing, and everything else is an outage. */
 const sourceError = (error: unknown, ref?: SecretRef): unknown => {
   if (!isSidekeyError(error) || !error.code.startsWith("VAULT_")) return error;
-  if (ref !== undefined && (error.code === "VAULT_SECRET_MISSING" || error.code === "VAULT_BAD_PATH")) {
-    return missing(ref);
-  }
+  if (ref !== undefined && GONE.has(error.code)) return missing(ref);
   return new SidekeyError("SOURCE_UNAVAILABLE", { detail: `The vault failed (${error.code}).`, cause: error });
 };
 

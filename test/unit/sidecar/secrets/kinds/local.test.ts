@@ -93,6 +93,41 @@ describe("source local", () => {
     expect(await told()).toEqual([]);
   });
 
+  it("gives the newest value also when a rotation has closed the one before", async () => {
+    const at = await filledVault();
+    const source = await openSource(at);
+    await at.vault.secrets.rotate(PATH, SecretValue.fromText("canary-2"));
+    const { value, replaced } = await source.fetch(ref, CONTEXT);
+    expect([value.lend(String), replaced]).toEqual(["canary-2", []]);
+    expect(await codeOf(() => source.fetch(refTo(PATH, { version: "1" }), CONTEXT))).toBe("SOURCE_SECRET_MISSING");
+    await at.vault.secrets.rotate(PATH, SecretValue.fromText("canary-3"), { graceMs: 1000 });
+    const third = await source.fetch(ref, CONTEXT);
+    expect(third.replaced?.map((one) => one.value.lend(String))).toEqual(["canary-2"]);
+  });
+
+  it("gives a value until its end, with that end, and no longer", async () => {
+    const at = await filledVault();
+    const source = await openSource(at);
+    const expiresAt = at.clock.now() + 1000;
+    await at.vault.secrets.describe(PATH, { expiresAt });
+    expect(await source.fetch(ref, CONTEXT)).toMatchObject({ notAfter: expiresAt });
+    at.clock.advance(1000);
+    expect(await codeOf(() => source.fetch(ref, CONTEXT))).toBe("SOURCE_SECRET_MISSING");
+    await at.vault.secrets.set(PATH, SecretValue.fromText("canary-2"));
+    expect((await source.fetch(ref, CONTEXT)).value.lend(String)).toBe("canary-2");
+  });
+
+  it("gives no value of several lines, which could not stand in a request, and none that is kept elsewhere", async () => {
+    const at = await openTestVault();
+    await at.vault.secrets.set(PATH, SecretValue.fromText("-----BEGIN-----\ncanary\n"), { type: "ssh_key" });
+    const source = await openSource(at);
+    const error = await failureOf(() => source.fetch(ref, CONTEXT));
+    expect(error.code).toBe("SOURCE_BAD_VALUE");
+    expect(inspect(error, { depth: 9 })).not.toContain("canary");
+    await at.vault.secrets.set(PATH, { backend: "vault", ref: "kv/x" });
+    expect(await codeOf(() => source.fetch(ref, CONTEXT))).toBe("SOURCE_UNAVAILABLE");
+  });
+
   it("names the command that would store what is missing", async () => {
     const source = await openSource(await openTestVault());
     const error = await failureOf(() => source.fetch(ref, CONTEXT));
