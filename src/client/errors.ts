@@ -13,6 +13,8 @@ export interface VaultErrorFacts {
   readonly httpStatus?: number;
   /** The vault's own code: `SCOPE_DENIED`. */
   readonly vaultCode?: string;
+  /** Why, in the vault's word for it, where its code alone does not say: `revoked`. */
+  readonly vaultReason?: string;
   /** By which the vault's audit knows the call. */
   readonly requestId?: string;
   /** Seconds. */
@@ -24,14 +26,16 @@ export interface VaultErrorFacts {
 export class VaultClientError extends SidekeyError {
   readonly httpStatus: number | undefined;
   readonly vaultCode: string | undefined;
+  readonly vaultReason: string | undefined;
   readonly requestId: string | undefined;
 
   constructor(code: ErrorCode, facts: VaultErrorFacts = {}) {
-    const { httpStatus, vaultCode, requestId, ...options } = facts;
+    const { httpStatus, vaultCode, vaultReason, requestId, ...options } = facts;
     super(code, options);
     this.name = new.target.name;
     this.httpStatus = httpStatus;
     this.vaultCode = vaultCode;
+    this.vaultReason = vaultReason;
     this.requestId = requestId;
   }
 }

@@ -29,6 +29,8 @@ export interface Redeemed {
   readonly value: SecretValue;
   readonly version: number;
   readonly path: string;
+  /** Of a placeholder: name of the agent that the vault gave it to. */
+  readonly agent?: string;
   /** The value is no good after this. */
   readonly notAfter?: EpochMs;
   /** It may be kept so long without asking again. `ms` */
@@ -50,6 +52,7 @@ const redeemedSchema = z.object({
   value: secretText,
   version,
   path: optional(name),
+  agent: optional(name),
   not_after: optional(time),
   /** Seconds. */
   max_age: optional(z.number().min(0).max(31_536_000)),
@@ -95,6 +98,7 @@ export const redeem = async (
     ...given({
       version: answer.version,
       path: answer.path ?? path ?? "",
+      agent: answer.agent,
       notAfter: answer.not_after,
       maxAgeMs: answer.max_age === undefined ? undefined : answer.max_age * 1000,
       hosts: answer.hosts,

@@ -25,6 +25,11 @@ const refusalSchema = z.object({
     hint: z.string().optional().catch(undefined),
     request_id: z.string().optional().catch(undefined),
     approval_id: z.string().optional().catch(undefined),
+    reason: z
+      .string()
+      .regex(/^[a-z][a-z_-]{0,31}$/)
+      .optional()
+      .catch(undefined),
   }),
 });
 
@@ -57,7 +62,14 @@ export const refusalOf = (
       hint: "Check that the address is a vault's, and what stands between.",
     });
   }
-  const { code, message = "", hint = "", request_id: requestId = "", approval_id: approvalId } = parsed.data.error;
+  const {
+    code,
+    message = "",
+    hint = "",
+    request_id: requestId = "",
+    approval_id: approvalId,
+    reason,
+  } = parsed.data.error;
   const said = plainWords(message, sensitive);
   const next = plainWords(hint, sensitive);
   const detail = [what === undefined ? "" : `${what}:`, said === "" ? `${origin} answers with ${code}.` : said];
@@ -65,6 +77,7 @@ export const refusalOf = (
     detail: detail.filter((words) => words !== "").join(" "),
     httpStatus: status,
     vaultCode: code,
+    ...(reason !== undefined && { vaultReason: reason }),
     ...(next !== "" && { hint: next }),
     ...(/^[\w.:-]{1,128}$/.test(requestId) && { requestId }),
     ...(retryAfter !== undefined && { retryAfter }),

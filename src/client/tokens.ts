@@ -20,6 +20,8 @@ import { oneSegment } from "./secret-path.ts";
 export interface TokenRequest {
   /** `secrets:ACTION:GLOB` each. */
   readonly scopes: readonly string[];
+  /** One segment each: resolved by the agent's place, and what they lead to is covered with `use`. */
+  readonly names?: readonly string[];
   /** Seconds, or a duration: `"1h"`. */
   readonly ttl?: number | string;
   readonly maxUses?: number;
@@ -44,6 +46,8 @@ export interface IssuedToken {
   readonly expiresAt: EpochMs;
   readonly maxUses?: number;
   readonly reads?: string;
+  /** Name to path, for those that lead somewhere. */
+  readonly names?: Readonly<Record<string, string>>;
 }
 
 export interface TokenInfo {
@@ -84,6 +88,7 @@ const issuedSchema = z.union([
       expires_at: time,
       max_uses: optional(z.int().min(1)),
       reads: optional(z.string().max(32)),
+      names: optional(z.record(name, name)),
     })
     .transform((body) => body),
 ]);
@@ -126,6 +131,7 @@ export const createTokensApi = (calls: Calls, credentials: Pick<Credentials, "ow
   async request({ signal, ...asked }) {
     const body = {
       scopes: asked.scopes,
+      names: asked.names?.length === 0 ? undefined : asked.names,
       ttl: asked.ttl,
       max_uses: asked.maxUses,
       ip_allowlist: asked.ips,
@@ -154,6 +160,7 @@ export const createTokensApi = (calls: Calls, credentials: Pick<Credentials, "ow
       expiresAt: answer.expires_at,
       maxUses: answer.max_uses,
       reads: answer.reads,
+      names: answer.names,
     });
   },
   async list({ page, limit, agent, signal } = {}) {

@@ -8,7 +8,7 @@ import type { Finding, KeyPath } from "../../config/problem.ts";
 const LATER_KEYS: readonly string[] = ["agents"];
 
 /** `sources.NAME.kind` */
-const LATER_SOURCES: ReadonlySet<unknown> = new Set(["sidekey", "vault", "aws-secrets-manager", "agent-secret-store"]);
+const LATER_SOURCES: ReadonlySet<unknown> = new Set(["vault", "aws-secrets-manager", "agent-secret-store"]);
 
 export const laterFinding = (path: KeyPath, value: unknown): Finding | undefined => {
   const key = LATER_KEYS.find((pattern) => covers(pattern.split("."), path));

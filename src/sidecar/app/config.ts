@@ -9,6 +9,7 @@ import { compareProblems, createProblem, type Finding, type KeyPath, type Proble
 import { digestOf, readConfigFile } from "../../config/read-file.ts";
 import { nearest } from "../../config/suggest.ts";
 import { parseAuthority } from "../../core/authority.ts";
+import { missingCredentials } from "./config-credentials.ts";
 import { changedFixedKeys } from "./config-fixed.ts";
 import { laterFinding } from "./config-later.ts";
 import { buildListeners } from "./config-listeners.ts";
@@ -90,7 +91,9 @@ export const loadConfig = (options: LoadOptions): LoadResult => {
     warn: (finding) => warnings.push(place(finding)),
   });
 
-  if (environment !== undefined) findings.push(...missingPrograms(config, environment));
+  if (environment !== undefined) {
+    findings.push(...missingPrograms(config, environment), ...missingCredentials(config, environment));
+  }
   if (running !== undefined) findings.push(...changedFixedKeys(running, config));
 
   // A key that was refused as YAML says nothing further about itself.

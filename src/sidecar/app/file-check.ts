@@ -46,8 +46,15 @@ const filesOf = (config: SidecarConfig): readonly string[] => {
   const credentials = sources
     .flatMap(({ fields }) => [...credentialFiles(fields)])
     .map((path) => resolve(baseDir, path));
-  return [file, ...(upstream.ca === undefined ? [] : [upstream.ca]), ...credentials, ...programsOf(config), audit.key];
+  const authorities = [upstream.ca, ...sources.map(caOf)].flatMap((ca) =>
+    ca === undefined ? [] : resolve(baseDir, ca),
+  );
+  return [file, ...authorities, ...credentials, ...programsOf(config), audit.key];
 };
+
+/** Whoever changes it could stand in for the vault. */
+const caOf = ({ fields }: SidecarConfig["sources"][number]): string | undefined =>
+  fields.kind === "sidekey" ? fields.ca : undefined;
 
 /** Whatever a kind's fields are, a credential in them is an object of `file` alone. */
 function* credentialFiles(value: unknown): Generator<string> {

@@ -70,8 +70,11 @@ const checkPath = (path: string, kind: string | undefined): ReferenceProblem | u
   if (path === "" || CONTROL.test(path)) return { problem: "the path is empty or holds control characters" };
   const segments = path.split("/");
   switch (kind) {
-    case "local":
     case "sidekey":
+      // One alone is a name, which the vault looks for from the agent's place outwards.
+      if (segments.every((one) => VAULT_SEGMENT.test(one) && !isDots(one))) return undefined;
+      return { problem: "the path must be segments of letters, digits, '.', '_' or '-'", hint: NOT_A_VALUE };
+    case "local":
       if (segments.length >= 2 && segments.every((one) => VAULT_SEGMENT.test(one) && !isDots(one))) return undefined;
       return {
         problem: "the path must be two or more segments of letters, digits, '.', '_' or '-'",

@@ -3,5 +3,6 @@ import { env } from "./env.ts";
 import { exec } from "./exec.ts";
 import { file } from "./file.ts";
 import { local } from "./local.ts";
+import { sidekey } from "./sidekey.ts";
 
-export const sourceKinds = [local, file, env, exec] as const;
+export const sourceKinds = [local, file, env, exec, sidekey] as const;

@@ -53,6 +53,8 @@ export type Redeemed =
       readonly value: SecretValue;
       readonly version: number;
       readonly path: string;
+      /** Of a placeholder: name of the agent that it was given to. */
+      readonly agent?: string;
       readonly notAfter?: EpochMs;
       /** It may be kept this long and no longer. `ms` */
       readonly maxAgeMs?: number;

@@ -1,9 +1,9 @@
 /** One secret from the vault, for one authority: what is asked, and what of the answer may be believed. */
 import type { Authority } from "../../../core/authority.ts";
 import type { Clock, EpochMs } from "../../../core/clock.ts";
-import { isSidekeyError, SidekeyError } from "../../../core/errors.ts";
+import { isSidekeyError } from "../../../core/errors.ts";
 import type { SecretValue } from "../../../core/secret-value.ts";
-import type { FetchContext, ReplacedValue, SecretMaterial, SecretRef } from "../source.ts";
+import type { FetchContext, IssuedFor, ReplacedValue, SecretMaterial, SecretRef } from "../source.ts";
 import { checkedSecret } from "../value-check.ts";
 import { missing } from "./failure.ts";
 import { LinkFault, type Redeemed, type RedeemRequest, type VaultLink } from "./link.ts";
@@ -72,8 +72,8 @@ const materialOf = (
   now: EpochMs,
 ): SecretMaterial => {
   const { value, version, hosts, notAfter, maxAgeMs } = answer;
-  if (ref.issued !== undefined) checkIssued(ref, answer);
-  else if (path.includes("/") && answer.path !== path) {
+  const issued = ref.issued === undefined ? undefined : issuedFor(answer);
+  if (issued === undefined && path.includes("/") && answer.path !== path) {
     throw new LinkFault("garbage", "It answers with another secret than it was asked for.");
   }
   const ends = [notAfter, maxAgeMs === undefined ? undefined : now + maxAgeMs].filter((end) => end !== undefined);
@@ -81,18 +81,16 @@ const materialOf = (
     value: recheck(value, ref),
     version: String(version),
     ...(hosts.length > 0 && { hosts }),
+    ...(issued !== undefined && { issued }),
     ...(ends.length > 0 && { notAfter: Math.min(...ends) }),
     replaced: ref.version === undefined ? answer.replaced.flatMap((one) => usable(one, ref)) : [],
   };
 };
 
-/** The agent chose the placeholder, so it may not choose the secret: the route has to take it. */
-const checkIssued = (ref: SecretRef, { path }: { readonly path: string }): void => {
-  if (ref.issued?.allows(path) === true) return;
-  throw new SidekeyError("IDENTITY_SCOPE_DENIED", {
-    detail: `${ref.text} stands for a secret that this route does not take.`,
-    hint: "Name the secret in 'secrets' of the route's vault-placeholder.",
-  });
+/** Whether the route takes it is asked for each request. */
+const issuedFor = ({ path, agent }: { readonly path: string; readonly agent?: string }): IssuedFor => {
+  if (agent === undefined) throw new LinkFault("garbage", "It does not say whose placeholder that is.");
+  return { path, agent };
 };
 
 const recheck = (value: SecretValue, ref: SecretRef): SecretValue => value.lend((bytes) => checkedSecret(bytes, ref));

@@ -59,14 +59,53 @@ listen: { proxy: 0.0.0.0:7070 }
   });
 
   it("say that later kinds are not in this version", () => {
-    for (const kind of ["sidekey", "vault", "aws-secrets-manager", "agent-secret-store"]) {
+    for (const kind of ["vault", "aws-secrets-manager", "agent-secret-store"]) {
       expect(problems(`version: 1\nsources: { s: { kind: ${kind}, address: x } }\nroutes: { a.example: s:x }`)).toEqual(
-        [
-          expect.stringContaining(`sources.s.kind source kind '${kind}' is not in this version`),
-          ...(kind === "sidekey" ? [expect.stringContaining("the path must be two or more segments")] : []),
-        ],
+        [expect.stringContaining(`sources.s.kind source kind '${kind}' is not in this version`)],
       );
     }
+  });
+
+  it.each([
+    ["{ kind: sidekey, agent_key: { env: K } }", "sources.s.address is missing"],
+    ["{ kind: sidekey, address: x, agent_key: { env: K } }", "sources.s.address must be https://HOST[:PORT]"],
+    ["{ kind: sidekey, address: https://v.test/v1, agent_key: { env: K } }", "sources.s.address must be https://"],
+    ["{ kind: sidekey, address: http://v.test, agent_key: { env: K } }", "in cleartext HTTP"],
+    ["{ kind: sidekey, address: https://u:canary@v.test, agent_key: { env: K } }", "must not hold a password"],
+    ["{ kind: sidekey, address: https://v.test }", "sources.s must have 'agent_key' or 'token'"],
+    ["{ kind: sidekey, address: https://v.test, token: { env: K }, agent_key: { env: K } }", "has both"],
+    ["{ kind: sidekey, address: https://v.test, token: canary }", "a value is never written here"],
+    ["{ kind: sidekey, address: https://v.test, token: { env: K }, name: a/b }", "sources.s.name must be"],
+  ])("say what is wrong with a vault's source: %s", (source, words) => {
+    const said = problems(`version: 1\nsources: { s: ${source} }\nroutes: { a.example: s:a/b }`);
+    expect(said).toEqual([expect.stringContaining(words)]);
+    expect(said.join("\n")).not.toContain("canary");
+  });
+
+  it("take a name of one segment for a vault's alone, and no path that goes astray", () => {
+    const problemsOf = (path: string): readonly string[] =>
+      problems(
+        `version: 1\nsources: { s: { kind: sidekey, address: https://v.test, token: { env: K } } }\nroutes: { a.example: "s:${path}" }`,
+      );
+    expect(problemsOf("openai-key")).toEqual([]);
+    expect(problemsOf("a/b/c")).toEqual([]);
+    for (const path of ["a//b", "../a", "a b", "."]) expect(problemsOf(path)).toHaveLength(1);
+  });
+
+  it("name the credentials and the CA of a vault's source that are not there, for whoever has an environment", () => {
+    const text = `version: 1
+sources:
+  a: { kind: sidekey, address: https://v.test, token: { env: ABSENT } }
+  b: { kind: sidekey, address: https://v.test, agent_key: { file: /nowhere/key }, ca: /nowhere/ca.pem }
+routes: { a.example: a:a/b }
+`;
+    expect(problems(text)).toEqual([]);
+    const loaded = loadConfig({ file: "f.yaml", text, environment: {} });
+    expect("problems" in loaded && loaded.problems.map(({ line, path, message }) => [line, path, message])).toEqual([
+      [3, "sources.a.token", "The credential in variable ABSENT is missing or empty."],
+      [4, "sources.b.agent_key", "The credential file /nowhere/key cannot be read (ENOENT)."],
+      [4, "sources.b.ca", "cannot be read (ENOENT)"],
+    ]);
   });
 
   it.each([
