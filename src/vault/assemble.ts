@@ -7,6 +7,7 @@ import { createVaultChanges, type VaultChanges } from "./changes.ts";
 import type { GuardedStorage, Keys } from "./guarded-storage.ts";
 import { createVaultPlaceholders, type VaultPlaceholders } from "./placeholders.ts";
 import { type Rekeyed, rekey } from "./rekey.ts";
+import type { ReplayGuard } from "./replay-guard.ts";
 import { restoreRows } from "./restore-rows.ts";
 import type { VaultSecrets } from "./secret-types.ts";
 import { createVaultSecrets } from "./secrets.ts";
@@ -22,6 +23,12 @@ export interface IdentityOptions {
   readonly approvals?: ApprovalOptions;
 }
 
+export interface VaultKeys extends Keys {
+  /** Its processes have their keys from places of their own. */
+  readonly isShared: boolean;
+  readonly replays: ReplayGuard;
+}
+
 export interface AnyVault extends Watchable {
   readonly secrets: VaultSecrets;
   readonly tokens: VaultTokens;
@@ -32,12 +39,15 @@ export interface AnyVault extends Watchable {
   readonly signingKeys: Pick<SigningKeys, "jwks" | "rotate">;
   readonly changes: VaultChanges;
   readonly placeholders: VaultPlaceholders;
+  /** Proofs that were seen: by all processes of a shared store, by this one of an embedded one. */
+  readonly replays: ReplayGuard;
   /** How many keys open it. More than one: a rekey is under way or was cut short, or somebody put a new key first. */
   readonly keyCount: number;
   /**
    * Seals every row with a new key, or with the first of several, and leaves only that one in the key file. Other processes
-   * may go on using the store. Cut short, the next call goes on. `progress` hears of rows done, of all there are to do.
-   * Errors: CONFIG_USAGE (one key, and not in a file), VAULT_KEY_UNWRITABLE, VAULT_STORE_BUSY.
+   * may go on using the store. The keys of a shared one are changed by whoever runs it: first all of its processes have
+   * both. Cut short, the next call goes on. `progress` hears of rows done, of all there are to do.
+   * Errors: CONFIG_USAGE (one key, and not in a file or not in one place), VAULT_KEY_UNWRITABLE, VAULT_STORE_BUSY.
    */
   rekey(progress?: (done: number, total: number) => void): Promise<Rekeyed>;
   /**
@@ -55,10 +65,11 @@ export interface AnyVault extends Watchable {
 
 export const assembleVault = (
   storage: GuardedStorage,
-  { ring, barrier }: Keys,
+  keys: VaultKeys,
   clock: Clock,
   { tokens: limits = DEFAULT_TOKEN_LIMITS, approvals }: IdentityOptions = {},
 ): AnyVault => {
+  const { ring, barrier, isShared, replays } = keys;
   const signingKeys = createSigningKeys(storage, barrier, clock);
   return {
     secrets: createVaultSecrets(storage, barrier, clock),
@@ -69,10 +80,11 @@ export const assembleVault = (
     signingKeys,
     changes: createVaultChanges(storage, barrier),
     placeholders: createVaultPlaceholders(storage, barrier),
+    replays,
     get keyCount() {
       return ring.keys.length;
     },
-    rekey: (progress) => rekey(storage, { ring, barrier }, progress),
+    rekey: (progress) => rekey(storage, { ring, barrier, isShared }, progress),
     backup: () =>
       storage.read((tx) =>
         writeBackup(

@@ -20,8 +20,8 @@ export interface Barrier {
   seal(row: RowName, value: Uint8Array): Buffer;
   /** Errors: VAULT_KEY_WRONG (no key opens it), VAULT_STORE_DAMAGED (it is another row's, or no record). */
   open(row: RowName, sealed: Buffer): Buffer;
-  /** Whether any of the keys has sealed it. */
-  opens(sealed: Buffer): boolean;
+  /** That of the keys which has sealed it. */
+  keyOf(sealed: Buffer): FernetKey | undefined;
   /** Whether the key that seals now has sealed it. */
   isCurrent(sealed: Buffer): boolean;
   /** The same record, sealed with the key that seals now; `key` is the row's. Errors: VAULT_KEY_WRONG. */
@@ -75,7 +75,10 @@ export const createBarrier = (ring: { readonly keys: readonly FernetKey[] }, clo
       }
       return Buffer.from(record.value, "base64");
     },
-    opens: (sealed) => decrypted(sealed) !== undefined,
+    keyOf(sealed) {
+      const token = sealed.toString("latin1");
+      return ring.keys.find((key) => openFernet(key, token, { now: clock.now() }) !== undefined);
+    },
     isCurrent: (sealed) => openFernet(first(), sealed.toString("latin1"), { now: clock.now() }) !== undefined,
     reseal: (key, sealed) => encrypt(decrypt({ path: key, version: 0 }, sealed)),
   };

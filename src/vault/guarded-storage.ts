@@ -3,11 +3,20 @@
  * while it is open (rekey.ts). Every way to the rows leads through here.
  */
 import type { Clock } from "../core/clock.ts";
-import { SidekeyError } from "../core/errors.ts";
+import { isSidekeyError, SidekeyError } from "../core/errors.ts";
 import type { Barrier } from "./barrier.ts";
 import { createIntegrity, HASH_KEY, type Integrity, SUM } from "./integrity.ts";
 import { isWrongKey, type KeyRing, withNewestKeys, withNewestKeysLater } from "./key.ts";
-import type { EmbeddedStorage, ReadOptions, ReadTx, Tx, VaultStorage, Watchable } from "./storage/storage.ts";
+import {
+  type EmbeddedStorage,
+  isScannable,
+  type ReadOptions,
+  type ReadTx,
+  type Scannable,
+  type Tx,
+  type VaultStorage,
+  type Watchable,
+} from "./storage/storage.ts";
 
 /** The row that tells which key seals, and what the store is. */
 export const CHECK = "check:key";
@@ -23,6 +32,11 @@ export interface Keys {
 export interface GuardedStorage extends VaultStorage, Watchable {
   /** As `write`, after a look at every row, and with a new hash key for them that is sealed with what seals then. */
   writeAnew<T>(use: (tx: Tx) => T): Promise<T>;
+  /**
+   * Goes through every row, some at a time. Once they are not those that the last writer left, nothing is read or written
+   * any more. Errors: VAULT_STORE_DAMAGED, VAULT_KEY_WRONG, VAULT_STORE_BUSY.
+   */
+  verify(): Promise<void>;
 }
 
 export interface EmbeddedGuard extends GuardedStorage, EmbeddedStorage {}
@@ -34,19 +48,12 @@ const OWN_ROWS: readonly string[] = [CHECK, HASH_KEY, SUM];
  * Checks key and rows, and makes a new store or one of 0.1.0 what it should be.
  * Errors: VAULT_KEY_WRONG, VAULT_KEY_UNREADABLE, VAULT_STORE_DAMAGED, VAULT_STORE_BUSY.
  */
-export const guardStorage = async (
-  storage: VaultStorage & Watchable,
-  keys: Keys,
-  clock: Clock,
-): Promise<GuardedStorage> => (await createGuard(storage, keys, clock)).guarded;
-
-/** As `guardStorage`, with what only a store in this process can do. */
 export const guardEmbedded = async (
   storage: EmbeddedStorage & Watchable,
   keys: Keys,
   clock: Clock,
 ): Promise<EmbeddedGuard> => {
-  const { guarded, checkGeneration } = await createGuard(storage, keys, clock);
+  const { guarded, checkGeneration } = await createGuard(storage, keys, clock, { isShared: false });
   return {
     ...guarded,
     readNow: (use) =>
@@ -60,6 +67,16 @@ export const guardEmbedded = async (
   };
 };
 
+/**
+ * As `guardEmbedded`, for a store whose processes have their keys from places of their own: which key seals is then told by
+ * the check row and not by the order they were given in, so that all of them seal with one. Those that lack it fail.
+ */
+export const guardShared = async (
+  storage: VaultStorage & Watchable & Scannable,
+  keys: Keys,
+  clock: Clock,
+): Promise<GuardedStorage> => (await createGuard(storage, keys, clock, { isShared: true })).guarded;
+
 interface Guard {
   readonly guarded: GuardedStorage;
   checkGeneration(tx: ReadTx): void;
@@ -69,6 +86,7 @@ const createGuard = async (
   storage: VaultStorage & Watchable,
   { ring, barrier }: Keys,
   clock: Clock,
+  { isShared }: { readonly isShared: boolean },
 ): Promise<Guard> => {
   const integrity = createIntegrity(barrier, clock);
   const admitted = await withNewestKeysLater(ring, () => admit(storage, barrier, integrity)).catch(
@@ -81,6 +99,13 @@ const createGuard = async (
     },
   );
   let { check, generation: verified } = admitted;
+  /** What was found wrong while it was open. */
+  let fault: SidekeyError | undefined;
+
+  const followCheck = (): void => {
+    if (isShared) ring.lead(barrier.keyOf(check));
+  };
+  followCheck();
 
   /**
    * Another key seals since this process looked: a row that is sealed with the old one now would be lost with it. The file
@@ -93,10 +118,12 @@ const createGuard = async (
     ring.reload();
     openCheck(barrier, found);
     check = found;
+    followCheck();
   };
 
   /** Something that counts generations but no rows has written meanwhile. */
   const checkGeneration = (tx: ReadTx): void => {
+    if (fault !== undefined) throw fault;
     if (tx.generation === verified) return;
     integrity.verifyGeneration(tx);
     verified = tx.generation;
@@ -113,24 +140,49 @@ const createGuard = async (
     write: (use, options) =>
       withNewestKeysLater(ring, () =>
         storage.write((tx) => {
+          if (fault !== undefined) throw fault;
           followKeys(tx);
           return integrity.tracked(tx, use);
         }, withOwnRows(options)),
       ),
-    writeAnew: (use) =>
-      withNewestKeysLater(ring, () =>
-        storage.write((tx) => {
-          followKeys(tx);
-          integrity.verify(tx);
-          const result = use(tx);
-          integrity.create(tx);
-          return result;
-        }),
-      ),
+    async writeAnew(use) {
+      try {
+        const written = await withNewestKeysLater(ring, () =>
+          storage.write((tx) => {
+            if (fault !== undefined) throw fault;
+            followKeys(tx);
+            integrity.verify(tx);
+            const result = use(tx);
+            integrity.create(tx);
+            return { result, check: tx.get(CHECK) };
+          }),
+        );
+        check = written.check ?? check;
+        return written.result;
+      } finally {
+        // Also what did not come to its end may have had another key lead.
+        followCheck();
+      }
+    },
+    verify: () =>
+      withNewestKeysLater(ring, () => verifyAll(storage, integrity)).catch((error: unknown) => {
+        if (isSidekeyError(error) && error.code === "VAULT_STORE_DAMAGED") fault = error;
+        throw error;
+      }),
     watch: (onChange) => storage.watch(onChange),
     close: () => storage.close(),
   };
   return { guarded, checkGeneration };
+};
+
+const verifyAll = async (storage: VaultStorage, integrity: Integrity): Promise<void> => {
+  if (!isScannable(storage)) return storage.read((tx) => integrity.verify(tx));
+  const tally = await storage.scan({
+    expect: OWN_ROWS,
+    begin: (tx) => integrity.tally(tx),
+    page: (counted, rows) => counted.add(rows),
+  });
+  tally.end();
 };
 
 const withOwnRows = (options: ReadOptions | undefined): ReadOptions => ({
@@ -189,7 +241,8 @@ const openCheck = (barrier: Barrier, sealed: Buffer): typeof WITHOUT_SUM | typeo
 };
 
 /** Then the keys at hand are not simply another store's. */
-const opensAny = (tx: ReadTx, barrier: Barrier): boolean => tx.range("").some(({ value }) => barrier.opens(value));
+const opensAny = (tx: ReadTx, barrier: Barrier): boolean =>
+  tx.range("").some(({ value }) => barrier.keyOf(value) !== undefined);
 
 const damaged = (detail: string): SidekeyError => new SidekeyError("VAULT_STORE_DAMAGED", { detail });
 

@@ -9,6 +9,7 @@ import { createBarrier } from "./barrier.ts";
 import { guardEmbedded } from "./guarded-storage.ts";
 import { openKeyRing, storeExists, type VaultKeySource } from "./key.ts";
 import { createPlaceCheck } from "./place.ts";
+import { createMemoryReplayGuard } from "./replay-guard.ts";
 import { type Restored, restoreInto } from "./restore.ts";
 import { openLmdb } from "./storage/lmdb.ts";
 import { createTokenState, type EmbeddedTokens } from "./tokens.ts";
@@ -32,10 +33,17 @@ export { KEY_VARIABLE, storeExists, type VaultKeyContext, type VaultKeySource, v
 export { isSecretPath } from "./path.ts";
 export type { PlaceholderRequest, ResolvedPlaceholder, VaultPlaceholders } from "./placeholders.ts";
 export type { Rekeyed } from "./rekey.ts";
+export type { ReplayGuard } from "./replay-guard.ts";
 export { type Restored, storeExistsError } from "./restore.ts";
 export { isSecretTier } from "./secret-meta.ts";
 export { candidatePaths, isPlace } from "./secret-resolution.ts";
 export * from "./secret-types.ts";
+export {
+  openSharedVault,
+  restoreSharedVault,
+  type SharedVaultOptions,
+  sharedStoreExists,
+} from "./shared.ts";
 export type { SidecarInfo } from "./sidecar-rows.ts";
 export type { EnrolRequest, VaultSidecars } from "./sidecars.ts";
 export type { PublicSigningKey, SigningKeys } from "./signing-keys.ts";
@@ -83,7 +91,12 @@ export const openVault = async ({ directory, keys: source, clock, identity }: Va
   try {
     const storage = await guardEmbedded(file, { ring, barrier }, clock);
     const checkPlace = createPlaceCheck(directory, clock);
-    const vault = assembleVault(storage, { ring, barrier }, clock, identity);
+    const vault = assembleVault(
+      storage,
+      { ring, barrier, isShared: false, replays: createMemoryReplayGuard(clock) },
+      clock,
+      identity,
+    );
     return {
       ...vault,
       tokens: { ...vault.tokens, state: createTokenState(storage, barrier) },

@@ -35,6 +35,8 @@ export interface Integrity {
   create(tx: Tx): void;
   /** Goes through every row. Errors: VAULT_STORE_DAMAGED, VAULT_KEY_WRONG. */
   verify(tx: ReadTx): void;
+  /** As `verify`, for rows that come some at a time, and are those of `tx`. Errors: VAULT_STORE_DAMAGED, VAULT_KEY_WRONG. */
+  tally(tx: ReadTx): Tally;
   /** Without the rows: whether the last one that wrote kept the sum. Errors: VAULT_STORE_DAMAGED, VAULT_KEY_WRONG. */
   verifyGeneration(tx: ReadTx): void;
   /**
@@ -42,6 +44,12 @@ export interface Integrity {
    * Errors: those of `use`; VAULT_STORE_DAMAGED, VAULT_KEY_WRONG.
    */
   tracked<T>(tx: Tx, use: (tx: Tx) => T): T;
+}
+
+export interface Tally {
+  add(rows: readonly Row[]): void;
+  /** All were there. Errors: VAULT_STORE_DAMAGED. */
+  end(): void;
 }
 
 interface HashKey {
@@ -90,6 +98,25 @@ export const createIntegrity = (barrier: Barrier, clock: Clock): Integrity => {
   const sumOf = (rows: readonly Row[], key: HashKey): bigint =>
     rows.reduce((sum, { key: name, value }) => sum + hashRow(key, name, value), 0n) % MODULUS;
 
+  const tally = (tx: ReadTx): Tally => {
+    const key = openHashKey(tx);
+    const left = openSum(tx, key);
+    let count = 0;
+    let sum = 0n;
+    return {
+      add(all) {
+        const rows = all.filter(isCounted);
+        count += rows.length;
+        sum = (sum + sumOf(rows, key)) % MODULUS;
+      },
+      end() {
+        if (count !== left.rows) throw damaged(`It has ${count} rows; its last writer left ${left.rows}.`);
+        if (sum === BigInt(`0x${left.sum}`)) return;
+        throw damaged("A row is not the one that its last writer left: it was changed, or an older one was put back.");
+      },
+    };
+  };
+
   return {
     create(tx) {
       const key = hashKeyOf(randomBytes(HASH_KEY_BYTES));
@@ -98,13 +125,11 @@ export const createIntegrity = (barrier: Barrier, clock: Clock): Integrity => {
       putSum(tx, key, rows.length, sumOf(rows, key));
     },
     verify(tx) {
-      const key = openHashKey(tx);
-      const { rows: count, sum } = openSum(tx, key);
-      const rows = countedRows(tx);
-      if (rows.length !== count) throw damaged(`It has ${rows.length} rows; its last writer left ${count}.`);
-      if (sumOf(rows, key) === BigInt(`0x${sum}`)) return;
-      throw damaged("A row is not the one that its last writer left: it was changed, or an older one was put back.");
+      const counted = tally(tx);
+      counted.add(tx.range(""));
+      counted.end();
     },
+    tally,
     verifyGeneration: (tx) => void openSum(tx, openHashKey(tx)),
     tracked(tx, use) {
       const key = openHashKey(tx);
@@ -112,7 +137,7 @@ export const createIntegrity = (barrier: Barrier, clock: Clock): Integrity => {
       let count = before.rows;
       let sum = BigInt(`0x${before.sum}`);
       const takeOff = (name: string): void => {
-        const value = tx.get(name);
+        const value = tx.peek(name);
         if (value === undefined) return;
         count -= 1;
         sum = (sum + MODULUS - hashRow(key, name, value)) % MODULUS;
@@ -121,7 +146,8 @@ export const createIntegrity = (barrier: Barrier, clock: Clock): Integrity => {
         generation: tx.generation,
         get: (name) => tx.get(name),
         range: (prefix, options) => tx.range(prefix, options),
-        expect: (keys) => tx.expect(keys),
+        expect: (keys, ranges) => tx.expect(keys, ranges),
+        peek: (name) => tx.peek(name),
         put(name, value) {
           takeOff(name);
           tx.put(name, value);
@@ -140,7 +166,9 @@ export const createIntegrity = (barrier: Barrier, clock: Clock): Integrity => {
 };
 
 /** All but the sum itself. */
-const countedRows = (tx: ReadTx): readonly Row[] => tx.range("").filter(({ key }) => key !== SUM);
+const isCounted = ({ key }: Row): boolean => key !== SUM;
+
+const countedRows = (tx: ReadTx): readonly Row[] => tx.range("").filter(isCounted);
 
 /** The name's length goes first, so that no byte can move from the name to the value. */
 const hashRow = ({ bytes: key }: HashKey, name: string, value: Uint8Array): bigint => {

@@ -32,6 +32,8 @@ export interface KeyRing {
   readonly source: { readonly file: string } | { readonly where: string };
   /** Looks where they come from; whether they have changed. Errors: VAULT_KEY_UNREADABLE. */
   reload(): boolean;
+  /** Puts that key ahead of the others, in this process alone; undefined: as they stand where they come from. */
+  lead(key: FernetKey | undefined): void;
   /** Puts others into the file, on disk when it returns. Only within a write transaction. Errors: VAULT_KEY_UNWRITABLE. */
   replace(keys: readonly FernetKey[]): void;
 }
@@ -55,36 +57,70 @@ export const vaultKeySource = ({ credential, baseDir, stateDir, environment }: V
 /** An absent key file is made when `mayCreate`: the store is new. Errors: VAULT_KEY_UNREADABLE. */
 export const openKeyRing = async (source: VaultKeySource, mayCreate: boolean): Promise<KeyRing> => {
   if ("text" in source) {
-    const keys = parseKeys(source.text, source.where);
+    const keys = createKeyOrder(parseKeys(source.text, source.where));
     const fixed = (): never => {
       throw new TypeError("keys of a text cannot be replaced");
     };
-    return { keys, source: { where: source.where }, reload: () => false, replace: fixed };
+    return {
+      get keys() {
+        return keys.inOrder();
+      },
+      source: { where: source.where },
+      reload: () => false,
+      lead: keys.lead,
+      replace: fixed,
+    };
   }
   const { file } = source;
   let text = await readOrCreate(file, mayCreate);
-  let keys = parseKeys(text, file);
+  const keys = createKeyOrder(parseKeys(text, file));
   return {
     get keys() {
-      return keys;
+      return keys.inOrder();
     },
     source: { file },
     reload() {
       const found = readKeyFile(file);
       // Gone: what this process has is what there is.
       if (found === undefined || found === text) return false;
-      keys = parseKeys(found, file);
+      keys.set(parseKeys(found, file));
       text = found;
       return true;
     },
+    lead: keys.lead,
     replace(next) {
       const written = `${next.map(formatFernetKey).join("\n")}\n`;
       replaceKeyFile(file, written);
-      keys = next;
+      keys.set(next);
       text = written;
     },
   };
 };
+
+/** Keys as they come, and which of them goes first all the same. */
+const createKeyOrder = (initial: readonly FernetKey[]) => {
+  let known = initial;
+  let leader: FernetKey | undefined;
+  let ordered = initial;
+  const order = (): void => {
+    const first = known.find((key) => leader !== undefined && isSameKey(key, leader));
+    ordered = first === undefined ? known : [first, ...known.filter((key) => key !== first)];
+  };
+  return {
+    inOrder: () => ordered,
+    set(next: readonly FernetKey[]): void {
+      known = next;
+      order();
+    },
+    lead(key: FernetKey | undefined): void {
+      leader = key;
+      order();
+    },
+  };
+};
+
+const isSameKey = (a: FernetKey, b: FernetKey): boolean =>
+  a.signing.equals(b.signing) && a.encryption.equals(b.encryption);
 
 const readOrCreate = async (file: string, mayCreate: boolean): Promise<string> => {
   const found = readKeyFile(file);

@@ -32,45 +32,57 @@ const BATCH = 100;
  */
 export const rekey = async (
   storage: GuardedStorage,
-  { ring, barrier }: Keys,
+  { ring, barrier, isShared = false }: Keys & { readonly isShared?: boolean },
   progress: (done: number, total: number) => void = () => {},
 ): Promise<Rekeyed> => {
+  /** Then its keys are in one place, and this process may change them. */
+  const file = !isShared && "file" in ring.source ? ring.source.file : undefined;
+  let added = false;
   // Who knew the old key may have known the hash key too: that one is new as well.
   const resumed = await storage.writeAnew((tx) => {
-    ring.reload();
-    const several = ring.keys.length > 1;
-    if (!several) addKey(ring);
-    // This tells every other writer that the keys have changed.
     const check = tx.get(CHECK);
+    ring.reload();
+    // The first of them, whatever has sealed until now.
+    ring.lead(undefined);
+    if (ring.keys.length === 1) {
+      addKey(ring, file);
+      added = true;
+    }
+    // This tells every other writer that the keys have changed.
     if (check === undefined || !barrier.isCurrent(check)) tx.put(CHECK, sealCheck(barrier));
-    return several;
+    return !added;
   });
+  /** Under the lock that a writer holds where the old key is to leave the file. */
+  const list = <T>(use: (tx: ReadTx) => T): Promise<T> => (file === undefined ? storage.read(use) : storage.write(use));
   let rows = 0;
   for (;;) {
-    const left = await storage.write((tx) => {
+    const left = await list((tx) => {
       ring.reload();
       const names = staleRows(tx, barrier);
-      if (names.length === 0) dropOldKeys(ring);
+      if (names.length === 0 && file !== undefined) dropOldKeys(ring);
       return names;
     });
     if (left.length === 0) break;
     for (let start = 0; start < left.length; start += BATCH) {
       const batch = left.slice(start, start + BATCH);
-      rows += await storage.write((tx) => {
-        let done = 0;
-        for (const name of batch) {
-          const sealed = tx.get(name);
-          // Removed or written anew meanwhile.
-          if (sealed === undefined || barrier.isCurrent(sealed)) continue;
-          tx.put(name, barrier.reseal(name, sealed));
-          done += 1;
-        }
-        return done;
-      });
+      rows += await storage.write(
+        (tx) => {
+          let done = 0;
+          for (const name of batch) {
+            const sealed = tx.get(name);
+            // Removed or written anew meanwhile.
+            if (sealed === undefined || barrier.isCurrent(sealed)) continue;
+            tx.put(name, barrier.reseal(name, sealed));
+            done += 1;
+          }
+          return done;
+        },
+        { expect: batch },
+      );
       progress(Math.min(start + BATCH, left.length), left.length);
     }
   }
-  return { rows, resumed, file: "file" in ring.source ? ring.source.file : undefined };
+  return { rows, resumed, file };
 };
 
 const staleRows = (tx: ReadTx, barrier: Barrier): readonly string[] =>
@@ -79,13 +91,17 @@ const staleRows = (tx: ReadTx, barrier: Barrier): readonly string[] =>
     .filter(({ key, value }) => key !== SUM && !barrier.isCurrent(value))
     .map(({ key }) => key);
 
-const addKey = (ring: KeyRing): void => {
-  if (!("file" in ring.source)) {
+const addKey = (ring: KeyRing, file: string | undefined): void => {
+  if (file === undefined) {
+    const [place, words] =
+      "file" in ring.source
+        ? [ring.source.file, "on every machine that has a process of this vault"]
+        : [ring.source.where.replace(/^variable /, ""), "which only you can change"];
     throw new SidekeyError("CONFIG_USAGE", {
-      detail: `The vault's key comes from ${ring.source.where}, which only you can change; nothing was done.`,
+      detail: `The vault's key comes from ${"file" in ring.source ? place : ring.source.where}, ${words}; nothing was done.`,
       hint: [
         "Make a key: openssl rand -base64 32 | tr +/ -_",
-        `Set ${ring.source.where.replace(/^variable /, "")} to the new key, a comma, and the old key, for everything that`,
+        `Set ${place} to the new key, a comma, and the old key, for everything that`,
         "opens this vault, and restart it. Then run this again, and take the old key out.",
       ].join("\n"),
     });
@@ -97,5 +113,5 @@ const addKey = (ring: KeyRing): void => {
 
 const dropOldKeys = (ring: KeyRing): void => {
   const [first, ...old] = ring.keys;
-  if (first !== undefined && old.length > 0 && "file" in ring.source) ring.replace([first]);
+  if (first !== undefined && old.length > 0) ring.replace([first]);
 };

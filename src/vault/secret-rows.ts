@@ -55,13 +55,19 @@ export const createSecretRows = (barrier: Barrier, clock: Clock): SecretRows => 
 
   /** Values whose time is over leave the store with the next write to their secret; `history` keeps their dates. */
   const dropClosed = (tx: Tx, path: string, versions: readonly SecretVersion[]): void => {
-    for (const known of versions) if (isClosed(known, clock.now())) tx.remove(valueKey(path, known.version));
+    const over = versions.filter((known) => isClosed(known, clock.now()));
+    const keys = over.map(({ version }) => valueKey(path, version));
+    tx.expect(keys);
+    for (const key of keys) tx.remove(key);
   };
 
   return {
     expect(tx, paths) {
       const wanted = new Set(paths.flatMap((path) => [path, ...pathsAbove(path)]));
-      tx.expect([CHANGES_HEAD, ...[...wanted].map((path) => META + path)]);
+      tx.expect(
+        [CHANGES_HEAD, ...[...wanted].map((path) => META + path)],
+        paths.map((path) => ({ prefix: `${META}${path}/`, limit: 1 })),
+      );
     },
 
     read,
@@ -117,6 +123,7 @@ export const createSecretRows = (barrier: Barrier, clock: Clock): SecretRows => 
     },
 
     remove(tx, path, meta) {
+      tx.expect(meta.versions.map(({ version }) => valueKey(path, version)));
       for (const { version } of meta.versions) tx.remove(valueKey(path, version));
       tx.remove(META + path);
     },

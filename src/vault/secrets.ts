@@ -9,7 +9,7 @@ import { readReference, SECRET_BACKENDS, type SecretBackends } from "./backends/
 import type { Barrier } from "./barrier.ts";
 import { recordChanges, type VaultChange } from "./changes.ts";
 import { checkSecretPath } from "./path.ts";
-import { META } from "./rows.ts";
+import { META, valueKey } from "./rows.ts";
 import { createExpiryTelling } from "./secret-expiry.ts";
 import { createSecretIndex } from "./secret-index.ts";
 import { badMetadata, checkBy, checkDescription, checkExpiry, infoOf, type Meta, newestOf } from "./secret-meta.ts";
@@ -137,6 +137,13 @@ export const createVaultSecrets = (
           rows.expect(
             tx,
             entries.map(({ path }) => path),
+          );
+          // What is there already is compared.
+          tx.expect(
+            entries.flatMap(({ path }) => {
+              const meta = rows.read(tx, path);
+              return meta === undefined ? [] : [valueKey(path, newestOf(meta).version)];
+            }),
           );
           report = entries.map((entry) => importOne(tx, entry, options));
           recordChanges(tx, barrier, report.flatMap(changeOf));

@@ -37,6 +37,7 @@ export const openLmdb = async (directory: string): Promise<EmbeddedStorage & Wat
       return readCounter(db);
     },
     get: (key) => db.getBinary(Buffer.from(key)),
+    peek: (key) => db.getBinary(Buffer.from(key)),
     put: (key, value) => db.putSync(Buffer.from(key), Buffer.from(value)),
     remove: (key) => db.removeSync(Buffer.from(key)),
     range: (prefix, { limit } = {}) => rowsOf(db, prefix, limit),

@@ -11,7 +11,7 @@ import { connectDatabase, type Query } from "./postgres/connection.ts";
 import { busy } from "./postgres/faults.ts";
 import { createDatabaseReplayGuard } from "./postgres/proofs.ts";
 import { fetchWith, readRounds } from "./postgres/reading.ts";
-import { BEGIN_READ, prepareDatabase } from "./postgres/schema.ts";
+import { BEGIN_READ, prepareDatabase, renameTables } from "./postgres/schema.ts";
 import { parsePostgresUrl } from "./postgres/url.ts";
 import { createWatches } from "./postgres/watching.ts";
 import { createWriter } from "./postgres/writing.ts";
@@ -99,6 +99,22 @@ export const openPostgres = async (
       await database.close();
     },
   };
+};
+
+/**
+ * Gives the tables of a store that is no good other names, and makes new ones. Resolves to the name of its rows' table.
+ * Errors: as `openPostgres`.
+ */
+export const setStoreAside = async (url: string, { clock, log }: PostgresOptions): Promise<string> => {
+  const database = await connectDatabase(parsePostgresUrl(url), { log, poolSize: 1 });
+  try {
+    const time = new Date(clock.now()).toISOString().replaceAll(/[^0-9]/g, "");
+    await renameTables(database, `damaged_${time}`);
+    await prepareDatabase(database, log);
+    return `sidekey_rows_damaged_${time}`;
+  } finally {
+    await database.close();
+  }
 };
 
 /** Within a transaction that sees one snapshot. */

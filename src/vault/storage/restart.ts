@@ -121,13 +121,17 @@ export const run = <T>(known: Known | undefined, layer: Layer, use: (tx: Tx) => 
     return new Missing("a row that is not known yet");
   };
 
+  /** `null`: there is none. Undefined: not known. */
+  const look = (key: string): Buffer | null | undefined => {
+    const found = layer.changes.get(key) ?? (layer.changes.has(key) ? null : known?.get(key));
+    if (found === undefined) keys.add(key);
+    return found;
+  };
+
   const get = (key: string): Buffer | undefined => {
-    const changed = layer.changes.get(key);
-    if (changed !== undefined) return changed ?? undefined;
-    const found = known?.get(key);
-    if (found !== undefined) return found ?? undefined;
-    keys.add(key);
-    throw missing();
+    const found = look(key);
+    if (found === undefined) throw missing();
+    return found ?? undefined;
   };
 
   const range = (prefix: string, { limit = Number.POSITIVE_INFINITY }: RangeOptions = {}): readonly Row[] => {
@@ -150,8 +154,16 @@ export const run = <T>(known: Known | undefined, layer: Layer, use: (tx: Tx) => 
     },
     get,
     range,
-    expect(next) {
+    expect(next, prefixes = []) {
       for (const key of next) if (known?.get(key) === undefined && !layer.changes.has(key)) keys.add(key);
+      for (const { prefix, limit = Number.POSITIVE_INFINITY } of prefixes) {
+        if (limit > 0 && known?.range({ prefix, limit }) === undefined) ranges.push({ prefix, limit });
+      }
+    },
+    peek(key) {
+      const found = look(key);
+      if (found === undefined) missing();
+      return found ?? undefined;
     },
     put: (key, value) => layer.put(key, Buffer.from(value)),
     remove(key) {

@@ -9,8 +9,8 @@ export interface ReadTx {
   get(key: string): Buffer | undefined;
   /** Rows whose key starts with `prefix`, in key order, the first `limit` of them; read whole before it returns. */
   range(prefix: string, options?: RangeOptions): readonly Row[];
-  /** Keys that will be asked for next: a store at the other end of a wire fetches them with the first of them. */
-  expect(keys: readonly string[]): void;
+  /** What will be asked for next: a store at the other end of a wire fetches all of it with the first of it. */
+  expect(keys: readonly string[], ranges?: readonly ExpectedRange[]): void;
 }
 
 export interface RangeOptions {
@@ -19,6 +19,11 @@ export interface RangeOptions {
 }
 
 export interface Tx extends ReadTx {
+  /**
+   * As `get`, for who only accounts for what was there: where that has to be fetched first, the run goes on with undefined,
+   * and is begun again. What the callback does must not depend on it.
+   */
+  peek(key: string): Buffer | undefined;
   put(key: string, value: Uint8Array): void;
   /** False when there was no such row. */
   remove(key: string): boolean;
@@ -27,6 +32,10 @@ export interface Tx extends ReadTx {
 export interface Row {
   readonly key: string;
   readonly value: Buffer;
+}
+
+export interface ExpectedRange extends RangeOptions {
+  readonly prefix: string;
 }
 
 export interface ReadOptions {
@@ -73,6 +82,8 @@ export interface Scannable {
   /** All rows, some at a time, as they are at one moment; `page` gets what `begin` gave. Resolves to that. */
   scan<T>(scan: Scan<T>): Promise<T>;
 }
+
+export const isScannable = (storage: VaultStorage): storage is VaultStorage & Scannable => "scan" in storage;
 
 export interface Scan<T> {
   /** A callback as of `read`, of the same moment; `expect` is what it asks for. */

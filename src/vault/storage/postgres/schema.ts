@@ -58,6 +58,15 @@ export const prepareDatabase = async (database: Database, log: Log): Promise<str
   return `sidekey_${Number(state["id"])}`;
 };
 
+/** `suffix`: letters, digits, `_`. Proofs that were seen stay seen. */
+export const renameTables = (database: Database, suffix: string): Promise<void> =>
+  database.transact("BEGIN", async (query) => {
+    for (const table of ["sidekey_state", "sidekey_rows"]) {
+      await query({ text: `ALTER TABLE IF EXISTS ${table} RENAME TO ${table}_${suffix}` });
+    }
+    return { commit: true, value: undefined };
+  });
+
 export const BEGIN_READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /** Its lock is held to the end of the transaction: writers are one after the other, whatever process they are in. */
