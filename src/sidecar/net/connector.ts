@@ -8,6 +8,7 @@ import type { Duplex } from "node:stream";
 import { type Authority, formatHost } from "../../core/authority.ts";
 import { SidekeyError } from "../../core/errors.ts";
 import type { EgressGuard } from "../policy/egress.ts";
+import type { ClosedPlaces } from "./closed-places.ts";
 import { type Connection, plainConnection } from "./connection.ts";
 import { DNS_TIMEOUT_MS, guardedLookup, type Resolver, systemResolver } from "./lookup.ts";
 import { openProxyTunnel, type TunnelRequest, type UpstreamProxy } from "./proxy-tunnel.ts";
@@ -33,6 +34,8 @@ export interface ConnectorOptions {
   readonly extraCa: string | undefined;
   /** Own listening `address:port`s, asked at each connect. */
   readonly isOwnListener: (address: string, port: number) => boolean;
+  /** What no agent may reach, whatever else is open. Default none. */
+  readonly closed?: ClosedPlaces;
   readonly resolve?: Resolver;
   /** `ms`; default 5 s. */
   readonly dnsTimeoutMs?: number;
@@ -78,7 +81,7 @@ const LOOPBACK = /^(?:127\.|::1$|::ffff:127\.)/;
 const CLOSED_NAMES = /^(?:(?:.*\.)?localhost|metadata|metadata\.google\.internal|instance-data(?:\.ec2\.internal)?)$/;
 
 export const createConnector = (options: ConnectorOptions): Connector => {
-  const { guard, redirects, proxy, isOwnListener } = options;
+  const { guard, redirects, proxy, isOwnListener, closed } = options;
   const resolve = options.resolve ?? systemResolver;
   const dnsTimeoutMs = options.dnsTimeoutMs ?? DNS_TIMEOUT_MS;
   const securer = createSecurer(options.extraCa);
@@ -92,6 +95,19 @@ export const createConnector = (options: ConnectorOptions): Connector => {
       return { hostname: authority.host.name, port: authority.port, written, proxy };
     }
     return { hostname: proxy.authority.host.name, port: proxy.authority.port, written: true, proxy };
+  };
+
+  /**
+   * A name of its own under TLS that is verified for it may share its address with a vault, behind one balancer: what
+   * arrives there is for that name alone.
+   */
+  const isClosed = (
+    { scheme, cleartext, authority, written }: ConnectRequest,
+    address: string,
+    port: number,
+  ): boolean => {
+    const isForItsName = scheme === "https" && cleartext === "never" && authority.host.kind === "name" && !written;
+    return closed?.holds(address, port) === true && (!isForItsName || redirects.has(authority.key));
   };
 
   const judge = (address: string, port: number, written: boolean): SidekeyError | undefined => {
@@ -125,9 +141,12 @@ export const createConnector = (options: ConnectorOptions): Connector => {
     const { authority, scheme } = request;
     const hop = hopFor(request);
     const judgeHop = (address: string): SidekeyError | undefined =>
-      judge(address, hop.port, hop.written) ?? (hop.proxy === undefined ? judgeCleartext(request, address) : undefined);
+      (hop.proxy === undefined && isClosed(request, address, hop.port) ? vaultRefusal() : undefined) ??
+      judge(address, hop.port, hop.written) ??
+      (hop.proxy === undefined ? judgeCleartext(request, address) : undefined);
     // An IP literal never reaches the lookup function: judged here.
     const refusal =
+      (closed?.names(authority) === true ? vaultRefusal() : undefined) ??
       (hop.proxy === undefined ? undefined : judgeProxied(request)) ??
       (isIP(hop.hostname) === 0 ? undefined : judgeHop(hop.hostname));
     if (refusal !== undefined) {
@@ -180,6 +199,9 @@ export const createConnector = (options: ConnectorOptions): Connector => {
     return () => settle(new SidekeyError("UPSTREAM_RESET", { detail: "given up" }), null);
   };
 };
+
+const vaultRefusal = (): SidekeyError =>
+  new SidekeyError("POLICY_ADDRESS", { detail: "the vault of this sidecar is closed to agents" });
 
 /** Codes of a connection that broke, in whatever phase: nothing was said about trust. */
 const BROKEN: ReadonlySet<string> = new Set(["ECONNRESET", "EPIPE", "ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH"]);
