@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { formatProblem } from "../config/problem.ts";
 import { SidekeyError } from "../core/errors.ts";
-import type { loadConfig as Load, SidecarConfig } from "../sidecar/app/config.ts";
+import type { loadConfig as Load, NamedVault, SidecarConfig } from "../sidecar/app/config.ts";
 import type { Invocation } from "./command.ts";
 import { NO_FILE_HINT } from "./first-steps.ts";
 
@@ -32,10 +32,13 @@ export const requireConfigFile = (where: Where): string => {
   });
 };
 
-/** The checked file. Errors: CONFIG_UNREADABLE; CONFIG_INVALID with every problem in its detail. */
-export const loadRequiredConfig = async (invocation: Invocation): Promise<SidecarConfig> => {
+/**
+ * The checked file; `vault`: for its default source. Errors: CONFIG_UNREADABLE; CONFIG_INVALID with every problem in its
+ * detail; CONFIG_USAGE for a vault that is none.
+ */
+export const loadRequiredConfig = async (invocation: Invocation, vault?: NamedVault): Promise<SidecarConfig> => {
   const { readConfig } = await import("../sidecar/app/config.ts");
-  return accept(readConfig(requireConfigFile(invocation)), invocation);
+  return accept(readConfig(requireConfigFile(invocation), undefined, undefined, vault), invocation);
 };
 
 /** The checked file, or the defaults where nothing names one: for commands on the state directory. */

@@ -4,11 +4,11 @@
  */
 
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { nearest } from "../../config/suggest.ts";
 import { SidekeyError, toSidekeyError } from "../../core/errors.ts";
 import { prepareStateDirectory } from "../../core/state-directory.ts";
-import type { SidecarConfig } from "../../sidecar/app/config.ts";
+import type { NamedVault, SidecarConfig } from "../../sidecar/app/config.ts";
 import { exposures } from "../../sidecar/app/file-check.ts";
 import type { Sidecar } from "../../sidecar/app/lifecycle.ts";
 import { CONFIG_OPTION, type CommandSpec, type Invocation } from "../command.ts";
@@ -18,7 +18,8 @@ import { keepRequestsYoung } from "../heap.ts";
 import { logLevel } from "../log-level.ts";
 import { PRELOAD } from "../run/preload-path.ts";
 import type { Boundary } from "../run/user.ts";
-import { VAULT_OPTION } from "../vault-access.ts";
+
+const AGENT_KEY_VARIABLE = "ASS_AGENT_KEY";
 
 export const run: CommandSpec = {
   name: "run",
@@ -33,13 +34,18 @@ export const run: CommandSpec = {
       summary: "leave a variable in its environment that it would lose; may be repeated",
       repeat: true,
     },
-    VAULT_OPTION,
+    {
+      flags: "--vault <url>",
+      summary: `take its secrets from this vault, with the agent's key in $${AGENT_KEY_VARIABLE}`,
+    },
+    { flags: "--ca <file>", summary: "CA certificates to trust in place of the system's, with --vault (PEM)" },
   ],
   examples: [
     "sidekey run -- python agent.py",
     "sidekey run -c work.yaml -- npm start",
     "sidekey run --user agent -- claude",
     "sidekey run --expose ASS_AGENT_KEY -- python orchestrator.py",
+    "sidekey run --vault https://vault.internal:7200 -- python agent.py",
   ],
   passThrough: true,
   failure: EXIT_RUN_FAILED,
@@ -62,7 +68,7 @@ export const run: CommandSpec = {
 const runBehindSidecar = async (invocation: Invocation, boundary: Boundary | undefined): Promise<number> => {
   const { environment, options, parameters, terminal } = invocation;
   for (const name of options.list("expose")) checkExposed(name, environment);
-  const config = await loadRequiredConfig(invocation);
+  const config = await loadRequiredConfig(invocation, namedVault(invocation));
   prepareStateDirectory(config.state);
   const { createLog } = await import("../../core/process-log.ts");
   const log = createLog({ level: logLevel(invocation, config.logLevel), to: join(config.state, "sidekey.log") });
@@ -106,6 +112,23 @@ const checkExposed = (name: string, environment: Invocation["environment"]): voi
     detail: `--expose ${name}: there is no such variable.`,
     hint: meant === undefined ? "Set it, or leave the option out." : `Did you mean ${meant}?`,
   });
+};
+
+/** Errors: CONFIG_USAGE. */
+const namedVault = ({ options, environment, directory }: Invocation): NamedVault | undefined => {
+  const address = options.text("vault");
+  const ca = options.text("ca");
+  if (address === undefined) {
+    if (ca !== undefined) throw new SidekeyError("CONFIG_USAGE", { detail: "--ca goes with --vault URL." });
+    return undefined;
+  }
+  if ((environment[AGENT_KEY_VARIABLE] ?? "") === "") {
+    throw new SidekeyError("CONFIG_USAGE", {
+      detail: `--vault asks for an agent's key in ${AGENT_KEY_VARIABLE}, and there is none.`,
+      hint: "An operator makes one: sidekey agent create NAME --vault URL.",
+    });
+  }
+  return { address, agentKey: AGENT_KEY_VARIABLE, ...(ca !== undefined && { ca: resolve(directory, ca) }) };
 };
 
 const SAME_USER = "same user: a hostile program could still read this process; 'run' is no boundary against it.";

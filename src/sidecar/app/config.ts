@@ -18,9 +18,11 @@ import { missingPrograms } from "./config-programs.ts";
 import { buildRoutes } from "./config-routes.ts";
 import { isMap, salvageFields } from "./config-salvage.ts";
 import { type RootFields, rootSchema, sourceSchema } from "./config-schema.ts";
+import { NAMED_VAULT, type NamedVault, withNamedVault } from "./config-vault.ts";
 import { createPresetLibrary } from "./presets.ts";
 
 export type * from "./config-model.ts";
+export type { NamedVault } from "./config-vault.ts";
 
 export type LoadResult =
   | {
@@ -44,6 +46,8 @@ export interface LoadOptions {
   readonly running?: SidecarConfig | undefined;
   /** Given: the programs of sources are looked for too, in its PATH. */
   readonly environment?: Readonly<Record<string, string | undefined>> | undefined;
+  /** Named beside the file, for its default source. */
+  readonly vault?: NamedVault | undefined;
   /** SHA-256 of the bytes that `text` was read from, hex; default of `text`. */
   readonly digest?: string;
 }
@@ -51,21 +55,30 @@ export interface LoadOptions {
 /** With the digest of what was read, whatever became of it. */
 export type ReadResult = LoadResult & { readonly digest: string };
 
-/** `running`, `environment`: as in `LoadOptions`. Errors: CONFIG_UNREADABLE. */
+/** `running`, `environment`, `vault`: as in `LoadOptions`. Errors: CONFIG_UNREADABLE. */
 export const readConfig = (
   path: string,
   running?: SidecarConfig,
   environment?: LoadOptions["environment"],
+  vault?: NamedVault,
 ): ReadResult => {
   const read = readConfigFile(path, `To write a first one there: sidekey init -c ${path}`);
   const { digest } = read;
   if ("problem" in read) return { problems: [read.problem], digest };
   const { text } = read;
-  return { ...loadConfig({ file: path, text, running, environment, digest }), digest };
+  return { ...loadConfig({ file: path, text, running, environment, vault, digest }), digest };
 };
 
 export const loadConfig = (options: LoadOptions): LoadResult => {
-  const { file, text, baseDir = dirname(resolve(file)), running, environment, digest = digestOf(text) } = options;
+  const {
+    file,
+    text,
+    baseDir = dirname(resolve(file)),
+    running,
+    environment,
+    vault,
+    digest = digestOf(text),
+  } = options;
   const document = parseConfigDocument(text);
   const problems: Problem[] = document.flaws.map((flaw) => createProblem(file, flaw.position, flaw));
   if (document.isBroken) return { problems };
@@ -86,6 +99,7 @@ export const loadConfig = (options: LoadOptions): LoadResult => {
     baseDir: resolve(baseDir),
     digest,
     sourceKinds: declaredKinds(document.value),
+    vault,
     partialRoutes,
     report: (finding) => findings.push(finding),
     warn: (finding) => warnings.push(place(finding)),
@@ -113,6 +127,7 @@ interface Assembly {
   readonly digest: string;
   /** Name to kind, for sources whose fields may be wrong. */
   readonly sourceKinds: ReadonlyMap<string, string>;
+  readonly vault: NamedVault | undefined;
   /** Routes that lost keys to problems reported already. */
   readonly partialRoutes: ReadonlySet<string>;
   report(finding: Finding): void;
@@ -121,10 +136,13 @@ interface Assembly {
 
 /** Checks how the parts fit together, and fills what depends on other parts. */
 const assembleConfig = (fields: RootFields, assembly: Assembly): SidecarConfig => {
-  const { file, baseDir, digest, sourceKinds, partialRoutes, report, warn } = assembly;
+  const { file, baseDir, digest, vault, partialRoutes, report, warn } = assembly;
   const state = resolve(baseDir, fields.state);
-  const sources = buildSources(fields, report);
-  const declared = sourceKinds.size > 0 ? sourceKinds : new Map(sources.map(({ name, kind }) => [name, kind]));
+  const sources = buildSources(fields, vault, report);
+  // What the file declares wrongly is declared all the same.
+  const declared = new Map(vault === undefined ? [] : [[NAMED_VAULT, "sidekey"]]);
+  for (const [name, kind] of assembly.sourceKinds) if (!declared.has(name)) declared.set(name, kind);
+  if (declared.size === 0) for (const { name, kind } of sources) declared.set(name, kind);
   const connect = buildConnect(fields, report);
   const [defaultSource = ""] = declared.keys();
   const references = {
@@ -182,7 +200,7 @@ const assembleConfig = (fields: RootFields, assembly: Assembly): SidecarConfig =
 
 type Report = (finding: Finding) => void;
 
-const buildSources = (fields: RootFields, report: Report): SourceConfig[] => {
+const buildSources = (fields: RootFields, vault: NamedVault | undefined, report: Report): readonly SourceConfig[] => {
   const entries = Object.entries(fields.sources ?? {});
   if (fields.sources !== undefined && entries.length === 0) {
     report({
@@ -191,8 +209,9 @@ const buildSources = (fields: RootFields, report: Report): SourceConfig[] => {
       hint: "Without the key there is one: the embedded vault.",
     });
   }
-  if (entries.length === 0) entries.push(["local", sourceSchema.parse({ kind: "local" })]);
-  return entries.map(([name, source]) => ({ name, kind: source.kind, fields: source }));
+  if (entries.length === 0 && vault === undefined) entries.push(["local", sourceSchema.parse({ kind: "local" })]);
+  const declared = entries.map(([name, source]) => ({ name, kind: source.kind, fields: source }));
+  return withNamedVault(declared, vault, report);
 };
 
 /** An expectation that nothing can meet would fail for ever, and a misspelt one that nobody notices tests nothing. */
