@@ -1,0 +1,133 @@
+/** `--vault URL`: what each command does on a server, and what it says when that is not to be had. */
+import { readdirSync } from "node:fs";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { createTestAuthority } from "../support/certificates.ts";
+import { type FakeVault, startFakeVault } from "../support/fake-vault.ts";
+import type { Finished } from "../support/program.ts";
+import { createWorkspace, type Workspace } from "../support/workspace.ts";
+import { describeVaultCommands } from "./vault-commands.ts";
+
+describeVaultCommands("a vault in memory", startFakeVault);
+
+describe("a server that is not to be had", () => {
+  let work: Workspace;
+  let fake: FakeVault;
+  let secure: FakeVault;
+  beforeAll(async () => {
+    work = createWorkspace();
+    fake = await startFakeVault();
+    const authority = await createTestAuthority();
+    const tls = await authority.issue({ names: ["localhost"] });
+    secure = await startFakeVault({ tls, host: "localhost" });
+    work.write("ca.pem", authority.certificatePem);
+    work.write("other-ca.pem", (await createTestAuthority("Another CA")).certificatePem);
+    work.write("operator.key", secure.operatorKey);
+    work.write("empty.key", "\n");
+    work.write("no.pem", "hello");
+  });
+  afterAll(async () => {
+    await fake?.close();
+    await secure?.close();
+    work?.remove();
+  });
+
+  const list = (...args: readonly string[]): Promise<Finished> => work.sidekey(["secret", "list", ...args]);
+  const KEY = ["--key-file", "operator.key"] as const;
+
+  it("is called over TLS with the CA that is named", async () => {
+    const { code, stderr } = await list("--vault", secure.address, ...KEY, "--ca", "ca.pem");
+    expect([code, stderr]).toEqual([0, expect.stringContaining("no secrets yet")]);
+  });
+
+  it.each<[string, () => readonly string[], string, RegExp]>([
+    [
+      "an unknown CA",
+      () => ["--vault", secure.address, ...KEY],
+      "CLIENT_UNREACHABLE",
+      /signed by nobody[\s\S]*--ca FILE/,
+    ],
+    [
+      "another CA",
+      () => ["--vault", secure.address, ...KEY, "--ca", "other-ca.pem"],
+      "CLIENT_UNREACHABLE",
+      /signed by nobody[\s\S]*--ca FILE/,
+    ],
+    [
+      "another name",
+      () => ["--vault", secure.address.replace("localhost", "127.0.0.1"), ...KEY, "--ca", "ca.pem"],
+      "CLIENT_UNREACHABLE",
+      /for other names than 127\.0\.0\.1/,
+    ],
+    [
+      "TLS where there is none",
+      () => ["--vault", fake.address.replace("http:", "https:"), ...KEY],
+      "CLIENT_UNREACHABLE",
+      /No TLS connection[\s\S]*speaks TLS/,
+    ],
+    [
+      "no TLS where there is some",
+      () => ["--vault", secure.address.replace("https:", "http:"), ...KEY],
+      "CLIENT_UNREACHABLE",
+      /begins with https/,
+    ],
+    [
+      "nothing there",
+      () => ["--vault", "http://127.0.0.1:1", ...KEY],
+      "CLIENT_UNREACHABLE",
+      /Nothing listens[\s\S]*vault serve/,
+    ],
+  ])("tells a person what is wrong: %s", async (_name, args, code, words) => {
+    const finished = await list(...args());
+    expect([finished.code, finished.stdout]).toEqual([1, ""]);
+    expect(finished.stderr).toContain(`sidekey: ${code}: `);
+    expect(finished.stderr).toMatch(words);
+    expect(finished.stderr).not.toContain(secure.operatorKey);
+  });
+
+  it.each<[string, readonly string[], string, RegExp]>([
+    ["http:// elsewhere", ["--vault", "http://vault.test:7200", ...KEY], "CLIENT_BAD_ADDRESS", /in the clear/],
+    ["no URL", ["--vault", "vault.test:7200", ...KEY], "CLIENT_BAD_ADDRESS", /https:\/\/HOST/],
+    ["no key", ["--vault", "http://127.0.0.1:1"], "CONFIG_USAGE", /--key-file FILE or in ASS_API_KEY/],
+    ["a key file that is not there", ["--vault", "http://127.0.0.1:1", "--key-file", "none"], "CONFIG_USAGE", /ENOENT/],
+    ["an empty key file", ["--vault", "http://127.0.0.1:1", "--key-file", "empty.key"], "CONFIG_USAGE", /holds no key/],
+    [
+      "a CA that is none",
+      ["--vault", "https://127.0.0.1:1", ...KEY, "--ca", "no.pem"],
+      "CONFIG_USAGE",
+      /no certificate/,
+    ],
+    ["--key-file alone", [...KEY], "CONFIG_USAGE", /goes with --vault/],
+    ["--ca alone", ["--ca", "ca.pem"], "CONFIG_USAGE", /goes with --vault/],
+    [
+      "--source as well",
+      ["--vault", "http://127.0.0.1:1", "--source", "local", ...KEY],
+      "CONFIG_USAGE",
+      /give one of them/,
+    ],
+  ])("refuses, before anything is sent: %s", async (_name, args, code, words) => {
+    const finished = await list(...args);
+    expect([finished.code, finished.stdout]).toEqual([2, ""]);
+    expect(finished.stderr).toContain(`sidekey: ${code}: `);
+    expect(finished.stderr).toMatch(words);
+  });
+
+  it("is called by no command inside 'run', and leaves nothing in the working directory", async () => {
+    const before = readdirSync(work.path);
+    for (const words of [
+      ["secret", "list"],
+      ["secret", "history", "a/b"],
+      ["agent", "list"],
+      ["agent", "create", "x", "--scope", "secrets:use:a/b"],
+      ["approval", "list"],
+      ["approval", "approve", "x"],
+      ["token", "list"],
+      ["audit", "tail"],
+    ]) {
+      const { code, stderr } = await work.sidekey([...words, "--vault", fake.address, ...KEY], {
+        environment: { SIDEKEY_RUN: "abc" },
+      });
+      expect([code, stderr]).toEqual([2, expect.stringContaining("does not work inside 'sidekey run'")]);
+    }
+    expect(readdirSync(work.path)).toEqual(before);
+  });
+});
