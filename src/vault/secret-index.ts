@@ -6,8 +6,8 @@
 import type { Barrier } from "./barrier.ts";
 import { type ChangesHead, REMEMBERED_CHANGES, readChange, readHead, sealedHead } from "./changes.ts";
 import { META } from "./rows.ts";
-import { judgeTier, type Meta, parseMeta } from "./secret-meta.ts";
-import { SECRET_TIERS } from "./secret-types.ts";
+import { infoOf, judgeTier, type Meta, parseMeta } from "./secret-meta.ts";
+import { SECRET_TIERS, type SecretInfo } from "./secret-types.ts";
 import type { ReadTx } from "./storage/storage.ts";
 
 /** Sealed, of all rows together: some 60,000 secrets. `bytes` */
@@ -16,6 +16,8 @@ const MAX_REMEMBERED_BYTES = 48 * 1024 * 1024;
 export interface SecretIndex {
   /** By path, in path order. Only in a transaction that has written nothing. */
   all(tx: ReadTx): ReadonlyMap<string, Meta>;
+  /** What is known of a secret in `all`, made once. */
+  info(path: string, meta: Meta): SecretInfo;
   /** Those above `standard`, by path: the place of their tier in SECRET_TIERS. Likewise. */
   elevated(tx: ReadTx): ReadonlyMap<string, number>;
 }
@@ -30,6 +32,8 @@ interface Known {
 export const createSecretIndex = (barrier: Barrier): SecretIndex => {
   let known: Known | undefined;
   let ranks: { readonly of: ReadonlyMap<string, Meta>; readonly elevated: ReadonlyMap<string, number> } | undefined;
+
+  const infos = new WeakMap<Meta, SecretInfo>();
 
   const isCurrent = (at: Known, tx: ReadTx): boolean => {
     if (at.generation === tx.generation) return true;
@@ -94,6 +98,11 @@ export const createSecretIndex = (barrier: Barrier): SecretIndex => {
 
   return {
     all,
+    info(path, meta) {
+      const made = infos.get(meta) ?? infoOf(path, meta);
+      infos.set(meta, made);
+      return made;
+    },
     elevated(tx) {
       const metas = all(tx);
       if (ranks?.of === metas) return ranks.elevated;

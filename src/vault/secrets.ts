@@ -179,7 +179,7 @@ export const createVaultSecrets = (
 
     list: (prefix = "") =>
       storage.read((tx) =>
-        [...index.all(tx)].filter(([path]) => path.startsWith(prefix)).map(([path, meta]) => infoOf(path, meta)),
+        [...index.all(tx)].filter(([path]) => path.startsWith(prefix)).map(([path, meta]) => index.info(path, meta)),
       ),
 
     async resolveName(name, place) {

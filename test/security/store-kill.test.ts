@@ -14,6 +14,7 @@ import { systemClock } from "../../src/core/clock.ts";
 import { isSidekeyError } from "../../src/core/errors.ts";
 import { SecretValue } from "../../src/core/secret-value.ts";
 import { openVault, type Vault } from "../../src/vault/index.ts";
+import { expectedAfter, expectedChanges } from "./store-operations.ts";
 import { PATHS, pathOf, turnOf } from "./store-values.ts";
 
 const PROGRAM = new URL("store-process.ts", import.meta.url).pathname;
@@ -78,10 +79,10 @@ const start = (args: readonly string[], see: (line: string) => void = () => {}):
 };
 
 /** A writer until its kill: after so many acknowledged changes, and within the next one or a little later. */
-const writeAndDie = async (name: string): Promise<readonly string[]> => {
+const writeAndDie = async (name: string, mode = "write"): Promise<readonly string[]> => {
   let left = 2 + Math.floor(Math.random() * 60);
   const wait = Math.random() < 0.5 ? 0 : Math.random() * 8;
-  const run = start(["write", name], () => {
+  const run = start([mode, name], () => {
     left -= 1;
     if (left === 0) setTimeout(() => run.program.kill("SIGKILL"), wait);
   });
@@ -127,7 +128,7 @@ describe("a vault whose writers are killed", () => {
     for (let round = 0; round < Math.ceil(KILLS / WRITERS.length); round += 1) {
       // From the second round on, somebody has it open all the while, as a sidecar does.
       const onlooker = round === 0 ? undefined : await open();
-      const runs = await Promise.all(WRITERS.map(writeAndDie));
+      const runs = await Promise.all(WRITERS.map((name) => writeAndDie(name)));
       kills += runs.length;
       await withVault(async (vault) => {
         for (const [at, name] of WRITERS.entries()) {
@@ -147,6 +148,64 @@ describe("a vault whose writers are killed", () => {
     }
     expect(writes).toBeGreaterThanOrEqual(kills);
     console.info(`${kills} kills, ${writes} acknowledged writes, none lost`);
+  });
+});
+
+/** What the ring tells of a writer since then, one list for each transaction; undefined when it does not know any more. */
+const toldOf = async (
+  vault: Vault,
+  name: string,
+  since: number,
+): Promise<readonly (readonly string[])[] | undefined> => {
+  const told = await vault.changes.since(since);
+  const texts = told?.map(({ changes }) =>
+    changes.flatMap((change) => ("path" in change ? [`${change.type} ${change.path} ${change.version}`] : [])),
+  );
+  return texts?.filter((one) => one.some((text) => text.includes(`/${name}/`)));
+};
+
+/** What of a writer's secrets is not as after these turns: what is there, each version's value, what is said about it. */
+const compare = async (vault: Vault, name: string, turns: number): Promise<readonly string[]> => {
+  const wrong: string[] = [];
+  const expected = expectedAfter(name, turns);
+  const there = (await vault.secrets.list(`operated/${name}/`)).map(({ path }) => path);
+  if (there.join() !== [...expected.keys()].sort().join()) wrong.push(`there are ${there.join(", ")}`);
+  for (const [path, { turns: ofVersions, tier }] of expected) {
+    const found = await vault.secrets.find(path);
+    if (found?.version !== ofVersions.length || found.tier !== tier) wrong.push(`${path} is version ${found?.version}`);
+    for (const [at, turn] of ofVersions.entries()) {
+      const { value } = await vault.secrets.get(path, at + 1);
+      if (turnOf(name, value.lend(String)) !== turn) wrong.push(`${path}@${at + 1} is not of turn ${turn}`);
+    }
+  }
+  return wrong;
+};
+
+describe("a vault whose writers are killed at whatever they do to secrets", () => {
+  it("holds what was acknowledged and at most one turn more, whole, and tells of that and of nothing else", {
+    timeout: 600_000,
+  }, async () => {
+    let acknowledged = 0;
+    let kept = 0;
+    for (let round = 0; round < Math.ceil(KILLS / WRITERS.length); round += 1) {
+      const since = await withVault(({ changes }) => changes.current());
+      const runs = await Promise.all(WRITERS.map((name) => writeAndDie(name, "operate")));
+      await withVault(async (vault) => {
+        for (const [at, name] of WRITERS.entries()) {
+          const done = (runs[at] ?? []).length - 1;
+          const told = (await toldOf(vault, name, since)) ?? [];
+          // The turn after the last acknowledged one may be in as well.
+          expect([done, done + 1]).toContain(told.length);
+          expect(told).toEqual(expectedChanges(name, told.length));
+          expect(await compare(vault, name, told.length)).toEqual([]);
+          acknowledged += done;
+          kept += told.length;
+        }
+        for (const { path } of await vault.secrets.list()) await vault.secrets.remove(path);
+      });
+    }
+    expect(acknowledged).toBeGreaterThanOrEqual(KILLS);
+    console.info(`${KILLS} kills, ${acknowledged} acknowledged turns, ${kept} in the store and in the ring of changes`);
   });
 });
 

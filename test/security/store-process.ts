@@ -1,12 +1,14 @@
 /**
  * A process on a vault that is there to be killed: `STATE write NAME [MS]` changes secrets of its own without end (and
- * waits so long between them) and says which changes are in; `STATE rekey` gives the vault one new key after the other.
+ * waits so long between them) and says which changes are in; `STATE operate NAME` does all that can be done to secrets, in
+ * the order of store-operations.ts; `STATE rekey` gives the vault one new key after the other.
  */
 import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { systemClock } from "../../src/core/clock.ts";
 import { SecretValue } from "../../src/core/secret-value.ts";
 import { openVault } from "../../src/vault/index.ts";
+import { operate } from "./store-operations.ts";
 import { expectedValue, PATHS, pathOf } from "./store-values.ts";
 
 const [, , state = "", mode = "", name = "", ms = "0"] = process.argv;
@@ -23,6 +25,12 @@ if (mode === "rekey") {
     say(`begun ${n}`);
     await vault.rekey();
     say(`rekeyed ${n}`);
+  }
+}
+if (mode === "operate") {
+  for (let n = 0; ; n += 1) {
+    await operate(vault, name, n, SecretValue.fromText(expectedValue(name, n)));
+    say(`done ${n}`);
   }
 }
 for (let n = 0; ; n += 1) {
