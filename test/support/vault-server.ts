@@ -1,19 +1,28 @@
 /** A vault server in this process, on a port of its own, over a store of its own. */
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { onTestFinished } from "vitest";
-import { systemClock } from "../../src/core/clock.ts";
-import { silentLog } from "../../src/core/log.ts";
+import { type Clock, systemClock } from "../../src/core/clock.ts";
+import { type Log, silentLog } from "../../src/core/log.ts";
 import { openVault, vaultKeySource } from "../../src/vault/index.ts";
 import { loadVaultConfig } from "../../src/vault/server/config.ts";
-import { startVaultServer } from "../../src/vault/server/lifecycle.ts";
+import { type ServeOptions, startVaultServer } from "../../src/vault/server/lifecycle.ts";
+import { makeProof, type ProofKey } from "./proofs.ts";
 
 export interface TestVault {
   /** `http://127.0.0.1:PORT` */
   readonly url: string;
   readonly state: string;
   readonly operatorKey: string;
+  /** Lines of the audit, oldest first. */
+  audit(): readonly Readonly<Record<string, unknown>>[];
+  /** A new agent's key. */
+  agent(name: string, fields: Readonly<Record<string, unknown>>): Promise<string>;
+  /** A token of the agent with this key. */
+  token(key: string, fields: Readonly<Record<string, unknown>>): Promise<string>;
+  /** With a proof by `key` for this token. */
+  prove(key: ProofKey, token: string, method: string, path: string, options?: CallOptions): Promise<TestAnswer>;
   /** With the operator's key where `headers` name no other. */
   call(method: string, path: string, options?: CallOptions): Promise<TestAnswer>;
   stop(): Promise<void>;
@@ -38,11 +47,15 @@ export interface TestAnswer {
 export interface TestVaultOptions {
   /** More lines of vault.yaml. */
   readonly yaml?: string;
+  readonly clock?: Clock;
+  readonly sockets?: ServeOptions["sockets"];
+  readonly log?: Log;
   /** Before the server starts. */
   prepare?(state: string): Promise<void>;
 }
 
-export const startTestVault = async ({ yaml = "", prepare }: TestVaultOptions = {}): Promise<TestVault> => {
+export const startTestVault = async (options: TestVaultOptions = {}): Promise<TestVault> => {
+  const { yaml = "", prepare, clock = systemClock, sockets, log = silentLog } = options;
   const directory = mkdtempSync(join(tmpdir(), "sidekey-vault-"));
   const text = `version: 1\nlisten: 127.0.0.1:0\nstate: .sidekey\n${yaml}`;
   const loaded = loadVaultConfig({ file: join(directory, "vault.yaml"), text });
@@ -54,7 +67,13 @@ export const startTestVault = async ({ yaml = "", prepare }: TestVaultOptions = 
   const { key: operatorKey } = await vault.agents.create({ name: "operator", kind: "operator" });
   await vault.close();
   await prepare?.(state);
-  const server = await startVaultServer({ config, environment: {}, log: silentLog });
+  const server = await startVaultServer({
+    config,
+    environment: {},
+    log,
+    clock,
+    ...(sockets !== undefined && { sockets }),
+  });
   let stopped = false;
   const stop = async (): Promise<void> => {
     if (stopped) return;
@@ -66,24 +85,41 @@ export const startTestVault = async ({ yaml = "", prepare }: TestVaultOptions = 
     rmSync(directory, { recursive: true, force: true });
   });
   const url = server.ready.address;
+  const call: TestVault["call"] = async (method, path, { body, as = operatorKey, headers = {} } = {}) => {
+    const answer = await fetch(`${url}${path}`, {
+      method,
+      headers: {
+        ...(as !== null && { authorization: `Bearer ${as}` }),
+        ...(body !== undefined && { "content-type": "application/json" }),
+        ...headers,
+      },
+      ...(body !== undefined && { body: JSON.stringify(body) }),
+    });
+    const answered = await answer.text();
+    return { status: answer.status, headers: answer.headers, text: answered, json: parse(answered) };
+  };
+  const made = async (path: string, as: string, body: unknown, field: string): Promise<string> => {
+    const { status, json, text: answered } = await call("POST", path, { as, body });
+    if (status !== 201) throw new Error(`${path}: ${status} ${answered}`);
+    return json[field];
+  };
   return {
     url,
     state,
     operatorKey,
-    async call(method, path, { body, as = operatorKey, headers = {} } = {}) {
-      const answer = await fetch(`${url}${path}`, {
-        method,
-        headers: {
-          ...(as !== null && { authorization: `Bearer ${as}` }),
-          ...(body !== undefined && { "content-type": "application/json" }),
-          ...headers,
-        },
-        ...(body !== undefined && { body: JSON.stringify(body) }),
-      });
-      const answered = await answer.text();
-      return { status: answer.status, headers: answer.headers, text: answered, json: parse(answered) };
-    },
+    call,
     stop,
+    audit: () =>
+      readFileSync(join(state, "vault-audit.jsonl"), "utf8")
+        .split("\n")
+        .filter((line) => line !== "")
+        .map((line) => JSON.parse(line)),
+    agent: (name, fields) => made("/v1/agents", operatorKey, { name, ...fields }, "api_key"),
+    token: (key, fields) => made("/v1/tokens", key, fields, "token"),
+    prove(key, token, method, path, { headers = {}, ...rest } = {}) {
+      const proof = makeProof(key, { method, url: url + (path.split("?")[0] ?? ""), token });
+      return call(method, path, { ...rest, headers: { authorization: `DPoP ${token}`, dpop: proof, ...headers } });
+    },
   };
 };
 

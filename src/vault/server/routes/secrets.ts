@@ -2,7 +2,7 @@
 import * as z from "zod";
 import { SidekeyError } from "../../../core/errors.ts";
 import { type AnyVault, SECRET_CATEGORIES, type SecretInfo } from "../../index.ts";
-import { type Call, type CallRequest, defineCall, frameOf, spendUse } from "../call.ts";
+import { type Answer, type Call, type CallRequest, defineCall, frameOf, spendUse } from "../call.ts";
 import type { ApiContext } from "../context.ts";
 import { covers, type Principal, requireApproved, sees, type TokenPrincipal } from "../principal.ts";
 import { infoSchema, wireInfo } from "../secret-wire.ts";
@@ -22,19 +22,17 @@ const secretSchema = infoSchema.extend({
 
 const listSchema = listOf(infoSchema).extend({ namespace: z.string() });
 
+const readQuery = z.strictObject({
+  version: version.describe("Default: the newest."),
+  category,
+  ...toldFields,
+  ...page,
+});
+
 type ListQuery = { readonly page: number; readonly limit: number; readonly category?: string | undefined };
 
 export const secretCalls = (context: ApiContext): readonly Call[] => {
   const { vault } = context;
-
-  const listIn = async (principal: Principal, namespace: string, query: ListQuery) => {
-    const all = await vault.secrets.list(namespace === "" ? "" : `${namespace}/`);
-    const seen = all.filter((one) => sees(principal, one.path));
-    const wanted = query.category === undefined ? seen : seen.filter((one) => one.category === query.category);
-    const { items, ...rest } = paged(wanted, query);
-    return { namespace, items: items.map(wireInfo), ...rest };
-  };
-
   return [
     defineCall({
       method: "GET",
@@ -47,25 +45,13 @@ export const secretCalls = (context: ApiContext): readonly Call[] => {
         "it, as GET /v1/secrets. A token whose reads are 'placeholder' gets a placeholder, which a sidecar swaps for the value.",
       who: WHO,
       params: pathParams,
-      query: z.strictObject({ version: version.describe("Default: the newest."), category, ...toldFields, ...page }),
+      query: readQuery,
       headers: toldHeaders,
       answers: { 200: { description: "The secret, or the list.", schema: z.union([secretSchema, listSchema]) } },
       errors: ["SCOPE_DENIED", "APPROVAL_REQUIRED", "SECRET_NOT_FOUND", "SECRET_EXPIRED", "BACKEND_UNAVAILABLE"],
       denial: "secret.read.denied",
       spends: true,
-      async handle(request) {
-        const { principal, params, query } = request;
-        const path = params["path"] ?? "";
-        const mayRead = covers(principal, "read", path) || takesPlaceholder(principal, path);
-        const info = path.includes("/") ? await vault.secrets.find(path) : undefined;
-        if (info !== undefined && mayRead) return { status: 200, body: await readSecret(context, request, info) };
-        // What lies below a path of which the caller may know nothing is as if it were not there.
-        const list = await listIn(principal, path, query);
-        if (list.total > 0) return { status: 200, body: list };
-        if (!path.includes("/")) throw new SidekeyError("VAULT_SECRET_MISSING");
-        if (!mayRead) throw new SidekeyError("IDENTITY_SCOPE_DENIED");
-        throw new SidekeyError("VAULT_SECRET_MISSING");
-      },
+      handle: (request) => getSecret(context, request, request.params["path"] ?? ""),
     }),
     defineCall({
       method: "GET",
@@ -86,11 +72,39 @@ export const secretCalls = (context: ApiContext): readonly Call[] => {
       }),
       answers: { 200: { description: "One page.", schema: listSchema } },
       errors: [],
-      handle: async ({ principal, query }) => ({ status: 200, body: await listIn(principal, query.namespace, query) }),
+      handle: async ({ principal, query }) => ({
+        status: 200,
+        body: await listIn(context, principal, query.namespace, query),
+      }),
     }),
     historyCall(context),
     namespacesCall(vault),
   ];
+};
+
+const listIn = async ({ vault }: ApiContext, principal: Principal, namespace: string, query: ListQuery) => {
+  const all = await vault.secrets.list(namespace === "" ? "" : `${namespace}/`);
+  const seen = all.filter((one) => sees(principal, one.path));
+  const wanted = query.category === undefined ? seen : seen.filter((one) => one.category === query.category);
+  const { items, ...rest } = paged(wanted, query);
+  return { namespace, items: items.map(wireInfo), ...rest };
+};
+
+const getSecret = async (
+  context: ApiContext,
+  request: CallRequest<z.output<typeof readQuery>>,
+  path: string,
+): Promise<Answer> => {
+  const { principal, query } = request;
+  const mayRead = covers(principal, "read", path) || takesPlaceholder(principal, path);
+  const info = path.includes("/") ? await context.vault.secrets.find(path) : undefined;
+  if (info !== undefined && mayRead) return { status: 200, body: await readSecret(context, request, info) };
+  // What lies below a path of which the caller may know nothing is as if it were not there.
+  const list = await listIn(context, principal, path, query);
+  if (list.total > 0) return { status: 200, body: list };
+  if (!path.includes("/")) throw new SidekeyError("VAULT_SECRET_MISSING");
+  if (!mayRead) throw new SidekeyError("IDENTITY_SCOPE_DENIED");
+  throw new SidekeyError("VAULT_SECRET_MISSING");
 };
 
 const takesPlaceholder = (principal: Principal, path: string): principal is TokenPrincipal =>
@@ -132,7 +146,7 @@ const standIn = (principal: Principal): { readonly tokenId: string; readonly age
   throw new SidekeyError("IDENTITY_SCOPE_DENIED");
 };
 
-const historyCall = ({ vault }: ApiContext): Call =>
+const historyCall = (context: ApiContext): Call =>
   defineCall({
     method: "GET",
     path: "/v1/secrets/:path/history",
@@ -141,25 +155,37 @@ const historyCall = ({ vault }: ApiContext): Call =>
     summary: "The versions of a secret, newest first",
     who: WHO,
     params: pathParams,
+    query: readQuery,
     answers: {
       200: {
-        description: "Without values.",
-        schema: z.object({
-          items: z.array(
-            z.object({
-              version: z.number().int(),
-              created_at: timestamp,
-              by: z.string().optional(),
-              readable_until: timestamp.optional(),
-              expires_at: timestamp.optional(),
-              restored: z.number().int().optional().describe("The version that it brought back."),
-            }),
-          ),
-        }),
+        description: "Without values; or a secret whose own name is 'history'.",
+        schema: z.union([
+          secretSchema,
+          z.object({
+            items: z.array(
+              z.object({
+                version: z.number().int(),
+                created_at: timestamp,
+                by: z.string().optional(),
+                readable_until: timestamp.optional(),
+                expires_at: timestamp.optional(),
+                restored: z.number().int().optional().describe("The version that it brought back."),
+              }),
+            ),
+          }),
+        ]),
       },
     },
-    errors: ["SCOPE_DENIED", "SECRET_NOT_FOUND"],
-    async handle({ principal, params: { path = "" } }) {
+    errors: ["SCOPE_DENIED", "APPROVAL_REQUIRED", "SECRET_NOT_FOUND", "SECRET_EXPIRED", "BACKEND_UNAVAILABLE"],
+    denial: "secret.read.denied",
+    spends: true,
+    async handle(request) {
+      const { principal, params } = request;
+      const { vault } = context;
+      const path = params["path"] ?? "";
+      // The two cannot both be there: a secret and a namespace share no path.
+      const own = `${path}/history`;
+      if ((await vault.secrets.find(own)) !== undefined) return getSecret(context, request, own);
       if (!sees(principal, path)) throw new SidekeyError("IDENTITY_SCOPE_DENIED");
       const versions = await vault.secrets.history(path);
       const items = versions.map(({ version: number, createdAt, by, readableUntil, expiresAt, restored }) => ({
