@@ -74,6 +74,12 @@ export const readChange = (tx: ReadTx, barrier: Barrier, count: number): Changes
   return sealed === undefined ? undefined : openJson(barrier, key, sealed, slotSchema);
 };
 
+/** Tells the transaction which rows `recordChanges` will ask for. */
+export const expectChange = (tx: Tx, barrier: Barrier): void => {
+  const { count } = readHead(tx, barrier);
+  tx.expect([slotKey(count), ...(count === 0 ? [] : [slotKey(count - 1)])]);
+};
+
 /** In the transaction that makes these changes; more than once in one is well. */
 export const recordChanges = (tx: Tx, barrier: Barrier, changes: readonly VaultChange[]): void => {
   if (changes.length === 0) return;

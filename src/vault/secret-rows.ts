@@ -6,7 +6,7 @@ import type { Clock, EpochMs } from "../core/clock.ts";
 import { SidekeyError } from "../core/errors.ts";
 import { SecretValue } from "../core/secret-value.ts";
 import { type Barrier, sealJson } from "./barrier.ts";
-import { CHANGES_HEAD } from "./changes.ts";
+import { CHANGES_HEAD, expectChange } from "./changes.ts";
 import { pathsAbove } from "./path.ts";
 import { META, valueKey } from "./rows.ts";
 import { checkBy, checkReference, infoOf, type Meta, type MetaVersion, newestOf, parseMeta } from "./secret-meta.ts";
@@ -41,6 +41,8 @@ export interface SecretRows {
   readable(path: string, meta: Meta, version: number): MetaVersion;
   /** Errors: VAULT_STORE_DAMAGED. */
   value(tx: ReadTx, path: string, version: MetaVersion): ValueOrReference;
+  /** Values that are there, and those to come: what an import compares and writes. */
+  expectValues(tx: Tx, paths: readonly string[]): void;
   /** With all versions. */
   remove(tx: Tx, path: string, meta: Meta): void;
 }
@@ -53,12 +55,15 @@ export const createSecretRows = (barrier: Barrier, clock: Clock): SecretRows => 
 
   const write = (tx: Tx, path: string, meta: Meta): void => tx.put(META + path, sealJson(barrier, META + path, meta));
 
-  /** Values whose time is over leave the store with the next write to their secret; `history` keeps their dates. */
-  const dropClosed = (tx: Tx, path: string, versions: readonly SecretVersion[]): void => {
-    const over = versions.filter((known) => isClosed(known, clock.now()));
-    const keys = over.map(({ version }) => valueKey(path, version));
-    tx.expect(keys);
-    for (const key of keys) tx.remove(key);
+  /**
+   * Values whose time is over leave the store with the next write to their secret; `history` keeps their dates. What was
+   * closed before the version before was written has left with that.
+   */
+  const closedSince = (versions: readonly MetaVersion[], before: Meta | undefined): readonly MetaVersion[] => {
+    const now = clock.now();
+    // A clock that was set back must not keep anything.
+    const last = before === undefined ? 0 : Math.min(newestOf(before).createdAt, now);
+    return versions.filter((known) => isClosed(known, now) && (known.readableUntil ?? 0) >= last);
   };
 
   return {
@@ -66,8 +71,9 @@ export const createSecretRows = (barrier: Barrier, clock: Clock): SecretRows => 
       const wanted = new Set(paths.flatMap((path) => [path, ...pathsAbove(path)]));
       tx.expect(
         [CHANGES_HEAD, ...[...wanted].map((path) => META + path)],
-        paths.map((path) => ({ prefix: `${META}${path}/`, limit: 1 })),
+        paths.map((path) => ({ prefix: below(path), limit: 1 })),
       );
+      expectChange(tx, barrier);
     },
 
     read,
@@ -81,9 +87,11 @@ export const createSecretRows = (barrier: Barrier, clock: Clock): SecretRows => 
     write,
 
     add(tx, { path, value, before, changes, by, expiresAt, restored }) {
-      if (before === undefined) checkPathIsFree(tx, path);
       const now = clock.now();
       const version = before === undefined ? 1 : newestOf(before).version + 1;
+      const closed = closedSince(before?.versions ?? [], before).map((known) => valueKey(path, known.version));
+      tx.expect([valueKey(path, version), ...closed]);
+      if (before === undefined) checkPathIsFree(tx, path);
       const until = expiresAt === undefined ? stillToCome(before, now) : (expiresAt ?? undefined);
       const reference = value instanceof SecretValue ? undefined : checkReference(value);
       const added: MetaVersion = {
@@ -102,7 +110,7 @@ export const createSecretRows = (barrier: Barrier, clock: Clock): SecretRows => 
           value.lend((bytes) => barrier.seal({ path, version }, bytes)),
         );
       }
-      dropClosed(tx, path, meta.versions);
+      for (const key of closed) tx.remove(key);
       write(tx, path, meta);
       return infoOf(path, meta);
     },
@@ -122,6 +130,15 @@ export const createSecretRows = (barrier: Barrier, clock: Clock): SecretRows => 
       throw new SidekeyError("VAULT_STORE_DAMAGED", { detail: `The value of ${path} version ${version} is gone.` });
     },
 
+    expectValues(tx, paths) {
+      const keys = paths.flatMap((path) => {
+        const meta = read(tx, path);
+        const version = meta === undefined ? 0 : newestOf(meta).version;
+        return [valueKey(path, version + 1), ...(version === 0 ? [] : [valueKey(path, version)])];
+      });
+      tx.expect(keys);
+    },
+
     remove(tx, path, meta) {
       tx.expect(meta.versions.map(({ version }) => valueKey(path, version)));
       for (const { version } of meta.versions) tx.remove(valueKey(path, version));
@@ -134,9 +151,11 @@ export const createSecretRows = (barrier: Barrier, clock: Clock): SecretRows => 
 const checkPathIsFree = (tx: ReadTx, path: string): void => {
   const above = pathsAbove(path).find((one) => tx.get(META + one) !== undefined);
   if (above !== undefined) throw taken(`${above} is a secret, so nothing can be below it.`);
-  const [below] = tx.range(`${META}${path}/`, { limit: 1 });
-  if (below !== undefined) throw taken(`${path} is a namespace: ${below.key.slice(META.length)} is in it.`);
+  const [inside] = tx.range(below(path), { limit: 1 });
+  if (inside !== undefined) throw taken(`${path} is a namespace: ${inside.key.slice(META.length)} is in it.`);
 };
+
+const below = (path: string): string => `${META}${path}/`;
 
 export const taken = (detail: string): SidekeyError => new SidekeyError("VAULT_PATH_TAKEN", { detail });
 

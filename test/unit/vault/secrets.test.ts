@@ -97,6 +97,24 @@ describe("vault.secrets", () => {
     await storage.close();
   });
 
+  it("keeps no closed value, whatever the clock did", async () => {
+    const at = await openTestVault();
+    const { vault, clock } = at;
+    for (let n = 0; n < 3; n += 1) await vault.secrets.set("a/b", secret(`value-${n}`));
+    clock.advance(60_000);
+    await vault.secrets.rotate("a/b", secret("four"), { graceMs: 120_000 });
+    clock.setWall(START);
+    await vault.secrets.rotate("a/b", secret("five"), { graceMs: 1000 });
+    await vault.secrets.rotate("a/b", secret("six"));
+    clock.advance(1000);
+    await vault.secrets.set("a/b", secret("seven"));
+    await vault.close();
+    const storage = await openLmdb(join(at.state, "vault"));
+    const keys = (await storage.read((tx) => tx.range("value:"))).map(({ key }) => key);
+    expect(keys).toEqual(["value:a/b@6", "value:a/b@7"]);
+    await storage.close();
+  });
+
   it("never opens again with a second rotation what the first one closed", async () => {
     const { vault, clock } = await openTestVault();
     await vault.secrets.set("a/b", secret("one"));
