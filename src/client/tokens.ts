@@ -130,7 +130,7 @@ const listSchema = z.object({
 export const createTokensApi = (calls: Calls, credentials: Pick<Credentials, "own">): TokensApi => ({
   async request({ signal, ...asked }) {
     const body = {
-      scopes: asked.scopes,
+      scopes: asked.scopes.length === 0 && asked.names !== undefined ? undefined : asked.scopes,
       names: asked.names?.length === 0 ? undefined : asked.names,
       ttl: asked.ttl,
       max_uses: asked.maxUses,

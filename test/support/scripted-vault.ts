@@ -71,6 +71,8 @@ export interface ScriptedVault {
   readonly asked: TokenRequest[];
   readonly redeemed: (RedeemRequest & { readonly token: string })[];
   readonly givenBack: string[];
+  /** Ids that an operator revoked. */
+  readonly takenBack: Set<string>;
   readonly calls: string[];
   /** To every stream that stands. */
   say(signal: VaultSignal): void;
@@ -96,6 +98,7 @@ export const createScriptedVault = (clock: Clock): ScriptedVault => {
     asked: [],
     redeemed: [],
     givenBack: [],
+    takenBack: new Set(),
     calls: [],
     say(signal) {
       for (const stream of streams) stream(signal);
@@ -176,6 +179,10 @@ export const createScriptedVault = (clock: Clock): ScriptedVault => {
       } finally {
         streams.delete(stream);
       }
+    },
+    async isRevoked(id) {
+      await called("tokens");
+      return state.takenBack.has(id);
     },
     async revoke(token) {
       await called("revoke");

@@ -7,7 +7,7 @@ import { readFileSync, statSync } from "node:fs";
 import { hostname } from "node:os";
 import { join, resolve } from "node:path";
 import * as z from "zod";
-import type { AgentVault, ApprovalRequiredError, VaultClientError } from "../../../client/index.ts";
+import type { AgentVault, ApprovalRequiredError } from "../../../client/index.ts";
 import { type Credential, credentialSchema, readCredential } from "../../../config/credential.ts";
 import { agentName, filePath } from "../../../config/units.ts";
 import { isSidekeyError, SidekeyError } from "../../../core/errors.ts";
@@ -96,6 +96,8 @@ const CALL_TIMEOUT_MS = 5_000;
 /** The stream is taken for lost: the vault says something every 5 s. `ms` */
 const IDLE_MS = 8_000;
 const RETRY_AFTER_MS = 50;
+/** Newest first: one of this hour is among them. */
+const LISTED_TOKENS = 100;
 
 const openLink = async (written: Fields, { baseDir }: SourceDeps, keys: Keys): Promise<VaultLink> => {
   const { AgentVault } = await import("../../../client/index.ts");
@@ -163,6 +165,12 @@ const openLink = async (written: Fields, { baseDir }: SourceDeps, keys: Keys): P
         throw faultOf(error);
       }
     },
+    isRevoked: (id) =>
+      calling(async () => {
+        if (agentKey === undefined) return false;
+        const { items } = await client.tokens.list({ limit: LISTED_TOKENS });
+        return items.some((one) => one.id === id && one.revokedAt !== undefined);
+      }),
     revoke: (token) => calling(() => client.tokens.revokeOwn(token)),
     async close() {
       client.close();
@@ -199,7 +207,7 @@ const KINDS: Readonly<Record<string, FaultKind>> = {
   CLIENT_RATE_LIMITED: "busy",
   CLIENT_UNAUTHORIZED: "unauthorized",
   CLIENT_SCOPE_DENIED: "denied",
-  CLIENT_APPROVAL_REQUIRED: "denied",
+  CLIENT_APPROVAL_REQUIRED: "unapproved",
   CLIENT_SECRET_MISSING: "missing",
   CLIENT_SECRET_EXPIRED: "missing",
   CLIENT_NOT_FOUND: "missing",
@@ -208,18 +216,16 @@ const KINDS: Readonly<Record<string, FaultKind>> = {
   CLIENT_BAD_ADDRESS: "refused",
 };
 
-/** Why, where the vault says more than its code does. */
-const REASONS: Readonly<Record<string, FaultKind>> = { revoked: "revoked", expired: "expired", hosts: "host" };
-
 const faultOf = (error: unknown): LinkFault => {
   if (error instanceof LinkFault) return error;
   if (error instanceof Error && error.name === "AbortError")
     return new LinkFault("unreachable", "It did not answer in time.");
   if (!isSidekeyError(error)) return new LinkFault("garbage", "The call failed in a way that has no name.");
   const { code, detail, publicMessage, hint, retryAfter } = error;
-  const { vaultReason = "" } = error as VaultClientError;
-  const kind = REASONS[vaultReason] ?? KINDS[code] ?? "garbage";
-  return new LinkFault(kind, detail ?? publicMessage, { hint, ...(retryAfter !== undefined && { retryAfter }) });
+  return new LinkFault(KINDS[code] ?? "garbage", detail ?? publicMessage, {
+    hint,
+    ...(retryAfter !== undefined && { retryAfter }),
+  });
 };
 
 /** Errors: CONFIG_UNREADABLE, CONFIG_INVALID. */

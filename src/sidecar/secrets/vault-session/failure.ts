@@ -13,6 +13,7 @@ export const sourceError = ({ kind, message, hint, retryAfter }: LinkFault, what
     case "refused":
       return new SidekeyError("SOURCE_FORBIDDEN", words);
     case "denied":
+    case "unapproved":
       return new SidekeyError("IDENTITY_SCOPE_DENIED", words);
     case "host":
       return new SidekeyError("POLICY_SECRET_HOST", words);

@@ -84,6 +84,8 @@ export interface VaultLink {
   redeem(token: string, request: RedeemRequest, signal: AbortSignal | undefined): Promise<Redeemed>;
   /** Makes its connection again, and goes on from where it was; throws a `LinkFault` that this does not mend. */
   events(token: string, signal: AbortSignal): AsyncIterable<VaultSignal>;
+  /** Whether a token that is not taken any more was taken back; false where nobody can tell. */
+  isRevoked(id: string): Promise<boolean>;
   /** The token takes itself back. */
   revoke(token: string): Promise<void>;
   close(): Promise<void>;
@@ -102,6 +104,8 @@ export type FaultKind =
   | "expired"
   /** The scope, or what the agent may do. */
   | "denied"
+  /** The secret is of a tier that nobody approved this token for. */
+  | "unapproved"
   /** The secret is bound to other hosts. */
   | "host"
   | "missing"

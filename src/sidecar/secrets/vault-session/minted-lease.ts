@@ -55,6 +55,8 @@ export const createMintedLease = (options: MintedLeaseOptions): MintedLease => {
   let unresolved = 0;
   let attempt: Promise<LinkFault | undefined> | undefined;
   let cancelNext = (): void => {};
+  /** What is done about a token that the vault did not take, for all who met with that. */
+  let recovery: Promise<void> | undefined;
   let refusedAt = Number.NEGATIVE_INFINITY;
   /** Replaced, and not given back yet. */
   const retiring = new Map<string, () => void>();
@@ -172,6 +174,14 @@ export const createMintedLease = (options: MintedLeaseOptions): MintedLease => {
     log.error("the sidecar's token was revoked", { source, address: link.address });
   };
 
+  /** What an operator took back is not asked for again, also when nobody heard of it. */
+  const recover = async (used: Grant): Promise<void> => {
+    const wasTakenBack = used.id !== undefined && (await link.isRevoked(used.id).catch(() => false));
+    if (grant !== used) return;
+    if (wasTakenBack) revoked();
+    else await renew();
+  };
+
   return {
     async begin(strict) {
       const fault = await renew();
@@ -196,15 +206,21 @@ export const createMintedLease = (options: MintedLeaseOptions): MintedLease => {
         return false;
       }
       if (grant !== used) return grant !== undefined;
-      const now = clock.monotonic();
-      if (now - refusedAt < RENEW_EVERY_MS && attempt === undefined) return false;
-      refusedAt = now;
-      await renew();
-      return grant !== used;
+      if (recovery === undefined) {
+        const now = clock.monotonic();
+        if (now - refusedAt < RENEW_EVERY_MS) return false;
+        refusedAt = now;
+        recovery = recover(used).finally(() => {
+          recovery = undefined;
+        });
+      }
+      await recovery;
+      return !isRevoked && grant !== used;
     },
     accepted() {},
     revoked,
     isRevoked: () => isRevoked,
+    isBound: () => true,
     describe: () => ({
       expiresAt: grant?.expiresAt,
       problem: isRevoked ? revokedError(source) : grant === undefined ? problem : undefined,

@@ -7,6 +7,8 @@ import { createVaultSession, type OpenLease, type SessionParts, type VaultSessio
 
 /** Of scopes in one token, well below what a token may weigh. */
 const BATCH_CHARACTERS = 4096;
+/** What a vault takes in one request. */
+const BATCH_PATHS = 64;
 const SCOPE_PREFIX = "secrets:use:".length + 1;
 const PATH = /^(?:(?!\.{1,2}(?:\/|$))[A-Za-z0-9._*-]{1,128}(?:\/|$))+$/;
 const MAX_PATH = 1024;
@@ -63,7 +65,8 @@ const batchesOf = (uses: readonly RouteUse[]): readonly (readonly string[])[] =>
   const paths = [...new Set(uses.map((use) => use.path))];
   for (const path of [...paths.filter(isPattern), ...paths.filter((one) => !isPattern(one))]) {
     if (path.length > MAX_PATH || path.endsWith("/") || !PATH.test(path)) continue;
-    if (size + SCOPE_PREFIX + path.length > BATCH_CHARACTERS) {
+    const isFull = (batches.at(-1)?.length ?? 0) >= BATCH_PATHS;
+    if (isFull || size + SCOPE_PREFIX + path.length > BATCH_CHARACTERS) {
       batches.push([]);
       size = 0;
     }

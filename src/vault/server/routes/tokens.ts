@@ -1,8 +1,8 @@
 /** Scoped tokens: asked for, listed, taken back; and the keys that sign them. */
 import * as z from "zod";
 import { SidekeyError } from "../../../core/errors.ts";
-import { parseScopes } from "../../../identity/scope.ts";
-import type { TokenInfo } from "../../index.ts";
+import { parseScope, parseScopes, type Scope } from "../../../identity/scope.ts";
+import type { AgentInfo, TokenInfo } from "../../index.ts";
 import { type Call, type CallRequest, defineCall, frameOf } from "../call.ts";
 import type { ApiContext } from "../context.ts";
 import { type Issued, issueToken, type Wish } from "../issue.ts";
@@ -15,8 +15,15 @@ const idParams = z.object({ id: z.string().regex(/^[A-Za-z0-9-]{1,64}$/) });
 
 const cidrs = z.array(z.string().min(1).max(64)).min(1).max(32).optional();
 
+const NAME = /^[A-Za-z0-9._-]{1,128}$/;
+
 const requestBody = z.strictObject({
   ...scopeFields,
+  names: z
+    .array(z.string().regex(NAME))
+    .max(64)
+    .optional()
+    .describe("Looked up in the agent's place, the narrowest first; the token may use what they lead to."),
   ttl: seconds.optional().describe("How long it lives. Default: tokens.default_ttl of vault.yaml."),
   ttl_seconds: seconds.optional().describe("The same as ttl."),
   max_uses: z.number().int().min(1).max(1_000_000).nullish().describe("How often it may be used. Default: no limit."),
@@ -48,6 +55,10 @@ const tokenSchema = z.object({
   expires_at: timestamp,
   max_uses: z.number().int().optional(),
   reads: z.enum(["value", "placeholder"]).optional(),
+  names: z
+    .record(z.string(), z.string())
+    .optional()
+    .describe("What the names lead to; those that lead nowhere are left out."),
 });
 
 const waitingSchema = z.object({
@@ -92,8 +103,37 @@ export const tokenCalls = (context: ApiContext): readonly Call[] => [
   rotateKeysCall(context),
 ];
 
+interface NamedWish {
+  readonly wish: Wish;
+  /** What the names lead to; undefined: there were none. */
+  readonly names: Readonly<Record<string, string>> | undefined;
+}
+
+/** Errors: VAULT_SECRET_MISSING (nothing but names, and none leads anywhere), and those of `scopesIn`. */
+const scopesOf = (body: z.output<typeof requestBody>, names: NamedWish["names"]): readonly Scope[] => {
+  const named = Object.values(names ?? {}).map((path) => parseScope(`secrets:use:${path}`));
+  const isBare = body.scope === undefined && (body.scopes ?? []).length === 0;
+  if (names === undefined || !isBare) return [...scopesIn(body), ...named];
+  if (named.length === 0) throw new SidekeyError("VAULT_SECRET_MISSING");
+  return named;
+};
+
+/** Name to path, of those that lead somewhere from the agent's place. */
+const resolveNames = async (
+  { secrets }: Pick<ApiContext["vault"], "secrets">,
+  { place }: AgentInfo,
+  names: readonly string[],
+): Promise<Readonly<Record<string, string>>> => {
+  const found: [string, string][] = [];
+  for (const name of place === undefined ? [] : new Set(names)) {
+    const path = await secrets.resolveName(name, place ?? "");
+    if (path !== undefined) found.push([name, path]);
+  }
+  return Object.fromEntries(found);
+};
+
 const issueCall = ({ vault, audit }: ApiContext): Call => {
-  const wishOf = async (request: CallRequest<unknown, z.output<typeof requestBody>>): Promise<Wish> => {
+  const wishOf = async (request: CallRequest<unknown, z.output<typeof requestBody>>): Promise<NamedWish> => {
     const { principal, body } = request;
     if (principal.kind !== "agent" && principal.kind !== "operator") throw new SidekeyError("IDENTITY_SCOPE_DENIED");
     // An agent may say its own name.
@@ -101,9 +141,10 @@ const issueCall = ({ vault, audit }: ApiContext): Call => {
     if (principal.kind === "agent" && named.id !== principal.agent.id) throw new SidekeyError("IDENTITY_SCOPE_DENIED");
     const ttl = body.ttl ?? body.ttl_seconds;
     const ips = body.ip_allowlist ?? body.allowed_ips;
-    return {
+    const names = body.names === undefined ? undefined : await resolveNames(vault, named, body.names);
+    const wish = {
       agent: named,
-      scopes: scopesIn(body),
+      scopes: scopesOf(body, names),
       ...(ttl !== undefined && { ttlMs: secondsOf(ttl) * 1000 }),
       ...(typeof body.max_uses === "number" && { maxUses: body.max_uses }),
       ...(ips !== undefined && { ips }),
@@ -112,6 +153,7 @@ const issueCall = ({ vault, audit }: ApiContext): Call => {
       ...(body.description !== undefined && { description: body.description }),
       ...(body.reason !== undefined && { reason: body.reason }),
     };
+    return { wish, names };
   };
   return defineCall({
     method: "POST",
@@ -127,10 +169,10 @@ const issueCall = ({ vault, audit }: ApiContext): Call => {
       201: { description: "The token, shown this once.", schema: tokenSchema },
       202: { description: "It waits for an approval.", schema: waitingSchema },
     },
-    errors: ["NOT_FOUND"],
+    errors: ["NOT_FOUND", "SECRET_NOT_FOUND"],
     denial: "token.denied",
     async handle(request) {
-      const wish = await wishOf(request);
+      const { wish, names } = await wishOf(request);
       audit.assertWritable();
       const issued: Issued = await issueToken(vault, wish, request.principal.kind === "operator");
       const frame = frameOf(request, { reason: wish.reason });
@@ -166,6 +208,7 @@ const issueCall = ({ vault, audit }: ApiContext): Call => {
           expires_at: wireTime(claims.expiresAt),
           ...(claims.maxUses !== undefined && { max_uses: claims.maxUses }),
           ...(claims.reads !== undefined && { reads: claims.reads }),
+          ...(names !== undefined && { names }),
         },
       };
     },

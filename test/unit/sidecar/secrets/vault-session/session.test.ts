@@ -198,6 +198,15 @@ describe("a revocation", () => {
     expect(source.authorize(refOf(PATH))).toBeUndefined();
   });
 
+  it("that nobody heard of is looked up before another token is asked for", async () => {
+    const { vault, source, get } = await open();
+    vault.tokens.clear();
+    vault.takenBack.add("id-token-1");
+    expect(await codeOf(get)).toBe("SOURCE_FORBIDDEN");
+    expect(await codeOf(() => source.authorize(refOf(PATH)))).toBe("IDENTITY_TOKEN_REVOKED");
+    expect(vault.asked).toHaveLength(1);
+  });
+
   it("that is heard of only when the token is used is one too", async () => {
     const { vault, source, get } = await open();
     vault.redeemFault = fault("revoked");
@@ -286,7 +295,8 @@ describe("a redemption", () => {
 
   it.each([
     ["missing", "SOURCE_SECRET_MISSING"],
-    ["denied", "IDENTITY_SCOPE_DENIED"],
+    ["denied", "POLICY_SECRET_HOST"],
+    ["unapproved", "IDENTITY_SCOPE_DENIED"],
     ["host", "POLICY_SECRET_HOST"],
     ["busy", "SOURCE_UNAVAILABLE"],
     ["garbage", "SOURCE_UNAVAILABLE"],
