@@ -2,12 +2,13 @@
 Runs one of the examples as it stands, with what surrounds it: where they keep `make_vault_tool`, and an end at which this
 process can still be looked at and asked to use the tools that the example made. One argument: the example's file.
 
-Then one JSON object a line: {"tool": N, "path": SECRET, "url": UPSTREAM} gets the secret by the example's own tool and
+First it prints its process id. Then one JSON object a line: {"tool": N, "path": SECRET, "url": UPSTREAM} gets the secret by the example's own tool and
 sends it to the upstream as Bearer; the answer is {"status": N} or {"error": CODE}. Never prints what a tool returned.
 """
 
 import asyncio
 import json
+import os
 import runpy
 import sys
 from pathlib import Path
@@ -38,6 +39,7 @@ def say(answer):
     print(json.dumps(answer), flush=True)
 
 
+say({"pid": os.getpid()})
 runpy.run_path(sys.argv[1], init_globals={"make_vault_tool": make_and_keep})
 say({"over": True, "tools": len(tools)})
 for line in sys.stdin:
