@@ -27,7 +27,7 @@ export const startVaultProgram = async (
   options: Omit<RunOptions, "cwd"> = {},
 ): Promise<VaultProgram> => {
   work.write("vault.yaml", text);
-  const made = await work.sidekey(["vault", "init", "-c", "vault.yaml", "--json"], options);
+  const made = await work.sidekey(["vault", "init", "--json"], options);
   if (made.code !== 0) throw new Error(`vault init ended with ${made.code}: ${made.stderr}`);
   const operatorKey = String((JSON.parse(made.stdout) as Record<string, unknown>)["operator_key"]);
   const child = launch(["vault", "serve", "-c", "vault.yaml"], { cwd: work.path, ...options });

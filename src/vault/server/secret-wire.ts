@@ -71,7 +71,7 @@ export const describeFields = {
   secret_type: z.enum(SECRET_TYPES).optional(),
   access_tier: z.enum(SECRET_TIERS).optional(),
   category: z.enum(SECRET_CATEGORIES).optional(),
-  metadata: metadataSchema.optional(),
+  metadata: metadataSchema.nullish().describe("null, as the published clients say it: as it was."),
   hosts: z.array(z.string().min(1).max(255)).max(64).optional().describe("The only hosts it may go to."),
   expires_at: z.iso.datetime({ offset: true }).nullish().describe("null: never."),
 };
@@ -90,7 +90,7 @@ export const optionsOf = (fields: DescribeFields, by: string): SetOptions => {
     ...(type !== undefined && { type }),
     ...(tier !== undefined && { tier }),
     ...(category !== undefined && { category }),
-    ...(metadata !== undefined && { metadata }),
+    ...(metadata != null && { metadata }),
     ...(hosts !== undefined && { hosts }),
     ...(end !== undefined && { expiresAt: end === null ? null : Date.parse(end) }),
   };

@@ -157,7 +157,7 @@ const importCall = (context: ApiContext): Call => {
         describe: {
           ...(type !== undefined && { type }),
           ...(tier !== undefined && { tier }),
-          ...(metadata !== undefined && { metadata }),
+          ...(metadata != null && { metadata }),
         },
       };
       if (!dryRun) {
