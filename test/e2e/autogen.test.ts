@@ -125,7 +125,8 @@ const runExample = async (example: string, file: string, agentKey: string): Prom
     output += String(chunk);
   });
   createInterface({ input: child.stdout }).on("line", (line) => {
-    if (line.startsWith('{"')) answers.push(JSON.parse(line) as Record<string, unknown>);
+    const [, answer] = /^run_example: (.*)$/.exec(line) ?? [];
+    if (answer !== undefined) answers.push(JSON.parse(answer) as Record<string, unknown>);
     else output += `${line}\n`;
   });
   const closed = once(child, "close");

@@ -3,7 +3,8 @@ Runs one of the examples as it stands, with what surrounds it: where they keep `
 process can still be looked at and asked to use the tools that the example made. One argument: the example's file.
 
 First it prints its process id. Then one JSON object a line: {"tool": N, "path": SECRET, "url": UPSTREAM} gets the secret by the example's own tool and
-sends it to the upstream as Bearer; the answer is {"status": N} or {"error": CODE}. Never prints what a tool returned.
+sends it to the upstream as Bearer; the answer is {"status": N} or {"error": CODE}, after
+`run_example: ` since the examples print too. Never prints what a tool returned.
 """
 
 import asyncio
@@ -36,7 +37,7 @@ async def use(tool, path, url):
 
 
 def say(answer):
-    print(json.dumps(answer), flush=True)
+    print(f"run_example: {json.dumps(answer)}", flush=True)
 
 
 say({"pid": os.getpid()})
