@@ -37,6 +37,7 @@ const valueSchema = z.object({
   version: z.number().int(),
   path: z.string(),
   hosts: z.array(z.string()).optional().describe("The only hosts it may go to."),
+  agent: z.string().optional().describe("Of a placeholder: name of the agent that it was given to."),
   not_after: timestamp.optional().describe("Its own end."),
   replaced: z
     .array(z.object({ value: z.string(), replaced_at: timestamp }))
@@ -72,7 +73,7 @@ export const redeemCalls = (context: ApiContext): readonly Call[] => {
       async handle(request) {
         const { principal, body } = request;
         if (principal.kind !== "token" || !principal.isSidecar) throw new SidekeyError("IDENTITY_SCOPE_DENIED");
-        const info = await wanted(context, principal, body);
+        const { info, agent } = await wanted(context, principal, body);
         requireHost(info, body.authority);
         if (body.if_version === info.version && body.version === undefined) {
           return { status: 200, body: { version: info.version, path: info.path, unchanged: true } };
@@ -89,18 +90,21 @@ export const redeemCalls = (context: ApiContext): readonly Call[] => {
           authority: body.authority,
           metadata: { token: principal.token.id, placeholder: body.placeholder === undefined ? undefined : true },
         });
-        return { status: 200, body: await redeemed(context, secret, info.version) };
+        const answer = await redeemed(context, secret, info.version);
+        return { status: 200, body: { ...answer, ...(agent !== undefined && { agent }) } };
       },
     }),
   ];
 };
 
+interface Wanted {
+  readonly info: SecretInfo;
+  /** Name of the agent whose placeholder was sent. */
+  readonly agent?: string;
+}
+
 /** The secret that is asked for, when it may be used. Errors: IDENTITY_SCOPE_DENIED, IDENTITY_APPROVAL_REQUIRED, VAULT_*. */
-const wanted = async (
-  { vault, clock }: ApiContext,
-  principal: TokenPrincipal,
-  body: RedeemBody,
-): Promise<SecretInfo> => {
+const wanted = async ({ vault, clock }: ApiContext, principal: TokenPrincipal, body: RedeemBody): Promise<Wanted> => {
   const given = [body.path, body.name, body.placeholder].filter((one) => one !== undefined);
   if (given.length !== 1) throw new SidekeyError("VAULT_SERVER_BAD_REQUEST");
   if (body.placeholder !== undefined) return behind({ vault, clock }, principal, body.placeholder);
@@ -109,7 +113,7 @@ const wanted = async (
   const info = await vault.secrets.find(found);
   if (info === undefined) throw new SidekeyError("VAULT_SECRET_MISSING");
   requireApproved(principal, info.tier);
-  return info;
+  return { info };
 };
 
 const byName = async (
@@ -124,20 +128,21 @@ const byName = async (
 };
 
 /**
- * What a placeholder stands for: the token that it was given to must be good still, and its agent the sidecar's own. That
- * token's scope counts, not the sidecar's.
+ * What a placeholder stands for: the token that it was given to must be good still, its agent the sidecar's own, and the
+ * sidecar's token for the same secret.
  */
 const behind = async (
   { vault, clock }: Pick<ApiContext, "vault" | "clock">,
-  { token }: TokenPrincipal,
+  principal: TokenPrincipal,
   placeholder: string,
-): Promise<SecretInfo> => {
+): Promise<Wanted> => {
   const found = await vault.placeholders.resolve(placeholder);
   const holder = found === undefined ? undefined : await vault.tokens.find(found.tokenId);
   // One of another agent is as if it were none.
-  if (found === undefined || holder === undefined || found.agentId !== token.agentId) {
+  if (found === undefined || holder === undefined || found.agentId !== principal.token.agentId) {
     throw new SidekeyError("VAULT_SECRET_MISSING");
   }
+  requireScope(principal, "use", found.path);
   if (holder.revokedAt !== undefined || holder.expiresAt <= clock.now())
     throw new SidekeyError("IDENTITY_SCOPE_DENIED");
   const scopes = parseScopes(holder.scope);
@@ -147,7 +152,7 @@ const behind = async (
   const info = await vault.secrets.find(found.path);
   if (info === undefined) throw new SidekeyError("VAULT_SECRET_MISSING");
   requireTier(holder.approvedTier, info.tier);
-  return info;
+  return { info, agent: holder.agent };
 };
 
 /** Errors: VAULT_SERVER_BAD_REQUEST (no host), POLICY_SECRET_HOST. */
