@@ -67,7 +67,7 @@ export interface TokensApi {
   /** Errors: CLIENT_APPROVAL_REQUIRED when a person has to decide first; the same request again gives the token then. */
   request(request: TokenRequest): Promise<IssuedToken>;
   /** An operator sees all, an agent its own. */
-  list(request?: PageRequest & { readonly agent?: string }): Promise<Page<TokenInfo>>;
+  list(request?: PageRequest): Promise<Page<TokenInfo>>;
   /** By its id. Errors: CLIENT_NOT_FOUND. */
   revoke(id: string): Promise<void>;
   /** The token itself ends itself; default: the one this client was made with. */
@@ -163,8 +163,8 @@ export const createTokensApi = (calls: Calls, credentials: Pick<Credentials, "ow
       names: answer.names,
     });
   },
-  async list({ page, limit, agent, signal } = {}) {
-    const query = { page, limit, agent };
+  async list({ page, limit, signal } = {}) {
+    const query = { page, limit };
     const call = { method: "GET", path: "/v1/tokens", query, credential: credentials.own(), repeatable: true } as const;
     const { items, total } = await calls.json({ ...call, signal }, listSchema);
     return toPage(items, total);

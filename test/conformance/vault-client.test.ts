@@ -1,5 +1,6 @@
 import { createTestAuthority } from "../support/certificates.ts";
 import { startFakeVault } from "../support/fake-vault.ts";
+import { startServedVault } from "../support/served-vault.ts";
 import { describeVaultClient } from "./vault-client.ts";
 
 describeVaultClient("a vault in memory", startFakeVault);
@@ -15,3 +16,7 @@ describeVaultClient("a vault in memory that asks for nonces", async () => {
   vault.demandNonce();
   return vault;
 });
+
+describeVaultClient("the server", () => startServedVault());
+
+describeVaultClient("the server, with TLS", () => startServedVault({ tls: true }));

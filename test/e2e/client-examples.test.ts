@@ -4,7 +4,7 @@ import { mkdirSync, readFileSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type FakeVault, startFakeVault } from "../support/fake-vault.ts";
+import { type BuiltVault, startBuiltVault } from "../support/built-vault.ts";
 import { cleanEnvironment } from "../support/program.ts";
 import { createWorkspace, type Workspace } from "../support/workspace.ts";
 
@@ -19,10 +19,10 @@ const EXAMPLES = readFileSync(join(ROOT, "docs/client.md"), "utf8")
     })),
   );
 
-let vault: FakeVault;
+let vault: BuiltVault;
 let work: Workspace;
 beforeAll(async () => {
-  vault = await startFakeVault();
+  vault = await startBuiltVault();
   work = createWorkspace();
   mkdirSync(work.at("node_modules"));
   symlinkSync(ROOT, work.at("node_modules/sidekey"));

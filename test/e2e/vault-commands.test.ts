@@ -1,6 +1,7 @@
 /** `--vault URL`: what each command does on a server, and what it says when that is not to be had. */
 import { readdirSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { startBuiltVault } from "../support/built-vault.ts";
 import { createTestAuthority } from "../support/certificates.ts";
 import { type FakeVault, startFakeVault } from "../support/fake-vault.ts";
 import type { Finished } from "../support/program.ts";
@@ -8,6 +9,8 @@ import { createWorkspace, type Workspace } from "../support/workspace.ts";
 import { describeVaultCommands } from "./vault-commands.ts";
 
 describeVaultCommands("a vault in memory", startFakeVault);
+
+describeVaultCommands("the built server", startBuiltVault);
 
 describe("a server that is not to be had", () => {
   let work: Workspace;
