@@ -72,16 +72,21 @@ export const refusalOf = (
   } = parsed.data.error;
   const said = plainWords(message, sensitive);
   const next = plainWords(hint, sensitive);
-  const detail = [what === undefined ? "" : `${what}:`, said === "" ? `${origin} answers with ${code}.` : said];
-  return errorFor(status, code, approvalId ?? "", {
-    detail: detail.filter((words) => words !== "").join(" "),
+  const facts: VaultErrorFacts = {
     httpStatus: status,
     vaultCode: code,
     ...(reason !== undefined && { vaultReason: reason }),
     ...(next !== "" && { hint: next }),
     ...(/^[\w.:-]{1,128}$/.test(requestId) && { requestId }),
     ...(retryAfter !== undefined && { retryAfter }),
-  });
+  };
+  const make = (words: string): VaultClientError => {
+    const detail = [what === undefined ? "" : `${what}:`, words].filter((one) => one !== "").join(" ");
+    return errorFor(status, code, approvalId ?? "", { ...facts, ...(detail !== "" && { detail }) });
+  };
+  const error = make(said === "" ? `${origin} answers with ${code}.` : said);
+  // Both of the same mind and in the same words: once is enough.
+  return error.publicMessage === said ? make(origin) : error;
 };
 
 const errorFor = (status: number, code: string, approvalId: string, facts: VaultErrorFacts): VaultClientError => {

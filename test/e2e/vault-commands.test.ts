@@ -1,7 +1,8 @@
 /** `--vault URL`: what each command does on a server, and what it says when that is not to be had. */
-import { readdirSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { startBuiltVault } from "../support/built-vault.ts";
+import { AgentVault } from "../../src/client/index.ts";
+import { type BuiltVault, startBuiltVault } from "../support/built-vault.ts";
 import { createTestAuthority } from "../support/certificates.ts";
 import { type FakeVault, startFakeVault } from "../support/fake-vault.ts";
 import type { Finished } from "../support/program.ts";
@@ -11,6 +12,49 @@ import { describeVaultCommands } from "./vault-commands.ts";
 describeVaultCommands("a vault in memory", startFakeVault);
 
 describeVaultCommands("the built server", startBuiltVault);
+
+describe("the operator at the machine of a server", () => {
+  let vault: BuiltVault;
+  beforeAll(async () => {
+    vault = await startBuiltVault();
+  });
+  afterAll(async () => {
+    await vault?.close();
+  });
+
+  it("manages agents and approvals without a key, beside the running server, and is on record", async () => {
+    const { work, address, operatorKey } = vault;
+    const type = (line: string, environment: Record<string, string> = {}): Promise<Finished> =>
+      work.sidekey(line.split(" "), { environment, input: "sk-at-the-machine-4d1f" });
+    expect((await type("secret set production/s/key --tier sensitive")).code).toBe(0);
+    const made = await type("agent create asker --scope secrets:read:production/*");
+    const key = made.stdout.trim();
+    const ask = (): Promise<Finished> =>
+      type(`token issue --scope secrets:read:production/s/key --reason report --vault ${address}`, {
+        ASS_AGENT_KEY: key,
+      });
+    const [, id = ""] = /Approval (\S+) waits/.exec((await ask()).stderr) ?? [];
+    expect((await type("approval list")).stdout).toMatch(
+      new RegExp(`\n${id} +asker +pending +sensitive [^\n]* "report"`),
+    );
+    expect(await type(`approval approve ${id} --reason fine`)).toMatchObject({ code: 0, stdout: `approved ${id}\n` });
+    const token = (await ask()).stdout.trim();
+    const read = await type(`secret get production/s/key --reveal --vault ${address}`, { ASS_API_KEY: token });
+    expect(read.stdout).toBe("sk-at-the-machine-4d1f\n");
+
+    const client = new AgentVault({ address, operatorKey });
+    expect((await client.agents.list()).items.map(({ name }) => name)).toContain("asker");
+    client.close();
+    expect(await type("agent revoke asker")).toMatchObject({ code: 0, stdout: "revoked asker\n" });
+    expect((await ask()).stderr).toContain("CLIENT_UNAUTHORIZED");
+    const last = await type("agent revoke operator");
+    expect([last.code, last.stderr]).toEqual([1, expect.stringContaining("IDENTITY_LAST_OPERATOR")]);
+    const log = readFileSync(work.at(".sidekey/audit-operator.jsonl"), "utf8");
+    for (const what of ["agent create asker", `approval approve ${id}`, "agent revoke asker"])
+      expect(log).toContain(what);
+    expect(log).not.toContain(key);
+  });
+});
 
 describe("a server that is not to be had", () => {
   let work: Workspace;

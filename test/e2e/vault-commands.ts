@@ -146,7 +146,7 @@ export const describeVaultCommands = (name: string, start: () => Promise<ServedV
       await succeed("secret set production/s/key --tier sensitive", VALUE);
       const made = await type("agent create asker --scope secrets:read:production/s/*");
       const key = made.stdout.trim();
-      const line = "token issue --scope secrets:read:production/s/key --ttl 5m";
+      const line = "token issue --scope secrets:read:production/s/key --ttl 5m --reason report";
       const asked = await as(key, line);
       expect([asked.code, asked.stdout]).toEqual([1, ""]);
       const [, id = ""] =

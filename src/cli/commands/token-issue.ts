@@ -27,6 +27,7 @@ export const tokenIssue: CommandSpec = {
     },
     { flags: "--reads <what>", summary: "what a plain read answers", choices: READS },
     { flags: "--jkt <thumbprint>", summary: "the only key that may present it" },
+    { flags: "--reason <text>", summary: "one line for whoever has to approve it, with --vault" },
     SOURCE_OPTION,
     ...SERVER_OPTIONS,
     CONFIG_OPTION,
@@ -46,14 +47,16 @@ export const tokenIssue: CommandSpec = {
     const agent = options.text("agent");
     if (agent !== undefined && !AGENT.test(agent))
       throw usage("--agent takes 1 to 64 letters, digits, '.', '_' or '-'.");
+    const reason = options.text("reason");
     if (asksServer(invocation)) {
       const issued = await withServer("token issue", invocation, (vault) =>
-        vault.requestToken(requestOf(scopes, limits, agent)),
+        vault.requestToken({ ...requestOf(scopes, limits, agent), ...(reason !== undefined && { reason }) }),
       );
       if (options.flag("json")) terminal.printJson(describeIssued(issued));
       else terminal.print(issued.token);
       return EXIT_OK;
     }
+    if (reason !== undefined) throw usage("--reason goes with --vault URL.");
     const { token, claims } = await withVault(invocation, ({ vault, config }) => {
       const holder = agent ?? config.agent;
       return onRecord(config, {

@@ -176,6 +176,13 @@ describe("a refusal", () => {
     }
   });
 
+  it("is not told twice when the vault says what we say", async () => {
+    const error = await reading(answerOf(403, refusal("SCOPE_DENIED", "The key or token does not allow this.")));
+    expect(error.message).toMatch(
+      /^CLIENT_SCOPE_DENIED: The key or token does not allow this\. production\/x\/key: http:\/\/127\.0\.0\.1:\d+$/,
+    );
+  });
+
   it("reaches a terminal without what could steer it, and not in full length", async () => {
     const error = await reading(answerOf(400, refusal("VALIDATION_ERROR", `\u001b[2Jone\r\ntwo ${"x".repeat(5000)}`)));
     expect(error.message).toContain("[2Jone two xxx");
