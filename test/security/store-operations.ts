@@ -3,7 +3,7 @@
  * without a vault, so that what a killed process left can be compared with it row by row.
  */
 import type { SecretValue } from "../../src/core/secret-value.ts";
-import type { Vault } from "../../src/vault/index.ts";
+import type { AnyVault } from "../../src/vault/index.ts";
 
 export const IMPORTED = 20;
 const GRACE_MS = 3_600_000;
@@ -13,7 +13,7 @@ const imported = (writer: string): readonly string[] =>
   Array.from({ length: IMPORTED }, (_, at) => `operated/${writer}/i${at}`);
 
 /** A turn of a writer: an import of many, then one secret from its making to its end. */
-export const operate = async (vault: Vault, writer: string, turn: number, value: SecretValue): Promise<void> => {
+export const operate = async (vault: AnyVault, writer: string, turn: number, value: SecretValue): Promise<void> => {
   const { secrets } = vault;
   const path = single(writer);
   switch (turn % 6) {

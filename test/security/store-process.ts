@@ -1,24 +1,20 @@
 /**
  * A process on a vault that is there to be killed: `STATE write NAME [MS]` changes secrets of its own without end (and
  * waits so long between them) and says which changes are in; `STATE operate NAME` does all that can be done to secrets, in
- * the order of store-operations.ts; `STATE rekey` gives the vault one new key after the other.
+ * the order of store-operations.ts; `STATE rekey` gives the vault one new key after the other;
+ * `STATE spend ID…` spends one use of each of these tokens, all at once, and says which it has spent.
  */
-import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
-import { systemClock } from "../../src/core/clock.ts";
+import { isSidekeyError } from "../../src/core/errors.ts";
 import { SecretValue } from "../../src/core/secret-value.ts";
-import { openVault } from "../../src/vault/index.ts";
+import { openStore } from "./store-open.ts";
 import { operate } from "./store-operations.ts";
 import { expectedValue, PATHS, pathOf } from "./store-values.ts";
 
 const [, , state = "", mode = "", name = "", ms = "0"] = process.argv;
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
 
-const vault = await openVault({
-  directory: join(state, "vault"),
-  keys: { file: join(state, "vault.key") },
-  clock: systemClock,
-});
+const vault = await openStore(state);
 say("open");
 if (mode === "rekey") {
   for (let n = 0; ; n += 1) {
@@ -32,6 +28,19 @@ if (mode === "operate") {
     await operate(vault, name, n, SecretValue.fromText(expectedValue(name, n)));
     say(`done ${n}`);
   }
+}
+if (mode === "spend") {
+  await Promise.all(
+    process.argv.slice(4).map(async (id) => {
+      const spent = await vault.tokens.spend(id).then(
+        () => "spent",
+        (error: unknown) => (isSidekeyError(error) ? error.code : String(error)),
+      );
+      say(`${spent} ${id}`);
+    }),
+  );
+  await vault.close();
+  process.exit();
 }
 for (let n = 0; ; n += 1) {
   const path = pathOf(name, n);
