@@ -10,7 +10,7 @@ import type { ReplayGuard } from "../replay-guard.ts";
 import { connectDatabase, type Query } from "./postgres/connection.ts";
 import { busy } from "./postgres/faults.ts";
 import { createDatabaseReplayGuard } from "./postgres/proofs.ts";
-import { fetchWith, readRounds } from "./postgres/reading.ts";
+import { fetchTogether, fetchWith, readRounds } from "./postgres/reading.ts";
 import { BEGIN_READ, prepareDatabase, renameTables } from "./postgres/schema.ts";
 import { parsePostgresUrl } from "./postgres/url.ts";
 import { createWatches } from "./postgres/watching.ts";
@@ -51,7 +51,7 @@ export const openPostgres = async (
     await database.close();
     throw error;
   }
-  const fetch = fetchWith(database.read);
+  const fetch = fetchTogether(fetchWith(database.read));
   const writer = createWriter(database, { channel, errorOf: callbackError });
   const watches = createWatches(database, {
     channel,
