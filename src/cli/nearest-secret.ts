@@ -1,10 +1,10 @@
 /** "Did you mean" for secrets: a path that is not there is mostly one that was mistyped. */
 import { nearest } from "../config/suggest.ts";
 import { isSidekeyError, SidekeyError } from "../core/errors.ts";
-import type { Vault } from "../vault/index.ts";
+import type { AnyVault } from "../vault/index.ts";
 
 /** What `work` gives; when it finds no secret at `path`, the error names the nearest one that there is. */
-export const suggestingPath = async <T>(vault: Vault, path: string, work: () => Promise<T>): Promise<T> => {
+export const suggestingPath = async <T>(vault: AnyVault, path: string, work: () => Promise<T>): Promise<T> => {
   try {
     return await work();
   } catch (error) {

@@ -4,34 +4,43 @@ import { join, resolve } from "node:path";
 import { nearest } from "../config/suggest.ts";
 import { systemClock } from "../core/clock.ts";
 import { SidekeyError } from "../core/errors.ts";
+import { silentLog } from "../core/log.ts";
 import { prepareStateDirectory } from "../core/state-directory.ts";
 import type { SidecarConfig } from "../sidecar/app/config.ts";
-import type { Vault, VaultKeySource } from "../vault/index.ts";
+import type { AnyVault, VaultKeySource } from "../vault/index.ts";
 import type { Invocation, OptionSpec } from "./command.ts";
 import { loadConfigOrDefaults } from "./context.ts";
+import { findVaultFile } from "./vault-file.ts";
 
 export const SOURCE_OPTION: OptionSpec = { flags: "--source <name>", summary: "a local source of the file" };
 export const VAULT_OPTION: OptionSpec = { flags: "--vault <url>", summary: "a vault server", later: true };
 
 type LocalFields = Extract<SidecarConfig["sources"][number]["fields"], { readonly kind: "local" }>;
 
+/** What a command has to know of a file, be it the sidecar's or the vault's own. */
+export type StoreConfig = Pick<SidecarConfig, "state" | "baseDir" | "agent" | "audit" | "sources">;
+
 export interface VaultUse {
-  readonly vault: Vault;
-  readonly config: SidecarConfig;
+  readonly vault: AnyVault;
+  readonly config: StoreConfig;
   /** Name of the source the store belongs to. */
   readonly source: string;
 }
 
 export interface VaultPlace {
-  readonly config: SidecarConfig;
+  readonly config: StoreConfig;
   readonly source: string;
-  /** Absolute directory of the store. */
+  /** Absolute directory of the store; of one in a database, words for it. */
   readonly directory: string;
+  /** URL of the database; undefined = it is in `directory`. Holds a password. */
+  readonly database: string | undefined;
   readonly keys: VaultKeySource;
 }
 
 /** Where the store that a command names is, and its keys. Errors: those of the file; VAULT_KEY_UNREADABLE. */
 export const locateVault = async (invocation: Invocation): Promise<VaultPlace> => {
+  const file = await findVaultFile(invocation);
+  if (file !== undefined) return placeOfVaultFile(file, invocation);
   const config = await loadConfigOrDefaults(invocation);
   const { name, fields } = localSource(config, invocation.options.text("source"));
   const { key } = fields;
@@ -39,7 +48,44 @@ export const locateVault = async (invocation: Invocation): Promise<VaultPlace> =
   const { vaultKeySource } = await import("../vault/index.ts");
   const { environment } = invocation;
   const keys = vaultKeySource({ credential: key, baseDir: config.baseDir, stateDir: config.state, environment });
-  return { config, source: name, directory, keys };
+  return { config, source: name, directory, database: undefined, keys };
+};
+
+/** The store of a vault.yaml, as if it were a source named `vault`. Errors: CONFIG_USAGE (--source with it). */
+const placeOfVaultFile = async (file: string, { options, environment }: Invocation): Promise<VaultPlace> => {
+  if (options.text("source") !== undefined) {
+    throw new SidekeyError("CONFIG_USAGE", {
+      detail: `${file} is a vault's file, which has no sources.`,
+      hint: "Leave --source out.",
+    });
+  }
+  const { readVaultConfig } = await import("../vault/server/config.ts");
+  const { vaultKeySource } = await import("../vault/index.ts");
+  const config = readVaultConfig(file);
+  const { baseDir, state: stateDir, key: credential, storage } = config;
+  const keys = vaultKeySource({ credential, baseDir, stateDir, environment });
+  const owner = { ...config, agent: "vault", sources: [] };
+  if (storage.kind === "lmdb") {
+    return { config: owner, source: "vault", directory: storage.directory, database: undefined, keys };
+  }
+  const { readCredential } = await import("../config/credential.ts");
+  const database = readCredential(storage.url, { baseDir, environment });
+  return { config: owner, source: "vault", directory: "the database of storage.url", database, keys };
+};
+
+/** Whether there is a store. Errors: VAULT_STORE_BUSY (it cannot be looked at). */
+export const placeExists = async ({ directory, database }: VaultPlace): Promise<boolean> => {
+  const { sharedStoreExists, storeExists } = await import("../vault/index.ts");
+  if (database === undefined) return storeExists(directory);
+  return sharedStoreExists({ url: database, clock: systemClock, log: silentLog });
+};
+
+/** Makes it where there is none. The caller's to close. */
+export const openPlace = async ({ directory, database, keys, config }: VaultPlace): Promise<AnyVault> => {
+  const { openSharedVault, openVault } = await import("../vault/index.ts");
+  prepareStateDirectory(config.state);
+  if (database === undefined) return openVault({ directory, keys, clock: systemClock });
+  return openSharedVault({ url: database, keys, clock: systemClock, log: silentLog });
 };
 
 /**
@@ -51,12 +97,11 @@ export const withVault = async <T>(
   use: (opened: VaultUse) => Promise<T>,
   absent?: (directory: string) => T,
 ): Promise<T> => {
-  const { config, source, directory, keys } = await locateVault(invocation);
-  const { openVault, storeExists } = await import("../vault/index.ts");
+  const place = await locateVault(invocation);
+  const { config, source, directory } = place;
   // One that is out of this user's reach is not absent: opening it says so.
-  if (absent !== undefined && !(await storeExists(directory))) return absent(directory);
-  prepareStateDirectory(config.state);
-  const vault = await openVault({ directory, keys, clock: systemClock });
+  if (absent !== undefined && !(await placeExists(place))) return absent(directory);
+  const vault = await openPlace(place);
   try {
     return await use({ vault, config, source });
   } finally {
@@ -92,12 +137,12 @@ export const keyPlace = (keys: VaultKeySource): { readonly file: string } | { re
 /** The same in words: the file's path, or `variable NAME`. */
 export const keyWords = (keys: VaultKeySource): string => ("file" in keys ? keys.file : keys.where);
 
-const storeOf = ({ state, baseDir }: SidecarConfig, { path }: LocalFields): string =>
+const storeOf = ({ state, baseDir }: StoreConfig, { path }: LocalFields): string =>
   path === undefined ? join(state, "vault") : resolve(baseDir, path);
 
 /** The named source, or the first local one. Errors: CONFIG_USAGE. */
 const localSource = (
-  { sources }: SidecarConfig,
+  { sources }: Pick<SidecarConfig, "sources">,
   name: string | undefined,
 ): { readonly name: string; readonly fields: LocalFields } => {
   for (const source of sources) {

@@ -266,7 +266,7 @@ export const ERROR_TABLE = {
   VAULT_SERVER_NO_OPERATOR: entry(
     500,
     "There is no vault here that an operator has a key for, so nobody could use the server.",
-    "Make one, which prints the operator's key once: sidekey vault init.",
+    "Make one: sidekey vault init; or, where there are secrets already: sidekey agent create NAME --operator.",
   ),
   IDENTITY_TOKEN_INVALID: entry(
     500,

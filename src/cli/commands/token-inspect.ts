@@ -1,7 +1,7 @@
 /** `token inspect`: what a token says, and whether this vault stands by it now. */
 import { SidekeyError, toSidekeyError } from "../../core/errors.ts";
 import type { TokenClaims } from "../../identity/token.ts";
-import type { Vault } from "../../vault/index.ts";
+import type { AnyVault } from "../../vault/index.ts";
 import { CONFIG_OPTION, type CommandSpec, type Invocation, JSON_OPTION } from "../command.ts";
 import { EXIT_FAILED, EXIT_OK } from "../exit.ts";
 import { refuseInsideRun } from "../inside-run.ts";
@@ -84,7 +84,7 @@ const readToken = async (invocation: Invocation): Promise<string> => {
 
 /** Claims are shown only of a token that this vault signed; the others throw. */
 const judge = async (
-  { tokens }: Vault,
+  { tokens }: AnyVault,
   token: string,
 ): Promise<{ readonly claims: TokenClaims; readonly state: SidekeyError | undefined }> => {
   const claims = await tokens.inspect(token);

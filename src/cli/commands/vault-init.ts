@@ -1,12 +1,11 @@
 /** `vault init`: an empty store and its key, where there is none. The first `secret set` makes them as well. */
 import { existsSync } from "node:fs";
-import { systemClock } from "../../core/clock.ts";
 import { prepareStateDirectory } from "../../core/state-directory.ts";
 import { CONFIG_OPTION, type CommandSpec, JSON_OPTION } from "../command.ts";
 import { EXIT_OK } from "../exit.ts";
 import { refuseInsideRun } from "../inside-run.ts";
 import { adminEvent, onRecord } from "../operator-audit.ts";
-import { keyPlace, keyWords, locateVault, SOURCE_OPTION } from "../vault-access.ts";
+import { keyPlace, keyWords, locateVault, openPlace, placeExists, SOURCE_OPTION } from "../vault-access.ts";
 
 /** Name of the one whose key `vault init` prints. */
 const FIRST_OPERATOR = "operator";
@@ -15,20 +14,25 @@ export const vaultInit: CommandSpec = {
   name: "vault init",
   summary: "make an empty vault and its key; never over one that is there",
   options: [SOURCE_OPTION, CONFIG_OPTION, JSON_OPTION],
-  examples: ["sidekey vault init", "FERNET_SECRET_KEY=$KEY sidekey vault init --source team"],
+  examples: [
+    "sidekey vault init",
+    "sidekey vault init -c vault.yaml",
+    "FERNET_SECRET_KEY=$KEY sidekey vault init --source team",
+  ],
   async run(invocation) {
     const { options, terminal } = invocation;
     refuseInsideRun("vault init", invocation);
-    const { config, source, directory, keys } = await locateVault(invocation);
-    const { openVault, storeExists, storeExistsError } = await import("../../vault/index.ts");
-    if (await storeExists(directory)) throw storeExistsError(directory);
+    const place = await locateVault(invocation);
+    const { config, source, directory, keys } = place;
+    const { storeExistsError } = await import("../../vault/index.ts");
+    if (await placeExists(place)) throw storeExistsError(directory);
     prepareStateDirectory(config.state);
     const makesKey = "file" in keys && !existsSync(keys.file);
     const event = adminEvent(`vault init of ${source}`);
     const operatorKey = await onRecord(config, {
       events: [event],
       async change() {
-        const vault = await openVault({ directory, keys, clock: systemClock });
+        const vault = await openPlace(place);
         try {
           return (await vault.agents.create({ name: FIRST_OPERATOR, kind: "operator" })).key;
         } finally {

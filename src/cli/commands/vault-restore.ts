@@ -2,6 +2,7 @@
 import { resolve } from "node:path";
 import { systemClock } from "../../core/clock.ts";
 import { SidekeyError } from "../../core/errors.ts";
+import { silentLog } from "../../core/log.ts";
 import { prepareStateDirectory } from "../../core/state-directory.ts";
 import { FileFault, readWholeFile } from "../../core/whole-file.ts";
 import type { Restored } from "../../vault/index.ts";
@@ -10,7 +11,7 @@ import { CONFIG_OPTION, type CommandSpec, JSON_OPTION } from "../command.ts";
 import { EXIT_OK } from "../exit.ts";
 import { refuseInsideRun } from "../inside-run.ts";
 import { adminEvent, onRecord } from "../operator-audit.ts";
-import { locateVault, SOURCE_OPTION } from "../vault-access.ts";
+import { locateVault, placeExists, SOURCE_OPTION } from "../vault-access.ts";
 
 export const vaultRestore: CommandSpec = {
   name: "vault restore",
@@ -28,10 +29,11 @@ export const vaultRestore: CommandSpec = {
     refuseInsideRun("vault restore", invocation);
     const file = resolve(here, parameters[0] ?? "");
     const replace = options.flag("replace");
-    const { config, source, directory, keys } = await locateVault(invocation);
-    const { openBackup, restoreVault, storeExists, storeExistsError } = await import("../../vault/index.ts");
+    const located = await locateVault(invocation);
+    const { config, source, directory, database, keys } = located;
+    const { openBackup, restoreSharedVault, restoreVault, storeExistsError } = await import("../../vault/index.ts");
     const backup = await openBackup(await read(file), { keys, clock: systemClock });
-    if (!replace && (await storeExists(directory))) {
+    if (!replace && (await placeExists(located))) {
       throw storeExistsError(directory, "To put the backup in its place: the same command with --replace.");
     }
     prepareStateDirectory(config.state);
@@ -40,7 +42,10 @@ export const vaultRestore: CommandSpec = {
     const restored = await onRecord(config, {
       events: [event],
       isLong: true,
-      change: () => restoreVault({ directory, keys, clock: systemClock }, { backup, replace }),
+      change: () =>
+        database === undefined
+          ? restoreVault({ directory, keys, clock: systemClock }, { backup, replace })
+          : restoreSharedVault({ url: database, keys, clock: systemClock, log: silentLog }, { backup, replace }),
       done: () => [event],
     });
     const { secrets, agents } = backup;

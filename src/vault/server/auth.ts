@@ -9,10 +9,10 @@ import type { Clock } from "../../core/clock.ts";
 import { SidekeyError } from "../../core/errors.ts";
 import { verifyProof } from "../../identity/dpop.ts";
 import type { AnyVault, VerifiedToken } from "../index.ts";
+import type { ReplayGuard } from "../replay-guard.ts";
 import { createBudget } from "./budget.ts";
 import type { Nonces } from "./nonce.ts";
 import type { Principal, TokenPrincipal } from "./principal.ts";
-import type { ReplayGuard } from "./replay-guard.ts";
 
 export interface Credentials {
   readonly authorization: string | undefined;

@@ -9,21 +9,15 @@ import { parseConfigDocument } from "../../config/document.ts";
 import { compareProblems, createProblem, type Finding, formatProblem, type Problem } from "../../config/problem.ts";
 import { readConfigFile } from "../../config/read-file.ts";
 import { SidekeyError } from "../../core/errors.ts";
+import { DEFAULT_VAULT_FILE } from "./config-kind.ts";
 import type { VaultServerConfig } from "./config-model.ts";
 import { type VaultFileFields, vaultFileSchema } from "./config-schema.ts";
 
+export { DEFAULT_VAULT_FILE, isVaultFile } from "./config-kind.ts";
 export type * from "./config-model.ts";
 
-export const DEFAULT_VAULT_FILE = "vault.yaml";
 /** What holds where there is no file. */
 export const DEFAULT_VAULT_TEXT = "version: 1\n";
-
-/**
- * Whether a file is the vault's and not a sidecar's: by its name, `vault.yaml` or `NAME-vault.yaml`, else by a key at its
- * beginning of a line that only the vault's has.
- */
-export const isVaultFile = (name: string, text: string): boolean =>
-  /(?:^|[/._-])vault\.ya?ml$/.test(name) || /^(?:storage|tokens|approvals)[ \t]*:/m.test(text);
 
 export type VaultLoadResult =
   | { readonly config: VaultServerConfig }

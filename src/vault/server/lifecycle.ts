@@ -64,7 +64,7 @@ export const startVaultServer = async (options: ServeOptions): Promise<VaultServ
   try {
     prepareStateDirectory(config.state);
     const tls = config.tls === undefined ? undefined : readTls(config.tls);
-    const { vault, replays } = closer.add(await openStore({ config, environment, clock, log }));
+    const vault = closer.add(await openStore({ config, environment, clock, log }));
     if (!(await vault.agents.hasOperator())) throw new SidekeyError("VAULT_SERVER_NO_OPERATOR");
     const { path, key: keyPath, ...auditing } = config.audit;
     const broker = await openAudit({ ...auditing, path, keyPath, clock, log, agent: "vault", lock: true });
@@ -94,7 +94,7 @@ export const startVaultServer = async (options: ServeOptions): Promise<VaultServ
           vault,
           clock,
           nonces,
-          replays,
+          replays: vault.replays,
           failuresPerMinute,
           origins: () => originsOf(config, bound),
         }),

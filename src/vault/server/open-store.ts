@@ -1,11 +1,18 @@
 /** Opens the store that vault.yaml names. Must never make one: that is for `vault init`. */
-import type { Environment } from "../../config/credential.ts";
+import { type Environment, readCredential } from "../../config/credential.ts";
 import type { Clock } from "../../core/clock.ts";
 import { SidekeyError } from "../../core/errors.ts";
 import type { Log } from "../../core/log.ts";
-import { type AnyVault, DEFAULT_APPROVALS, openVault, storeExists, vaultKeySource } from "../index.ts";
+import {
+  type AnyVault,
+  DEFAULT_APPROVALS,
+  openSharedVault,
+  openVault,
+  sharedStoreExists,
+  storeExists,
+  vaultKeySource,
+} from "../index.ts";
 import type { VaultServerConfig } from "./config-model.ts";
-import { createMemoryReplayGuard, type ReplayGuard } from "./replay-guard.ts";
 
 export interface OpenStoreOptions {
   readonly config: VaultServerConfig;
@@ -14,22 +21,21 @@ export interface OpenStoreOptions {
   readonly log: Log;
 }
 
-export interface Store {
-  readonly vault: AnyVault;
-  readonly replays: ReplayGuard;
-  close(): Promise<void>;
-}
-
 /** Errors: VAULT_SERVER_NO_OPERATOR (there is none), VAULT_KEY_UNREADABLE, VAULT_KEY_WRONG, VAULT_STORE_*. */
-export const openStore = async ({ config, environment, clock }: OpenStoreOptions): Promise<Store> => {
+export const openStore = async ({ config, environment, clock, log }: OpenStoreOptions): Promise<AnyVault> => {
   const { storage, baseDir, state: stateDir, key: credential, tokens, approvals } = config;
   const keys = vaultKeySource({ credential, baseDir, stateDir, environment });
   const { expireMs, sensitive, critical } = approvals;
   const identity = { tokens, approvals: { ...DEFAULT_APPROVALS, expireMs, sensitive, critical } };
-  if (storage.kind === "postgres") throw new SidekeyError("CONFIG_INVALID", { detail: "storage.kind: postgres" });
+  if (storage.kind === "postgres") {
+    const url = readCredential(storage.url, { baseDir, environment });
+    if (!(await sharedStoreExists({ url, clock, log }))) {
+      throw new SidekeyError("VAULT_SERVER_NO_OPERATOR", { detail: "The database holds no vault." });
+    }
+    return openSharedVault({ url, keys, clock, log, identity });
+  }
   if (!(await storeExists(storage.directory))) {
     throw new SidekeyError("VAULT_SERVER_NO_OPERATOR", { detail: storage.directory });
   }
-  const vault = await openVault({ directory: storage.directory, keys, clock, identity });
-  return { vault, replays: createMemoryReplayGuard(clock), close: () => vault.close() };
+  return openVault({ directory: storage.directory, keys, clock, identity });
 };
