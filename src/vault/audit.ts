@@ -25,14 +25,14 @@ export const VAULT_EVENTS = {
   "token.issued": "token",
   "token.used": "token",
   "token.revoked": "token",
-  "token.expired": "token",
+  // One that was presented after its time: nobody learns of the end of a token that is not used any more.
+  "token.expired": "refusal",
   "token.denied": "refusal",
   "approval.requested": "admin",
   "approval.granted": "admin",
   "approval.denied": "admin",
   "approval.timed_out": "admin",
   "agent.created": "admin",
-  "agent.updated": "admin",
   "agent.revoked": "admin",
   "sidecar.enrolled": "admin",
   "sidecar.revoked": "admin",
@@ -107,6 +107,7 @@ interface Facts {
   readonly "secret.read.denied": OfSecret & OfRefusal;
   readonly "secret.use.denied": Partial<OfUse> & OfRefusal;
   readonly "token.denied": Partial<OfToken> & OfRefusal;
+  readonly "token.expired": OfToken & OfRefusal;
   readonly "key.rotated": { readonly kid: string };
   readonly "auth.failed": OfRefusal;
 }
@@ -161,11 +162,16 @@ const MAX_OWED = 10_000;
 /** Longest metadata that is kept whole, in UTF-16 code units of its JSON. */
 const MAX_METADATA = 1000;
 
-/** Neither changed anything: what cannot be recorded is not answered, and nothing is left to tell. */
+/**
+ * None of them changed anything: what cannot be recorded is not answered, and nothing is left to tell. Whoever finds that
+ * a secret's time is over takes it up again until that is on record.
+ */
 const LEAVES_NOTHING: ReadonlySet<VaultEventName> = new Set([
   "secret.read",
+  "secret.expired",
   "secret.read.denied",
   "secret.use.denied",
+  "token.expired",
   "token.denied",
   "auth.failed",
 ]);

@@ -118,6 +118,8 @@ export const spendUse = async (
   if (idempotencyKey !== undefined && !/^[!-~]{1,256}$/.test(idempotencyKey)) {
     throw new SidekeyError("VAULT_SERVER_BAD_REQUEST");
   }
+  // A use that nothing can come of is not spent.
+  audit.assertWritable();
   await vault.tokens.spend(id, idempotencyKey === undefined ? undefined : { idempotencyKey, request: subject });
   await audit.record({ event: "token.used", ...frameOf(request), tokenId: id });
 };

@@ -12,6 +12,10 @@ export const recordDenial = async (
 ): Promise<void> => {
   if (status !== 401 && status !== 403 && status !== 429) return;
   const frame = { ...frameOf(request), code: error.code, status, metadata: { call: operationId } };
+  if (error.code === "IDENTITY_TOKEN_EXPIRED") {
+    const tokenId = tokenIdOf(request.header("authorization"));
+    if (tokenId !== undefined) return audit.record({ event: "token.expired", ...frame, tokenId });
+  }
   const { path } = request.params;
   // Who is not known is denied no secret: he failed to say who he is.
   if (request.principal.kind === "anonymous" || denial === "auth.failed") {
@@ -23,6 +27,17 @@ export const recordDenial = async (
     return audit.record({ event: denial, ...frame, ...(secret !== undefined && { secret }) });
   }
   return audit.record({ event: denial, ...frame, secret: path ?? "" });
+};
+
+/** Of a token whose signature was good: what is over is found after that. */
+const tokenIdOf = (authorization = ""): string | undefined => {
+  const [, claims = ""] = authorization.split(".");
+  try {
+    const { jti }: { readonly jti?: unknown } = JSON.parse(Buffer.from(claims, "base64url").toString("utf8"));
+    return typeof jti === "string" ? jti : undefined;
+  } catch {
+    return undefined;
+  }
 };
 
 const wanted = (body: unknown): string | undefined => {

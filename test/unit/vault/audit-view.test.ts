@@ -54,9 +54,9 @@ describe("a record as clients of Agent Secret Store read it", () => {
     expect(
       about({ event: "auth.failed", actor: { type: "anonymous" }, code: "IDENTITY_TOKEN_INVALID", status: 401 }),
     ).toEqual([null, null, "anonymous"]);
-    expect(about({ event: "token.expired", actor: { type: "system" }, tokenId: "t1" })).toEqual([
-      "token",
-      "t1",
+    expect(about({ event: "approval.timed_out", actor: { type: "system" }, approvalId: "p1" })).toEqual([
+      "approval",
+      "p1",
       "system",
     ]);
   });

@@ -85,6 +85,7 @@ describe("an event of the vault", () => {
     expect(refusals.map(([name]) => name)).toEqual([
       "secret.read.denied",
       "secret.use.denied",
+      "token.expired",
       "token.denied",
       "auth.failed",
     ]);
