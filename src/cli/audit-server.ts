@@ -1,7 +1,7 @@
 /** The audit of a vault server for people and programs: searched and followed over its API. */
 import { setTimeout as pause } from "node:timers/promises";
 import type { AgentVault, AuditEntry, AuditRequest } from "../client/index.ts";
-import { SidekeyError } from "../core/errors.ts";
+import { isSidekeyError, SidekeyError } from "../core/errors.ts";
 import { readSpan } from "./audit-filters.ts";
 import { printable } from "./audit-line.ts";
 import type { Invocation, Options } from "./command.ts";
@@ -45,13 +45,25 @@ export const tailServerAudit = async (
   for (const entry of count === 0 ? [] : entries) show(entry, options, terminal);
   if (entries.length === 0 && !options.flag("json")) terminal.note("no audit records yet");
   let last = entries.at(-1);
+  let isTold = false;
   while (options.flag("follow")) {
     await pause(FOLLOW_MS);
-    const fresh = await behind(vault, last);
+    const fresh = await behind(vault, last).catch((error: unknown) => {
+      if (!isPassing(error)) throw error;
+      if (!isTold) terminal.note(`${error.message} Trying again.`);
+      isTold = true;
+      return undefined;
+    });
+    if (fresh === undefined) continue;
+    isTold = false;
     for (const entry of fresh) show(entry, options, terminal);
     last = fresh.at(-1) ?? last;
   }
 };
+
+/** A vault that is started again, say: who follows its audit wants to see just that. */
+const isPassing = (error: unknown): error is SidekeyError =>
+  isSidekeyError(error) && (error.code === "CLIENT_UNREACHABLE" || error.code === "CLIENT_UNAVAILABLE");
 
 /** The newest `limit`, oldest of them first. */
 const newest = async (

@@ -193,7 +193,7 @@ export class AgentVault {
     return this.#calls.json({ ...call, ...request }, healthSchema) as Promise<Health>;
   }
 
-  /** Ends idle connections; later calls make new ones. */
+  /** Ends its connections, those of calls under way as well; later calls make new ones. */
   close(): void {
     this.#wire.close();
   }

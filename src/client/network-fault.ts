@@ -1,6 +1,6 @@
 /**
- * Why no answer came, in words a person can act on. Told by the system's and OpenSSL's own codes; the message of an error
- * never gets through, since what a peer sent may stand in it.
+ * Why no answer came, in words a person can act on. Told by the system's and OpenSSL's own codes; the error itself never
+ * gets through, since what a peer sent may stand in it.
  */
 import type { VaultAddress } from "./address.ts";
 import { NetworkError } from "./errors.ts";
@@ -44,7 +44,8 @@ export const networkFault = (error: unknown, address: VaultAddress, connected: b
   const code = codeOf(error);
   const isTls = isTlsFault(code);
   const sent = connected && !UNSENT.has(code) && !isTls;
-  return new NetworkError({ ...reasonFor(code, address, isTls), sent, cause: error });
+  // No cause: Node's HTTP parser hangs the bytes it could not read on its error, and they may be anything.
+  return new NetworkError({ ...reasonFor(code, address, isTls), sent });
 };
 
 const isTlsFault = (code: string): boolean =>

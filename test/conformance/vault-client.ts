@@ -16,6 +16,7 @@ import {
   ScopeError,
   SecretNotFoundError,
   ValidationError,
+  VaultClientError,
   type VaultEvent,
 } from "../../src/client/index.ts";
 
@@ -230,6 +231,24 @@ export const describeVaultClient = (name: string, create: () => Promise<VaultSub
       await expect(operator.approvals.get("00000000-none")).rejects.toBeInstanceOf(NotFoundError);
     });
 
+    it("lets an agent follow its own approvals, and nobody else's", async () => {
+      const path = `${fresh()}/key`;
+      await operator.setSecret(path, MARK, { tier: "sensitive" });
+      const [asker, other] = await Promise.all([1, 2].map(() => createAgent([`secrets:read:${path}`])));
+      const agent = connect({ agentKey: asker?.key });
+      const request = { scopes: [`secrets:read:${path}`] };
+      const error: unknown = await agent.requestToken(request).catch((failure: unknown) => failure);
+      if (!(error instanceof ApprovalRequiredError)) throw error;
+      expect((await agent.approvals.mine(error.approvalId)).status).toBe("pending");
+      await operator.approvals.deny(error.approvalId, { reason: "not today" });
+      expect(await agent.approvals.mine(error.approvalId)).toMatchObject({
+        status: "denied",
+        decisionReason: "not today",
+      });
+      const stranger = connect({ agentKey: other?.key });
+      await expect(stranger.approvals.mine(error.approvalId)).rejects.toBeInstanceOf(NotFoundError);
+    });
+
     const redeemer = async (
       path: string,
     ): Promise<{
@@ -286,6 +305,53 @@ export const describeVaultClient = (name: string, create: () => Promise<VaultSub
       expect(redeemed(await vault.redeem({ path, authority: "a.test:443", token })).value.lend(String)).toBe(MARK);
       const thief = connect({ token, sidecarKey: createProofKey() });
       await expect(thief.redeem({ path, authority: "a.test:443" })).rejects.toBeInstanceOf(AuthError);
+    });
+
+    it("redeems for a sidecar whose clock is wrong, by the time that the vault gives it", async () => {
+      const path = `${fresh()}/key`;
+      await operator.setSecret(path, MARK);
+      const { agent, key } = await redeemer(path);
+      const { token } = await agent.requestToken({ scopes: [`secrets:use:${path}`] });
+      for (const ms of [-3_600_000, 3_600_000]) {
+        const clock = { now: () => Date.now() + ms };
+        const tls = subject.ca === undefined ? {} : { ca: subject.ca };
+        const vault = new AgentVault(
+          { address: subject.address, token, sidecarKey: key, retries: 0, ...tls },
+          { clock },
+        );
+        expect(redeemed(await vault.redeem({ path, authority: "a.test:443" })).value.lend(String)).toBe(MARK);
+        vault.close();
+      }
+    });
+
+    it("redeems no more for a sidecar that was taken back", async () => {
+      const path = `${fresh()}/key`;
+      await operator.setSecret(path, MARK);
+      const { vault, jkt } = await redeemer(path);
+      await vault.redeem({ path, authority: "a.test:443" });
+      const { items } = await operator.sidecars.list({ limit: 500 });
+      const listed = items.find((one) => one.jkt === jkt);
+      expect(listed).toMatchObject({ name: "sidecar" });
+      await operator.sidecars.revoke(listed?.id ?? "");
+      await expect(vault.redeem({ path, authority: "a.test:443" })).rejects.toBeInstanceOf(VaultClientError);
+      await expect(operator.sidecars.revoke("no-such-sidecar")).rejects.toBeInstanceOf(NotFoundError);
+    });
+
+    it("ends the stream of events with the token", async () => {
+      const path = `${fresh()}/key`;
+      await operator.setSecret(path, MARK);
+      const { agent, key } = await redeemer(path);
+      const { token, id } = await agent.requestToken({ scopes: [`secrets:use:${path}`] });
+      const vault = connect({ token, sidecarKey: key });
+      const seen: string[] = [];
+      const reading = (async () => {
+        for await (const { type } of vault.events()) {
+          seen.push(type);
+          if (type === "ready") await operator.revoke(id);
+        }
+      })();
+      await expect(reading).rejects.toBeInstanceOf(AuthError);
+      expect(seen[0]).toBe("ready");
     });
 
     it("tells what happens to what a token covers, as it happens", async () => {

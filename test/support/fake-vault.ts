@@ -160,10 +160,12 @@ export const startFakeVault = async ({ tls, host = "127.0.0.1" }: FakeOptions = 
         claims["htm"] === method &&
         claims["htu"] === `${origin}${url.pathname}` &&
         claims["ath"] === ath &&
-        Math.abs(Number(claims["iat"]) - Date.now() / 1000) < 60 &&
         !proofs.has(String(claims["jti"]));
       if (!isGood) throw new Error("bad");
       proofs.add(String(claims["jti"]));
+      // RFC 9449 section 8: what the server gave out says when, whatever the other clock says.
+      const isOff = Math.abs(Number(claims["iat"]) - Date.now() / 1000) > 60;
+      if (isOff) nonce ??= `nonce-${randomUUID()}`;
       if (nonce !== undefined && claims["nonce"] !== nonce) {
         throw new Refusal(401, "USE_DPOP_NONCE", {
           "dpop-nonce": nonce,
@@ -300,6 +302,7 @@ export const startFakeVault = async ({ tls, host = "127.0.0.1" }: FakeOptions = 
     if (token === undefined) throw new Refusal(404, "NOT_FOUND");
     token.revoked ??= Date.now();
     change("token.revoked", { id: token.id });
+    for (const [response, { token: own }] of streams) if (own === token) response.end();
     return [204, undefined];
   };
 
@@ -490,6 +493,11 @@ export const startFakeVault = async ({ tls, host = "127.0.0.1" }: FakeOptions = 
       const sidecar = known ?? { id: randomUUID(), name: String(body["name"]), jkt, agent };
       if (known === undefined) sidecars.push(sidecar);
       return [201, { id: sidecar.id, name: sidecar.name, jkt, agent_id: agent.id, created_at: iso(Date.now()) }];
+    }
+    if (call === "GET approvals" && one === "agent") {
+      const approval = approvals.find(({ id, agent }) => id === more[0] && agent === caller.agent);
+      if (approval === undefined) throw new Refusal(404, "NOT_FOUND");
+      return [200, describeApproval(approval)];
     }
     asOperator(caller);
     if (call === "GET sidecars") {

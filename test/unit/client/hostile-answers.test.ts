@@ -1,4 +1,5 @@
 /** Whatever a server answers: an error with a code, soon, and never a crash, a guess or a secret in it. */
+import { inspect } from "node:util";
 import { afterEach, describe, expect, it } from "vitest";
 import { answerOf, type RawVault, startRawVault } from "../../support/raw-vault.ts";
 import { failureOf, OPERATOR_KEY, quickVault, VALUE } from "./support.ts";
@@ -79,6 +80,12 @@ describe("an answer that is none of a vault's", () => {
     const error = await reading(answer);
     expect(["CLIENT_UNREACHABLE", "CLIENT_BAD_ANSWER"]).toContain(error.code);
     expect(raw?.requests.length).toBeGreaterThanOrEqual(1);
+  });
+
+  it("that is no HTTP is nowhere in the error, not even as bytes", async () => {
+    const error = await reading(`HTTP/1.1 200 OK\r\nx y: ${VALUE}\r\n\r\n${VALUE}`);
+    expect(error.code).toBe("CLIENT_UNREACHABLE");
+    expect(inspect(error, { depth: 10, showHidden: true })).not.toContain("Buffer");
   });
 
   it("is not waited for beyond the time-out, neither for its head nor for its body", async () => {

@@ -38,6 +38,8 @@ export const failureOf = async (work: Promise<unknown>): Promise<VaultClientErro
   expect(error).toBeInstanceOf(VaultClientError);
   if (!(error instanceof VaultClientError)) throw error;
   const everything = `${inspect(error, { depth: 10, showHidden: true })}${JSON.stringify(error)}${error.hint}${error.stack}`;
+  // Node's errors may hold what was received.
+  expect(error.cause).toBeUndefined();
   for (const secret of [OPERATOR_KEY, TOKEN, VALUE]) expect(everything).not.toContain(secret);
   return error;
 };
