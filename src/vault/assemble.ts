@@ -93,7 +93,7 @@ export const assembleVault = (
           { createdAt: clock.now(), generation: tx.generation },
         ),
       ),
-    restore: ({ rows }) => storage.write((tx) => restoreRows(tx, barrier, rows)),
+    restore: ({ rows }) => storage.write((tx) => restoreRows(tx, barrier, { rows, now: clock.now() })),
     watch: (onChange) => storage.watch(onChange),
     close: () => storage.close(),
   };

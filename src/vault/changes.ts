@@ -6,6 +6,7 @@
  * for some seconds must not have lost the one change in between.
  */
 import * as z from "zod";
+import type { EpochMs } from "../core/clock.ts";
 import { type Barrier, openJson, sealJson } from "./barrier.ts";
 import { CHANGE } from "./rows.ts";
 import type { ReadTx, Tx, VaultStorage, Watchable } from "./storage/storage.ts";
@@ -47,6 +48,8 @@ const headSchema = z.strictObject({
   count: z.number().int().nonnegative(),
   /** What was before this generation is not told of. */
   floor: z.number().int().nonnegative(),
+  /** When that was. */
+  floorAt: z.number().optional(),
 });
 export type ChangesHead = z.output<typeof headSchema>;
 
@@ -94,9 +97,9 @@ export const recordChanges = (tx: Tx, barrier: Barrier, changes: readonly VaultC
 };
 
 /** More changed than can be told: who asks since a time before has to look at everything again. */
-export const forgetChanges = (tx: Tx, barrier: Barrier): void => {
+export const forgetChanges = (tx: Tx, barrier: Barrier, now: EpochMs): void => {
   for (const { key } of tx.range(CHANGE)) tx.remove(key);
-  tx.put(CHANGES_HEAD, sealJson(barrier, CHANGES_HEAD, { count: 0, floor: tx.generation + 1 }));
+  tx.put(CHANGES_HEAD, sealJson(barrier, CHANGES_HEAD, { count: 0, floor: tx.generation + 1, floorAt: now }));
 };
 
 export const createVaultChanges = (storage: VaultStorage & Watchable, barrier: Barrier): VaultChanges => ({

@@ -2,13 +2,18 @@
  * The rows of a backup into a store, in one transaction. Secrets take the place of all that are there. Agents, operators
  * and sidecars are only added: what the store says of one that it knows is newer, and a revocation must not be undone.
  */
+import type { EpochMs } from "../core/clock.ts";
 import { AGENT, AGENT_KEY, AGENT_NAME, OPERATOR, openPointer } from "./agent-rows.ts";
 import type { Barrier } from "./barrier.ts";
 import { forgetChanges } from "./changes.ts";
 import { isSecretRow, META, VALUE } from "./rows.ts";
 import type { Row, Tx } from "./storage/storage.ts";
 
-export const restoreRows = (tx: Tx, barrier: Barrier, rows: readonly Row[]): void => {
+export const restoreRows = (
+  tx: Tx,
+  barrier: Barrier,
+  { rows, now }: { readonly rows: readonly Row[]; readonly now: EpochMs },
+): void => {
   tx.expect(rows.map(({ key }) => key));
   // Sealed anew where another key did it: that one may leave the key file at any time.
   const put = ({ key, value }: Row): void => tx.put(key, barrier.isCurrent(value) ? value : barrier.reseal(key, value));
@@ -27,7 +32,7 @@ export const restoreRows = (tx: Tx, barrier: Barrier, rows: readonly Row[]): voi
     }
     put(row);
   }
-  forgetChanges(tx, barrier);
+  forgetChanges(tx, barrier, now);
 };
 
 const POINTERS: readonly string[] = [AGENT_KEY, AGENT_NAME, OPERATOR];

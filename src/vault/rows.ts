@@ -6,6 +6,8 @@ export const META = "meta:";
 /** Values of secrets: `value:PATH@VERSION`. */
 export const VALUE = "value:";
 
+/** That a secret was here lately: `gone:PATH`. */
+export const GONE = "gone:";
 /** Tokens that were issued: `token:JTI`. */
 export const TOKEN = "token:";
 /** What changed lately: `change:SLOT`, and `change:head` (changes.ts). */

@@ -55,6 +55,8 @@ const metaSchema = z.strictObject({
   // Not z.record: what comes from JSON.parse is taken as it is, also a key like __proto__.
   metadata: z.custom<JsonObject>(isObject).optional(),
   hosts: z.array(z.string()),
+  /** When it became another without a new version: it was described anew, or made again after its removal. */
+  changedAt: z.number().optional(),
 });
 export type Meta = z.output<typeof metaSchema>;
 

@@ -8,7 +8,8 @@ import { SecretValue } from "../core/secret-value.ts";
 import { type Barrier, sealJson } from "./barrier.ts";
 import { CHANGES_HEAD, expectChange } from "./changes.ts";
 import { pathsAbove } from "./path.ts";
-import { META, valueKey } from "./rows.ts";
+import { GONE, META, valueKey } from "./rows.ts";
+import { putGone, takeGone } from "./secret-gone.ts";
 import { checkBy, checkReference, infoOf, type Meta, type MetaVersion, newestOf, parseMeta } from "./secret-meta.ts";
 import type { SecretInfo, SecretReference, SecretVersion } from "./secret-types.ts";
 import type { ReadTx, Tx } from "./storage/storage.ts";
@@ -70,7 +71,7 @@ export const createSecretRows = (barrier: Barrier, clock: Clock): SecretRows => 
     expect(tx, paths) {
       const wanted = new Set(paths.flatMap((path) => [path, ...pathsAbove(path)]));
       tx.expect(
-        [CHANGES_HEAD, ...[...wanted].map((path) => META + path)],
+        [CHANGES_HEAD, ...[...wanted].map((path) => META + path), ...paths.map((path) => GONE + path)],
         paths.map((path) => ({ prefix: below(path), limit: 1 })),
       );
       expectChange(tx, barrier);
@@ -92,6 +93,7 @@ export const createSecretRows = (barrier: Barrier, clock: Clock): SecretRows => 
       const closed = closedSince(before?.versions ?? [], before).map((known) => valueKey(path, known.version));
       tx.expect([valueKey(path, version), ...closed]);
       if (before === undefined) checkPathIsFree(tx, path);
+      const isRemade = before === undefined && takeGone(tx, path);
       const until = expiresAt === undefined ? stillToCome(before, now) : (expiresAt ?? undefined);
       const reference = value instanceof SecretValue ? undefined : checkReference(value);
       const added: MetaVersion = {
@@ -102,7 +104,13 @@ export const createSecretRows = (barrier: Barrier, clock: Clock): SecretRows => 
         ...(reference !== undefined && { reference }),
         ...(restored !== undefined && { restored }),
       };
-      const meta: Meta = { hosts: [], ...before, ...changes, versions: [...(before?.versions ?? []), added] };
+      const meta: Meta = {
+        hosts: [],
+        ...before,
+        ...changes,
+        ...(isRemade && { changedAt: now }),
+        versions: [...(before?.versions ?? []), added],
+      };
       if (value instanceof SecretValue) {
         checkSecretValue(value, meta.type);
         tx.put(
@@ -143,6 +151,7 @@ export const createSecretRows = (barrier: Barrier, clock: Clock): SecretRows => 
       tx.expect(meta.versions.map(({ version }) => valueKey(path, version)));
       for (const { version } of meta.versions) tx.remove(valueKey(path, version));
       tx.remove(META + path);
+      putGone(tx, barrier, path, clock.now());
     },
   };
 };

@@ -172,6 +172,11 @@ export interface VaultSecrets {
   get(path: string, version?: number): Promise<StoredSecret>;
   /** What is known of it, read or not; undefined when there is none. Errors: VAULT_BAD_PATH. */
   find(path: string): Promise<SecretInfo | undefined>;
+  /**
+   * Whether who got this version knows all that there is to know: it is the newest one, may be read, and nothing has been
+   * said of it since. Errs to false for some minutes after a change. Errors: VAULT_BAD_PATH.
+   */
+  isUnchanged(path: string, version: number): Promise<boolean>;
   /** In path order; `prefix` is compared as text. */
   list(prefix?: string): Promise<readonly SecretInfo[]>;
   /**

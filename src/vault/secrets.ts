@@ -7,7 +7,7 @@ import { SecretValue } from "../core/secret-value.ts";
 import { type Scope, scopesCover } from "../identity/scope.ts";
 import { readReference, SECRET_BACKENDS, type SecretBackends } from "./backends/index.ts";
 import type { Barrier } from "./barrier.ts";
-import { recordChanges, type VaultChange } from "./changes.ts";
+import { CHANGES_HEAD, readHead, recordChanges, type VaultChange } from "./changes.ts";
 import { checkSecretPath } from "./path.ts";
 import { META, valueKey } from "./rows.ts";
 import { createExpiryTelling } from "./secret-expiry.ts";
@@ -26,6 +26,9 @@ import {
 } from "./secret-types.ts";
 import type { Tx, VaultStorage } from "./storage/storage.ts";
 import { checkSecretValue } from "./value.ts";
+
+/** Who got a version before a change has asked again, or forgotten it, after that. `ms` */
+const CHANGED_FOR_MS = 10 * 60 * 1000;
 
 export const createVaultSecrets = (
   storage: VaultStorage,
@@ -83,7 +86,8 @@ export const createVaultSecrets = (
       return storage.write((tx) => {
         rows.expect(tx, [path]);
         const before = rows.require(tx, path);
-        const meta = { ...before, ...changes, versions: versionsUntil(before, expiresAt) };
+        const versions = versionsUntil(before, expiresAt);
+        const meta = { ...before, ...changes, changedAt: clock.now(), versions };
         if (changes.type !== undefined) {
           const value = rows.value(tx, path, newestOf(before));
           if (value instanceof SecretValue) checkSecretValue(value, changes.type);
@@ -174,6 +178,18 @@ export const createVaultSecrets = (
       return storage.read((tx) => {
         const meta = rows.read(tx, path);
         return meta === undefined ? undefined : infoOf(path, meta);
+      });
+    },
+
+    async isUnchanged(path, version) {
+      checkSecretPath(path);
+      const isLate = (at: EpochMs | undefined): boolean => at !== undefined && at > clock.now() - CHANGED_FOR_MS;
+      return storage.read((tx) => {
+        tx.expect([META + path, CHANGES_HEAD]);
+        const meta = rows.read(tx, path);
+        if (meta === undefined || isLate(meta.changedAt) || isLate(readHead(tx, barrier).floorAt)) return false;
+        const newest = newestOf(meta);
+        return newest.version === version && newest.reference === undefined && !isExpired(newest, clock.now());
       });
     },
 

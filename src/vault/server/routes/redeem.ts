@@ -75,8 +75,9 @@ export const redeemCalls = (context: ApiContext): readonly Call[] => {
         if (principal.kind !== "token" || !principal.isSidecar) throw new SidekeyError("IDENTITY_SCOPE_DENIED");
         const { info, agent } = await wanted(context, principal, body);
         requireHost(info, body.authority);
-        if (body.if_version === info.version && body.version === undefined) {
-          return { status: 200, body: { version: info.version, path: info.path, unchanged: true } };
+        const { if_version: known } = body;
+        if (known !== undefined && body.version === undefined && (await vault.secrets.isUnchanged(info.path, known))) {
+          return { status: 200, body: { version: known, path: info.path, unchanged: true } };
         }
         const secret = await vault.secrets.get(info.path, body.version);
         const subject = JSON.stringify([info.path, secret.version, body.authority]);
@@ -90,7 +91,7 @@ export const redeemCalls = (context: ApiContext): readonly Call[] => {
           authority: body.authority,
           metadata: { token: principal.token.id, placeholder: body.placeholder === undefined ? undefined : true },
         });
-        const answer = await redeemed(context, secret, info.version);
+        const answer = await redeemed(context, secret);
         return { status: 200, body: { ...answer, ...(agent !== undefined && { agent }) } };
       },
     }),
@@ -162,40 +163,18 @@ const requireHost = ({ hosts }: SecretInfo, authority: string): void => {
   if (hosts.length > 0 && !hosts.includes(host.name)) throw new SidekeyError("POLICY_SECRET_HOST");
 };
 
-const redeemed = async (
-  { vault, clock }: ApiContext,
-  secret: StoredSecret,
-  newest: number,
-): Promise<z.input<typeof valueSchema>> => {
-  const { path: of, version, hosts, expiresAt, value } = secret;
-  const replaced = await replacedBy({ vault, clock }, of, version);
+const redeemed = async ({ vault, clock }: ApiContext, secret: StoredSecret): Promise<z.input<typeof valueSchema>> => {
+  const { path: of, version, hosts, readableUntil, value } = secret;
+  const before = await vault.secrets.replacedSince(of, version, clock.now() - REPLACED_FOR_MS);
+  const replaced = before.map((one) => ({ value: textOf(one.value), replaced_at: wireTime(one.replacedAt) }));
   return {
     value: textOf(value),
     version,
     path: of,
     ...(hosts.length > 0 && { hosts: [...hosts] }),
-    ...(expiresAt !== undefined && version === newest && { not_after: wireTime(expiresAt) }),
+    ...(readableUntil !== undefined && { not_after: wireTime(readableUntil) }),
     ...(replaced.length > 0 && { replaced }),
   };
 };
 
 const textOf = (value: StoredSecret["value"]): string => value.lend((bytes) => bytes.toString("utf8"));
-
-/** Versions before this one whose successor came within the last 10 minutes, as far as they can be read. */
-const replacedBy = async (
-  { vault, clock }: Pick<ApiContext, "vault" | "clock">,
-  of: string,
-  version: number,
-): Promise<{ readonly value: string; readonly replaced_at: string }[]> => {
-  const versions = await vault.secrets.history(of);
-  const found: { readonly value: string; readonly replaced_at: string }[] = [];
-  for (const [at, older] of versions.entries()) {
-    const successor = versions[at - 1];
-    if (older.version >= version || successor === undefined) continue;
-    if (successor.createdAt <= clock.now() - REPLACED_FOR_MS) break;
-    // One that a rotation closed has no value any more.
-    const secret = await vault.secrets.get(of, older.version).catch(() => undefined);
-    if (secret !== undefined) found.push({ value: textOf(secret.value), replaced_at: wireTime(successor.createdAt) });
-  }
-  return found;
-};
