@@ -133,6 +133,52 @@ describe("redemption", () => {
     expect(codeOf(await redeem({ name: "c" }))).toBe("404 SECRET_NOT_FOUND");
   });
 
+  it("never says so of a secret that is another under the same version: bound anew, made again, over", async () => {
+    const { vault, redeem } = await stage();
+    await store(vault, "p/a", { value: "first", hosts: ["api.test"] });
+    await vault.call("PATCH", "/v1/secrets/p/a", { body: { hosts: ["api.test", "other.test"] } });
+    expect((await redeem({ path: "p/a", if_version: 1 })).json).toMatchObject({
+      value: "first",
+      hosts: ["api.test", "other.test"],
+    });
+    await vault.call("DELETE", "/v1/secrets/p/a");
+    await store(vault, "p/a", { value: "made again" });
+    expect((await redeem({ path: "p/a", if_version: 1 })).json).toMatchObject({ value: "made again", version: 1 });
+    const end = new Date(Date.now() + 1500).toISOString();
+    await store(vault, "p/b", { expires_at: end });
+    expect((await redeem({ path: "p/b" })).json).toMatchObject({ not_after: end });
+    await expect.poll(async () => codeOf(await redeem({ path: "p/b", if_version: 1 }))).toBe("410 SECRET_EXPIRED");
+  });
+
+  it("finds by name the narrowest that is there, and no wider one when that is forbidden, over or kept elsewhere", async () => {
+    const {
+      vault,
+      agentKey,
+      redeem: redeemAs,
+    } = await stage("", {
+      place: "org/team/ws",
+      allowed_scopes: ["secrets:use:p/*", "secrets:use:org/*"],
+    });
+    const covered = ["org/open", "org/team/*", "org/over", "org/elsewhere"];
+    const token = await vault.token(agentKey, { scopes: covered.map((path) => `secrets:use:${path}`), reads: "value" });
+    const redeem = (body: object) => redeemAs(body, { token });
+    for (const name of ["open", "over", "elsewhere"]) await store(vault, `org/${name}`, { value: "wide" });
+    expect((await redeem({ name: "open" })).json).toMatchObject({ value: "wide", path: "org/open" });
+    await store(vault, "org/team/open", { value: "narrower" });
+    expect((await redeem({ name: "open" })).json).toMatchObject({ value: "narrower", path: "org/team/open" });
+    await store(vault, "org/team/ws/open", { value: "narrowest" });
+    expect((await redeem({ name: "open" })).json).toMatchObject({ path: "org/team/ws/open" });
+    expect(codeOf(await redeemAs({ name: "open" }))).toBe("403 SCOPE_DENIED");
+    const wide = await vault.token(agentKey, { scopes: ["secrets:use:org/open"], reads: "value" });
+    expect(codeOf(await redeemAs({ name: "open" }, { token: wide }))).toBe("403 SCOPE_DENIED");
+    await store(vault, "org/team/over", { expires_at: new Date(Date.now() + 500).toISOString() });
+    await expect.poll(async () => codeOf(await redeem({ name: "over" }))).toBe("410 SECRET_EXPIRED");
+    await vault.call("PUT", "/v1/secrets/org/team/elsewhere", {
+      body: { reference: { backend: "vault", ref: "kv/x" } },
+    });
+    expect(codeOf(await redeem({ name: "elsewhere" }))).toBe("502 BACKEND_UNAVAILABLE");
+  });
+
   it("is for the holder of an enrolled key, or of the one that the token is bound to, and nobody else", async () => {
     const { vault, agentKey, key, token, redeem } = await stage();
     await store(vault, "p/a");
