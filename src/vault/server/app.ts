@@ -111,7 +111,10 @@ const admit = (request: FastifyRequest, reply: FastifyReply, { draining, tls }: 
   const { raw, headers, originalUrl } = request;
   if (raw.rawHeaders.length > 2 * MAX_HEADERS) throw new SidekeyError("INGRESS_HEADERS_TOO_LARGE");
   if (originalUrl.length > MAX_TARGET_LENGTH) throw new SidekeyError("INGRESS_URI_TOO_LONG");
-  if (raw.url === REFUSED_TARGET) throw new SidekeyError("VAULT_SERVER_BAD_REQUEST");
+  // Node takes a request line without a version for HTTP/0.9, and one with another as it comes.
+  if (raw.url === REFUSED_TARGET || !/^1\.[01]$/.test(raw.httpVersion)) {
+    throw new SidekeyError("VAULT_SERVER_BAD_REQUEST");
+  }
   // No page of any origin is ours: a browser that names one is another site's.
   if (headers.origin !== undefined || OTHER_SITE.test(String(headers["sec-fetch-site"] ?? ""))) {
     throw new SidekeyError("INGRESS_BROWSER");

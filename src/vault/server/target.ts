@@ -57,6 +57,7 @@ const decodeOnce = (path: string): string | undefined => {
 /** No empty segment but the one before the first `/`, no dot segment, nothing that a second decoding would change. */
 const isPlain = (path: string): boolean => {
   if (/[%\\;]/.test(path)) return false;
+  if (path === "/") return true;
   const [first, ...segments] = path.split("/");
   return first === "" && segments.every((segment) => segment !== "" && segment !== "." && segment !== "..");
 };
