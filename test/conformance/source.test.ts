@@ -1,7 +1,7 @@
 import { mkdir, mkdtemp, rename, rm, unlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach } from "vitest";
+import { afterEach, expect } from "vitest";
 import { systemClock } from "../../src/core/clock.ts";
 import { isSidekeyError } from "../../src/core/errors.ts";
 import { silentLog } from "../../src/core/log.ts";
@@ -9,9 +9,10 @@ import { SecretValue } from "../../src/core/secret-value.ts";
 import { sourceKinds } from "../../src/sidecar/secrets/kinds/index.ts";
 import type { SourceDeps } from "../../src/sidecar/secrets/source.ts";
 import { openVault } from "../../src/vault/index.ts";
+import { startVaultStage } from "../support/vault-stage.ts";
 import { describeSource } from "./source.ts";
 
-const cleanups: (() => Promise<void>)[] = [];
+const cleanups: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
   for (let next = cleanups.pop(); next !== undefined; next = cleanups.pop()) await next();
 });
@@ -34,7 +35,45 @@ const depsIn = (directory: string, more: Partial<SourceDeps> = {}): SourceDeps =
   ...more,
 });
 
-const [local, file, env, exec] = sourceKinds;
+const [local, file, env, exec, sidekey] = sourceKinds;
+
+describeSource("sidekey", { bytes: false, version: "1" }, async () => {
+  const stage = await startVaultStage(cleanups);
+  const directory = await temporaryDirectory();
+  await writeFile(join(directory, "agent-key"), stage.agentKey, { mode: 0o600 });
+  const path = (n: number): string => `production/x/key-${n}`;
+  const paths = [path(0), path(1), path(2)];
+  const uses = paths.map((one) => ({ path: one, route: "api", authority: undefined }));
+  const source = await sidekey.create(
+    { kind: "sidekey", address: stage.balancer.url, agent_key: { file: "agent-key" } },
+    depsIn(directory, { paths, uses }),
+  );
+  cleanups.push(async () => source.close());
+  await expect.poll(() => source.isHeard()).toBe(true);
+  /** What the vault says of it is heard a moment later. */
+  const heard = async (change: () => Promise<boolean>): Promise<boolean> => {
+    const before = source.generation();
+    const isChanged = await change();
+    if (isChanged) await expect.poll(() => source.generation()).not.toBe(before);
+    return isChanged;
+  };
+  return {
+    source,
+    path,
+    store: (at, bytes) =>
+      heard(async () => {
+        const body = { value: bytes.toString("utf8") };
+        return (await stage.vault.call("PUT", `/v1/secrets/${at}`, { body })).status < 300;
+      }),
+    async remove(at) {
+      await heard(async () => (await stage.vault.call("DELETE", `/v1/secrets/${at}`)).status === 204);
+    },
+    async breakDown() {
+      stage.balancer.down();
+      return async () => stage.balancer.up();
+    },
+  };
+});
 
 describeSource("local", { bytes: true, version: "1" }, async () => {
   const directory = await temporaryDirectory();

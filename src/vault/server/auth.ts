@@ -67,7 +67,11 @@ export const createAuthenticate = (options: AuthOptions): Authenticate => {
     const token = await vault.tokens.verify(text, { ip: credentials.ip });
     if (!isBearer) return provenToken(token, text, credentials, options);
     if (token.jkt !== undefined) {
-      throw new SidekeyError("IDENTITY_PROOF_INVALID", { detail: "The token is bound to a key." });
+      // One that may only be used reads nothing, whoever shows it, and whatever proof came with it.
+      const isForUse = token.scopes.every(({ action }) => action === "use");
+      throw new SidekeyError(isForUse ? "IDENTITY_SCOPE_DENIED" : "IDENTITY_PROOF_INVALID", {
+        detail: "The token is bound to a key.",
+      });
     }
     return { kind: "token", token, proof: undefined, isSidecar: false };
   };

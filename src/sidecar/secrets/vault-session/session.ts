@@ -4,7 +4,7 @@
  */
 import type { Clock } from "../../../core/clock.ts";
 import type { Closable } from "../../../core/closer.ts";
-import { isSidekeyError } from "../../../core/errors.ts";
+import { isSidekeyError, SidekeyError } from "../../../core/errors.ts";
 import type { Log } from "../../../core/log.ts";
 import type { After } from "../fetch.ts";
 import type { FetchContext, RouteUse, SecretMaterial, SecretRef } from "../source.ts";
@@ -126,7 +126,8 @@ export const createVaultSession = (parts: SessionParts, plan: SessionPlan): Vaul
   /** With the token, and once more with another one when the vault does not take it. */
   const withToken = async <T>(ref: SecretRef, act: (token: string) => Promise<T>): Promise<T> => {
     const lease = leaseFor(ref);
-    if (lease === undefined) throw scopeDenied(ref);
+    // `authorize` has the better words for it, and is asked before.
+    if (lease === undefined) throw new SidekeyError("SOURCE_FORBIDDEN", { detail: `${ref.text}: no route names it.` });
     for (let attempts = 1; ; attempts += 1) {
       lease.check(ref);
       const grant = lease.current();
