@@ -40,6 +40,9 @@ export const REMEMBERED_CHANGES = 1024;
 /** One more: it is what tells that nothing lies between it and what is asked for. */
 const SLOTS = REMEMBERED_CHANGES + 1;
 
+/** So many are fetched at once by who asks since a generation. */
+const USUAL = 8;
+
 /** The row that every change reads and writes. */
 export const CHANGES_HEAD = `${CHANGE}head`;
 
@@ -69,6 +72,10 @@ export const readHead = (tx: ReadTx, barrier: Barrier): ChangesHead => {
   const sealed = sealedHead(tx);
   return sealed === undefined ? { count: 0, floor: 0 } : openJson(barrier, CHANGES_HEAD, sealed, headSchema);
 };
+
+/** Tells the transaction of changes from the `from`th on, to before the `to`th, that will be read. */
+export const expectChanges = (tx: ReadTx, from: number, to: number): void =>
+  tx.expect(Array.from({ length: Math.max(0, to - from) }, (_, at) => slotKey(from + at)));
 
 /** Undefined when it was overwritten, or there never was one. `count` from 0. */
 export const readChange = (tx: ReadTx, barrier: Barrier, count: number): ChangesOf | undefined => {
@@ -108,6 +115,8 @@ export const createVaultChanges = (storage: VaultStorage & Watchable, barrier: B
       const { count, floor } = readHead(tx, barrier);
       if (generation > tx.generation || generation < floor) return undefined;
       const newer: ChangesOf[] = [];
+      // Whoever follows the vault asks for the last few.
+      expectChanges(tx, Math.max(0, count - USUAL), count);
       for (let at = count - 1; at >= 0; at -= 1) {
         if (at < count - SLOTS) return undefined;
         const found = readChange(tx, barrier, at);

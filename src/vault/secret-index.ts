@@ -4,7 +4,7 @@
  * value, and nothing at all of a store beyond a size.
  */
 import type { Barrier } from "./barrier.ts";
-import { type ChangesHead, REMEMBERED_CHANGES, readChange, readHead, sealedHead } from "./changes.ts";
+import { type ChangesHead, expectChanges, REMEMBERED_CHANGES, readChange, readHead, sealedHead } from "./changes.ts";
 import { META } from "./rows.ts";
 import { infoOf, judgeTier, type Meta, parseMeta } from "./secret-meta.ts";
 import { SECRET_TIERS, type SecretInfo } from "./secret-types.ts";
@@ -46,6 +46,7 @@ export const createSecretIndex = (barrier: Barrier): SecretIndex => {
     if (at.sealedHead === undefined || head.floor !== at.head.floor || head.count < at.head.count) return undefined;
     if (head.count - at.head.count > REMEMBERED_CHANGES) return undefined;
     const paths = new Set<string>();
+    expectChanges(tx, at.head.count, head.count);
     for (let count = at.head.count; count < head.count; count += 1) {
       const found = readChange(tx, barrier, count);
       if (found === undefined || found.generation <= at.generation) return undefined;
@@ -73,6 +74,7 @@ export const createSecretIndex = (barrier: Barrier): SecretIndex => {
   ): ReadonlyMap<string, Meta> => {
     const next = new Map(metas);
     let isLonger = false;
+    tx.expect([...paths].map((path) => META + path));
     for (const path of paths) {
       const sealed = tx.get(META + path);
       isLonger ||= sealed !== undefined && !next.has(path);

@@ -47,7 +47,8 @@ export interface Layer {
 }
 
 export type Run<T> =
-  | { readonly kind: "missing"; readonly wanted: Wanted }
+  /** `ended`: it came to its end all the same, so that what it changed tells what a run after it will ask for. */
+  | { readonly kind: "missing"; readonly wanted: Wanted; readonly ended: boolean }
   | { readonly kind: "done"; readonly value: T }
   | { readonly kind: "threw"; readonly error: unknown };
 
@@ -179,7 +180,8 @@ export const run = <T>(known: Known | undefined, layer: Layer, use: (tx: Tx) => 
   } catch (error) {
     outcome = { kind: "threw", error };
   }
-  return isMissing ? { kind: "missing", wanted: { keys: [...keys], ranges } } : outcome;
+  if (!isMissing) return outcome;
+  return { kind: "missing", wanted: { keys: [...keys], ranges }, ended: outcome.kind === "done" };
 };
 
 /** As `run`, for what only reads. */

@@ -96,17 +96,18 @@ const runBatch = async (query: Query, batch: readonly Waiting[]): Promise<Batch>
   for (let round = 0; round < MAX_ROUNDS; round += 1) {
     if (!isNothing(next)) known.add(next, await fetch(next));
     const wanted: Wanted[] = [];
+    let below = layer;
     for (const { use } of batch.slice(results.length)) {
-      const above = createLayer(layer);
+      const above = createLayer(below);
       const outcome = run(known, above, use);
-      if (outcome.kind === "missing") wanted.push(outcome.wanted);
-      // Behind one that is not done yet it only tells what it will ask for.
-      if (wanted.length > 0) continue;
-      if (outcome.kind === "threw") results.push({ error: outcome.error });
-      else if (outcome.kind === "done") {
-        layer.merge(above);
-        results.push({ value: outcome.value });
+      if (outcome.kind === "missing") {
+        // From here on this round only finds out what they will ask for: nothing of it stays.
+        if (wanted.length === 0) below = createLayer(layer);
+        wanted.push(outcome.wanted);
+      } else if (wanted.length === 0) {
+        results.push(outcome.kind === "done" ? { value: outcome.value } : { error: outcome.error });
       }
+      if (outcome.kind === "done" || (outcome.kind === "missing" && outcome.ended)) below.merge(above);
     }
     if (results.length === batch.length) return { generation, layer, results };
     next = mergeWanted(wanted);
