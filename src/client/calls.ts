@@ -61,12 +61,9 @@ export const createCalls = ({ wire, address, retry, clock }: CallsParts): Calls 
   /** The last the vault gave out (RFC 9449 section 8.2). */
   let nonce: string | undefined;
 
-  const takeNonce = ({ header }: Pick<WireAnswer, "header">): boolean => {
+  const takeNonce = ({ header }: Pick<WireAnswer, "header">): void => {
     const given = header("dpop-nonce");
-    if (given === undefined || !NONCE.test(given)) return false;
-    const isNew = given !== nonce;
-    nonce = given;
-    return isNew;
+    if (given !== undefined && NONCE.test(given)) nonce = given;
   };
 
   const toRequest = (call: Call, idempotencyKey: string | undefined): WireRequest => {
@@ -117,9 +114,11 @@ export const createCalls = ({ wire, address, retry, clock }: CallsParts): Calls 
     attempt: () => Promise<T>,
     discard: (answer: T) => void,
   ): Promise<T> => {
+    const proved = nonce;
     const answer = await attempt();
-    const isNew = takeNonce(answer);
-    if (answer.status !== 401 || !isNew || call.credential.kind !== "proof") return answer;
+    takeNonce(answer);
+    // Of several calls at once each finds out for itself.
+    if (answer.status !== 401 || nonce === proved || call.credential.kind !== "proof") return answer;
     discard(answer);
     const second = await attempt();
     takeNonce(second);

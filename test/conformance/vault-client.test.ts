@@ -1,5 +1,5 @@
 import { createTestAuthority } from "../support/certificates.ts";
-import { startFakeVault } from "../support/fake-vault.ts";
+import { startFakeVault } from "../support/fake-vault/fake-vault.ts";
 import { startServedVault } from "../support/served-vault.ts";
 import { describeVaultClient } from "./vault-client.ts";
 

@@ -287,6 +287,48 @@ export const describeVaultClient = (name: string, create: () => Promise<VaultSub
       await expect(vault.redeem({ path: `${path}-other`, authority })).rejects.toBeInstanceOf(ScopeError);
     });
 
+    it("redeems by a name, from the agent's place outwards", async () => {
+      const place = `org${++count}`;
+      await operator.setSecret(`${place}/model`, `${MARK}-org`);
+      await operator.setSecret(`${place}/core/mail`, `${MARK}-team`);
+      await operator.setSecret(`${place}/mail`, `${MARK}-everybody`);
+      const { key: agentKey } = await createAgent([`secrets:use:${place}/*`], { place: `${place}/core` });
+      const agent = connect({ agentKey });
+      const key = createProofKey();
+      await agent.sidecars.enroll({ name: "sidecar", jwk: key.publicJwk });
+      const { token } = await agent.requestToken({ scopes: [`secrets:use:${place}/*`] });
+      const vault = connect({ token, sidecarKey: key });
+      const values = await Promise.all(
+        ["model", "mail"].map(async (name) => redeemed(await vault.redeem({ name, authority: "a.test:443" }))),
+      );
+      expect(values.map(({ path, value }) => [path, value.lend(String)])).toEqual([
+        [`${place}/model`, `${MARK}-org`],
+        [`${place}/core/mail`, `${MARK}-team`],
+      ]);
+      await expect(vault.redeem({ name: "none", authority: "a.test:443" })).rejects.toBeInstanceOf(SecretNotFoundError);
+    });
+
+    it("gives a placeholder to an agent that is to see no value, and redeems it for its sidecar", async () => {
+      const path = `${fresh()}/key`;
+      await operator.setSecret(path, MARK);
+      const scopes = [`secrets:read:${path}`, `secrets:use:${path}`];
+      const { key: agentKey } = await createAgent(scopes, { reads: "placeholder" });
+      const agent = connect({ agentKey });
+      const record = await agent.getSecretRecord(path);
+      expect(record.isPlaceholder).toBe(true);
+      const placeholder = record.value.lend(String);
+      expect(placeholder).not.toContain("CANARY");
+      const key = createProofKey();
+      await agent.sidecars.enroll({ name: "sidecar", jwk: key.publicJwk });
+      const { token } = await agent.requestToken({ scopes: [`secrets:use:${path}`] });
+      const vault = connect({ token, sidecarKey: key });
+      const found = redeemed(await vault.redeem({ placeholder, authority: "a.test:443" }));
+      expect([found.path, found.value.lend(String)]).toEqual([path, MARK]);
+      await expect(vault.redeem({ placeholder: `${placeholder}x`, authority: "a.test:443" })).rejects.toBeInstanceOf(
+        VaultClientError,
+      );
+    });
+
     it("redeems for no key that is not enrolled, and reads nothing with a token for use", async () => {
       const path = `${fresh()}/key`;
       await operator.setSecret(path, MARK);

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { AgentVault } from "../../src/client/index.ts";
 import { type BuiltVault, startBuiltVault } from "../support/built-vault.ts";
 import { createTestAuthority } from "../support/certificates.ts";
-import { type FakeVault, startFakeVault } from "../support/fake-vault.ts";
+import { type FakeVault, startFakeVault } from "../support/fake-vault/fake-vault.ts";
 import type { Finished } from "../support/program.ts";
 import { createWorkspace, type Workspace } from "../support/workspace.ts";
 import { describeVaultCommands } from "./vault-commands.ts";

@@ -302,6 +302,20 @@ describe("redemption", () => {
     expect(headerOf(raw.requests[0], "idempotency-key")).toBe(headerOf(raw.requests[1], "idempotency-key"));
   });
 
+  it("proves again for each of several calls at once that were asked for a nonce", async () => {
+    raw = await startRawVault((socket, request) => {
+      const isGood = nonceOf(request) === "n-1";
+      const answer = isGood
+        ? answerOf(200, redeemed)
+        : answerOf(401, refusal("USE_DPOP_NONCE"), { "dpop-nonce": "n-1" });
+      socket.write(answer);
+    });
+    const vault = quickVault({ address: raw.address, token: TOKEN, sidecarKey: key, retries: 0 });
+    const all = await Promise.all([1, 2, 3].map(() => vault.redeem({ path: PATH, authority: "a:443" })));
+    expect(all.map(({ version }) => version)).toEqual([4, 4, 4]);
+    vault.close();
+  });
+
   it("does not follow a vault that asks for nonce after nonce", async () => {
     raw = await startRawVault((socket, _request, count) => {
       socket.write(answerOf(401, refusal("USE_DPOP_NONCE"), { "dpop-nonce": `n-${count}` }));
