@@ -8,7 +8,7 @@ import type { EpochMs } from "../core/clock.ts";
 import { SidekeyError } from "../core/errors.ts";
 import { formatScopes, parseScope, parseScopes, type Scope, scopesWithin } from "../identity/scope.ts";
 import type { TokenReads } from "../identity/token.ts";
-import { type Barrier, openJson, sealJson } from "./barrier.ts";
+import { type Barrier, recallJson, sealJson } from "./barrier.ts";
 import type { ReadTx, Tx } from "./storage/storage.ts";
 
 export const AGENT = "agent:";
@@ -63,7 +63,7 @@ export const readAgent = (tx: ReadTx, barrier: Barrier, id: string): AgentInfo |
 };
 
 export const openAgent = (barrier: Barrier, id: string, sealed: Buffer): AgentInfo => {
-  const { scope, description, place, lastActiveAt, revokedAt, ...row } = openJson(
+  const { scope, description, place, lastActiveAt, revokedAt, ...row } = recallJson(
     barrier,
     AGENT + id,
     sealed,
@@ -90,7 +90,7 @@ export const readPointer = (tx: ReadTx, barrier: Barrier, key: string): string |
 };
 
 export const openPointer = (barrier: Barrier, key: string, sealed: Buffer): string =>
-  openJson(barrier, key, sealed, pointerSchema).agent;
+  recallJson(barrier, key, sealed, pointerSchema).agent;
 
 export const putPointer = (tx: Tx, barrier: Barrier, key: string, agent: string): void =>
   tx.put(key, sealJson(barrier, key, { agent }));

@@ -7,6 +7,7 @@ import * as z from "zod";
 import type { Clock } from "../core/clock.ts";
 import { SidekeyError } from "../core/errors.ts";
 import { type FernetKey, openFernet, sealFernet } from "./fernet.ts";
+import { createRowMemory, type RowMemory } from "./row-memory.ts";
 
 /** Which row a sealed text belongs to. */
 export interface RowName {
@@ -26,6 +27,8 @@ export interface Barrier {
   isCurrent(sealed: Buffer): boolean;
   /** The same record, sealed with the key that seals now; `key` is the row's. Errors: VAULT_KEY_WRONG. */
   reseal(key: string, sealed: Buffer): Buffer;
+  /** For `recallJson`. */
+  readonly memory: RowMemory;
 }
 
 const FORMAT = 1;
@@ -81,6 +84,7 @@ export const createBarrier = (ring: { readonly keys: readonly FernetKey[] }, clo
     },
     isCurrent: (sealed) => openFernet(first(), sealed.toString("latin1"), { now: clock.now() }) !== undefined,
     reseal: (key, sealed) => encrypt(decrypt({ path: key, version: 0 }, sealed)),
+    memory: createRowMemory(ring),
   };
 };
 
@@ -110,4 +114,19 @@ export const openJson = <Schema extends z.ZodType>(
   if (!parsed.success)
     throw new SidekeyError("VAULT_STORE_DAMAGED", { detail: `Row ${name} is not what it should be.` });
   return parsed.data;
+};
+
+/** As `openJson`, of a row that holds no secret: the same bytes are opened once. Frozen. */
+export const recallJson = <Schema extends z.ZodType>(
+  barrier: Barrier,
+  name: string,
+  sealed: Buffer,
+  schema: Schema,
+): z.output<Schema> => {
+  const known = barrier.memory.get(name, sealed, schema);
+  // What was kept for a schema is what that schema gave.
+  if (known !== undefined) return known as z.output<Schema>;
+  const opened = openJson(barrier, name, sealed, schema);
+  barrier.memory.put(name, sealed, schema, opened);
+  return opened;
 };

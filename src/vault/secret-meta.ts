@@ -8,7 +8,7 @@ import * as z from "zod";
 import { parseHost } from "../core/authority.ts";
 import type { EpochMs } from "../core/clock.ts";
 import { SidekeyError } from "../core/errors.ts";
-import { type Barrier, openJson } from "./barrier.ts";
+import { type Barrier, recallJson } from "./barrier.ts";
 import { META } from "./rows.ts";
 import {
   type DescribeOptions,
@@ -62,7 +62,7 @@ export type Meta = z.output<typeof metaSchema>;
 
 /** Errors: VAULT_KEY_WRONG, VAULT_STORE_DAMAGED. */
 export const parseMeta = (barrier: Barrier, path: string, sealed: Buffer): Meta =>
-  openJson(barrier, META + path, sealed, metaSchema);
+  recallJson(barrier, META + path, sealed, metaSchema);
 
 export const newestOf = (meta: Meta): MetaVersion => {
   const last = meta.versions.at(-1);

@@ -1,7 +1,7 @@
 /** How enrolled sidecars lie in a store: `sidecar:AGENT:JKT`, so that the question of each request is one look. */
 import * as z from "zod";
 import type { EpochMs } from "../core/clock.ts";
-import { type Barrier, openJson, sealJson } from "./barrier.ts";
+import { type Barrier, recallJson, sealJson } from "./barrier.ts";
 import type { ReadTx, Tx } from "./storage/storage.ts";
 
 export interface SidecarInfo {
@@ -26,7 +26,7 @@ const rowSchema = z.strictObject({
 const keyOf = (agentId: string, jkt: string): string => `${SIDECAR}${agentId}:${jkt}`;
 
 const openRow = (barrier: Barrier, key: string, sealed: Buffer): SidecarInfo => {
-  const { revokedAt, ...row } = openJson(barrier, key, sealed, rowSchema);
+  const { revokedAt, ...row } = recallJson(barrier, key, sealed, rowSchema);
   const [agentId = "", jkt = ""] = key.slice(SIDECAR.length).split(":");
   return { ...row, agentId, jkt, ...(revokedAt !== undefined && { revokedAt }) };
 };

@@ -6,7 +6,7 @@
 import * as z from "zod";
 import type { EpochMs } from "../core/clock.ts";
 import { ACCESS_TIERS } from "../identity/tier.ts";
-import { type Barrier, openJson, sealJson } from "./barrier.ts";
+import { type Barrier, openJson, recallJson, sealJson } from "./barrier.ts";
 import { dropPlaceholders } from "./placeholders.ts";
 import type { ReadTx, Tx } from "./storage/storage.ts";
 
@@ -50,7 +50,7 @@ const idOf = (key: string): string => key.slice(key.lastIndexOf(":") + 1);
 /** Undefined when there is no such token. Errors: VAULT_KEY_WRONG, VAULT_STORE_DAMAGED. */
 export const readToken = (tx: ReadTx, barrier: Barrier, id: string): TokenRow | undefined => {
   const sealed = tx.get(TOKEN + id);
-  return sealed === undefined ? undefined : openJson(barrier, TOKEN + id, sealed, rowSchema);
+  return sealed === undefined ? undefined : recallJson(barrier, TOKEN + id, sealed, rowSchema);
 };
 
 /** Of one that is there. */

@@ -25,7 +25,7 @@ const start = async (storage: VaultSubject["storage"], bench: VaultBench): Promi
     lines.push("storage: { kind: postgres, url: { file: ./url } }");
   }
   await writeFile(file, `${lines.join("\n")}\n`);
-  const operator = initVault(directory, storage === "postgres" ? ["-c", file] : []);
+  const operator = initVault(directory, file);
   const command = [process.execPath, ...bench.nodeArguments, MAIN, "vault", "serve", "-c", file, "--log-level", "warn"];
   const server = bench.launcher.start(SUBJECT_CORE, command, { cwd: directory });
   const line = await server.firstLine;
@@ -112,8 +112,8 @@ const start = async (storage: VaultSubject["storage"], bench: VaultBench): Promi
 };
 
 /** The operator's key. */
-const initVault = (directory: string, where: readonly string[]): string => {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [MAIN, "vault", "init", "--json", ...where], {
+const initVault = (directory: string, file: string): string => {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [MAIN, "vault", "init", "-c", file, "--json"], {
     cwd: directory,
     encoding: "utf8",
   });

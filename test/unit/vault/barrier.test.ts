@@ -2,7 +2,7 @@ import { inspect } from "node:util";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { z } from "zod";
-import { type Barrier, createBarrier, openJson, sealJson } from "../../../src/vault/barrier.ts";
+import { type Barrier, createBarrier, openJson, recallJson, sealJson } from "../../../src/vault/barrier.ts";
 import {
   type FernetKey,
   generateFernetKey,
@@ -101,5 +101,60 @@ describe("createBarrier", () => {
     expect(await codeOf(() => openJson(barrier, "meta:a/c", sealed, schema))).toBe("VAULT_STORE_DAMAGED");
     const other = sealJson(barrier, "meta:a/b", { n: "1" });
     expect(await codeOf(() => openJson(barrier, "meta:a/b", other, schema))).toBe("VAULT_STORE_DAMAGED");
+  });
+});
+
+describe("recallJson", () => {
+  const schema = z.strictObject({ name: z.string(), list: z.array(z.number()) });
+  const value = { name: "a", list: [1, 2] };
+
+  it("opens the same bytes of a row once, and what changed anew", () => {
+    const barrier = barrierOf(first);
+    const sealed = sealJson(barrier, "token:1", value);
+    const read = recallJson(barrier, "token:1", sealed, schema);
+    expect(read).toEqual(value);
+    // The store's buffer is its own to use again.
+    const again = Buffer.from(sealed);
+    sealed.fill(0);
+    expect(recallJson(barrier, "token:1", again, schema)).toBe(read);
+    const changed = sealJson(barrier, "token:1", { name: "b", list: [] });
+    expect(recallJson(barrier, "token:1", changed, schema)).toEqual({ name: "b", list: [] });
+    expect(recallJson(barrier, "token:1", again, schema)).toEqual(value);
+  });
+
+  it("gives nobody the means to change what others get", () => {
+    const barrier = barrierOf(first);
+    const read = recallJson(barrier, "token:1", sealJson(barrier, "token:1", value), schema);
+    expect(() => read.list.push(3)).toThrow(TypeError);
+    expect(() => Object.assign(read, { name: "b" })).toThrow(TypeError);
+  });
+
+  it("takes one row's bytes for no other row, and no damaged ones", async () => {
+    const barrier = barrierOf(first);
+    const sealed = sealJson(barrier, "token:1", value);
+    recallJson(barrier, "token:1", sealed, schema);
+    expect(await codeOf(() => recallJson(barrier, "token:2", sealed, schema))).toBe("VAULT_STORE_DAMAGED");
+    const damaged = Buffer.from(sealed);
+    damaged[40] = damaged[40] === 65 ? 66 : 65;
+    expect(await codeOf(() => recallJson(barrier, "token:1", damaged, schema))).toBe("VAULT_KEY_WRONG");
+  });
+
+  it("forgets what a key opened that is not in use any more", async () => {
+    const ring = { keys: [first] };
+    const barrier = createBarrier(ring, clock);
+    const sealed = sealJson(barrier, "token:1", value);
+    recallJson(barrier, "token:1", sealed, schema);
+    ring.keys = [second];
+    expect(await codeOf(() => recallJson(barrier, "token:1", sealed, schema))).toBe("VAULT_KEY_WRONG");
+    ring.keys = [second, first];
+    expect(recallJson(barrier, "token:1", sealed, schema)).toEqual(value);
+  });
+
+  it("keeps a bounded number of rows", () => {
+    const barrier = barrierOf(first);
+    const sealed = sealJson(barrier, "token:0", value);
+    const read = recallJson(barrier, "token:0", sealed, schema);
+    for (let i = 1; i <= 4096; i++) barrier.memory.put(`token:${i}`, sealed, schema, value);
+    expect(recallJson(barrier, "token:0", sealed, schema)).not.toBe(read);
   });
 });
