@@ -9,6 +9,7 @@ import { request } from "node:http";
 import { syncBuiltinESMExports } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import v8 from "node:v8";
 import vm from "node:vm";
 import { crc32 } from "node:zlib";
 
@@ -49,6 +50,8 @@ const watch = async () => {
       scripts.push([options.filename, this]);
     }
   };
+  // What V8 keeps is marked with the flags of the moment, and a program that starts has set none yet (src/cli/heap.ts).
+  v8.setFlagsFromString = () => {};
   syncBuiltinESMExports();
   const write = process.stdout.write.bind(process.stdout);
   const ready = new Promise((resolve) => {
