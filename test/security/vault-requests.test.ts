@@ -99,7 +99,7 @@ describe("a path", () => {
 describe("a method", () => {
   it("that a path has not is 405 with those that it has, OPTIONS and HEAD included", async () => {
     const vault = await startTestVault();
-    for (const method of ["OPTIONS", "HEAD", "POST", "TRACE", "PROPFIND"]) {
+    for (const method of ["OPTIONS", "HEAD", "POST", "TRACE", "PROPFIND", "QUERY"]) {
       const text = `${method} /v1/secrets/a/x HTTP/1.1\r\nHost: v\r\nOrigin-Of: x\r\nContent-Length: 0\r\n\r\n`;
       const connection = await openConnection(portOf(vault));
       connection.send(text);

@@ -97,7 +97,11 @@ export const createApp = async (options: AppOptions): Promise<App> => {
   app.setNotFoundHandler((request, reply) => {
     throw missing(request, reply, calls);
   });
-  app.setErrorHandler((error, request, reply) => refuse(error, request, reply, undefined, options));
+  app.setErrorHandler((error, request, reply) => {
+    // A method that no call has is refused as such, whatever its body lacks.
+    const thrown = isAboutBody(error) ? missing(request, reply, calls) : error;
+    return refuse(thrown, request, reply, undefined, options);
+  });
   for (const call of calls) addCall(app, call, options);
   await app.ready();
   return { server: app.server, document: app.swagger(), close: () => app.close() };
@@ -221,6 +225,11 @@ const missing = (request: FastifyRequest, reply: FastifyReply, calls: readonly C
   reply.header("allow", [...new Set(allowed)].join(", "));
   return new SidekeyError("VAULT_SERVER_METHOD");
 };
+
+const isAboutBody = (error: unknown): boolean =>
+  error instanceof Error &&
+  "code" in error &&
+  /^FST_ERR_(?:ROUTE_MISSING_CONTENT_TYPE|CTP_INVALID_MEDIA_TYPE)$/.test(String(error.code));
 
 const patternOf = (path: string): RegExp =>
   new RegExp(`^${path.replaceAll(".", "\\.").replaceAll(/:[a-z]+/g, "[^/]+")}$`);
