@@ -15,7 +15,7 @@ import { BEGIN_READ, prepareDatabase, renameTables } from "./postgres/schema.ts"
 import { parsePostgresUrl } from "./postgres/url.ts";
 import { createWatches } from "./postgres/watching.ts";
 import { createWriter } from "./postgres/writing.ts";
-import { NOTHING } from "./restart.ts";
+import { NOTHING, type Wanted, wantedOf } from "./restart.ts";
 import type { ReadTx, Row, Scannable, VaultStorage, Watchable } from "./storage.ts";
 
 export interface PostgresOptions {
@@ -64,8 +64,9 @@ export const openPostgres = async (
   };
 
   return {
-    async read(use, { expect = [] } = {}) {
+    async read(use, options) {
       refuseClosed();
+      const expect = wantedOf(options);
       const guarded = withCallbackErrors(use);
       const quick = await readRounds(fetch, guarded, { expect, mayMove: MAY_MOVE });
       if (quick.kind === "read") return quick.value;
@@ -81,7 +82,7 @@ export const openPostgres = async (
     async scan({ begin, page, expect }) {
       refuseClosed();
       return database.transact(BEGIN_READ, async (query) => {
-        const state = await readAll(query, withCallbackErrors(begin), expect);
+        const state = await readAll(query, withCallbackErrors(begin), wantedOf({ expect }));
         for await (const rows of pagesOf(query)) page(state, rows);
         return { commit: false, value: state };
       });
@@ -118,7 +119,7 @@ export const setStoreAside = async (url: string, { clock, log }: PostgresOptions
 };
 
 /** Within a transaction that sees one snapshot. */
-const readAll = async <T>(query: Query, use: (tx: ReadTx) => T, expect: readonly string[]): Promise<T> => {
+const readAll = async <T>(query: Query, use: (tx: ReadTx) => T, expect: Wanted): Promise<T> => {
   const read = await readRounds(fetchWith(query), use, { expect, mayMove: 0 });
   if (read.kind === "moved") throw new TypeError("a snapshot that moves");
   return read.value;

@@ -3,7 +3,7 @@
  * for a row that is not known ends there, says what it asked for, and is begun again when that is known (ADR 12). Knows no
  * database; must never take a row that was not fetched for one that is not there.
  */
-import type { RangeOptions, ReadTx, Row, Tx } from "./storage.ts";
+import type { RangeOptions, ReadOptions, ReadTx, Row, Tx } from "./storage.ts";
 
 export interface Range {
   readonly prefix: string;
@@ -183,6 +183,17 @@ export const run = <T>(known: Known | undefined, layer: Layer, use: (tx: Tx) => 
   if (!isMissing) return outcome;
   return { kind: "missing", wanted: { keys: [...keys], ranges }, ended: outcome.kind === "done" };
 };
+
+/** What a callback asks for first, with all that it expects by then; it is run for that, over nothing. */
+export const firstWanted = (use: (tx: Tx) => unknown): Wanted => {
+  const outcome = run(undefined, createLayer(), use);
+  return outcome.kind === "missing" ? outcome.wanted : NOTHING;
+};
+
+export const wantedOf = ({ expect = [], ranges = [] }: ReadOptions = {}): Wanted => ({
+  keys: expect,
+  ranges: ranges.map(({ prefix, limit = Number.POSITIVE_INFINITY }) => ({ prefix, limit })),
+});
 
 /** As `run`, for what only reads. */
 export const runRead = <T>(known: Known | undefined, use: (tx: ReadTx) => T): Run<T> => run(known, createLayer(), use);

@@ -39,8 +39,9 @@ export interface ExpectedRange extends RangeOptions {
 }
 
 export interface ReadOptions {
-  /** As `ReadTx.expect`, for what is known before. */
+  /** As `ReadTx.expect`, for what is known before: keys, and ranges. */
   readonly expect?: readonly string[];
+  readonly ranges?: readonly ExpectedRange[];
 }
 
 /**

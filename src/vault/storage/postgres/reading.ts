@@ -2,6 +2,7 @@
 import {
   createKnown,
   type Found,
+  isNothing,
   type Known,
   mergeWanted,
   NOTHING,
@@ -99,7 +100,7 @@ const MAX_ROUNDS = 10_000;
 export type Read<T> = { readonly kind: "read"; readonly value: T } | { readonly kind: "moved" };
 
 export interface ReadRounds {
-  readonly expect: readonly string[];
+  readonly expect: Wanted;
   readonly mayMove: number;
 }
 
@@ -113,11 +114,11 @@ export const readRounds = async <T>(
   /** All that was asked for so far. */
   let asked = NOTHING;
   /** What is asked for next. */
-  let next: Wanted = { keys: expect, ranges: [] };
+  let next = expect;
   let moved = 0;
   for (let round = 0; round < MAX_ROUNDS; round += 1) {
     // Without a word of what to expect, the first run tells.
-    if (known !== undefined || expect.length === 0) {
+    if (known !== undefined || isNothing(expect)) {
       const outcome = runRead(known, use);
       if (outcome.kind === "done") return { kind: "read", value: outcome.value };
       if (outcome.kind === "threw") throw outcome.error;

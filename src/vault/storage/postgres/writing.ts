@@ -3,7 +3,16 @@
  * own, so that one that throws leaves nothing and undoes no other. Each counts one generation. Must never resolve one
  * before the commit.
  */
-import { createKnown, createLayer, isNothing, type Layer, mergeWanted, run, type Wanted } from "../restart.ts";
+import {
+  createKnown,
+  createLayer,
+  isNothing,
+  type Layer,
+  mergeWanted,
+  run,
+  type Wanted,
+  wantedOf,
+} from "../restart.ts";
 import type { ReadOptions, Tx } from "../storage.ts";
 import type { Database, Query } from "./connection.ts";
 import { fetchWith } from "./reading.ts";
@@ -18,7 +27,7 @@ export interface Writer {
 
 interface Waiting {
   readonly use: (tx: Tx) => unknown;
-  readonly expect: readonly string[];
+  readonly expect: Wanted;
   resolve(value: unknown): void;
   reject(error: unknown): void;
 }
@@ -70,9 +79,9 @@ export const createWriter = (
   };
 
   return {
-    write: <T>(use: (tx: Tx) => T, { expect = [] }: ReadOptions = {}) =>
+    write: <T>(use: (tx: Tx) => T, options?: ReadOptions) =>
       new Promise<T>((resolve, reject) => {
-        waiting.push({ use, expect, resolve: (value) => resolve(value as T), reject });
+        waiting.push({ use, expect: wantedOf(options), resolve: (value) => resolve(value as T), reject });
         work ??= workOff();
       }),
     idle: async () => work,
@@ -92,7 +101,7 @@ const runBatch = async (query: Query, batch: readonly Waiting[]): Promise<Batch>
   const known = createKnown(generation);
   const layer = createLayer();
   const results: Outcome[] = [];
-  let next: Wanted = mergeWanted(batch.map(({ expect }) => ({ keys: expect, ranges: [] })));
+  let next: Wanted = mergeWanted(batch.map(({ expect }) => expect));
   for (let round = 0; round < MAX_ROUNDS; round += 1) {
     if (!isNothing(next)) known.add(next, await fetch(next));
     const wanted: Wanted[] = [];
