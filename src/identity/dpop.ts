@@ -130,9 +130,23 @@ const readClaims = async (proof: string, key: KeyObject): Promise<ProofClaims> =
   return claims.data;
 };
 
+/**
+ * The few keys that come again and again, a sidecar's with each proof: to read one, and to make of it what WebCrypto takes
+ * (jose keeps that with the object), costs more than the signature's own check. By x and y, which are all there is to one.
+ */
+const knownKeys = new Map<string, KeyObject>();
+const MAX_KNOWN_KEYS = 1024;
+
 const publicKeyOf = ({ kty, crv, x, y }: PublicJwk): KeyObject => {
+  const name = `${x}.${y}`;
+  const known = knownKeys.get(name);
+  if (known !== undefined) return known;
   try {
-    return createPublicKey({ key: { kty, crv, x, y }, format: "jwk" });
+    const key = createPublicKey({ key: { kty, crv, x, y }, format: "jwk" });
+    // Whoever may ask at all may send one key after the other.
+    if (knownKeys.size >= MAX_KNOWN_KEYS) knownKeys.clear();
+    knownKeys.set(name, key);
+    return key;
   } catch {
     throw invalid("its key is no point of P-256");
   }
