@@ -6,6 +6,7 @@ import { BACKED_UP, type Backup, writeBackup } from "./backup.ts";
 import { createVaultChanges, type VaultChanges } from "./changes.ts";
 import type { GuardedStorage, Keys } from "./guarded-storage.ts";
 import { createVaultPlaceholders, type VaultPlaceholders } from "./placeholders.ts";
+import { createProofNonces, type ProofNonces } from "./proof-nonces.ts";
 import { type Rekeyed, rekey } from "./rekey.ts";
 import type { ReplayGuard } from "./replay-guard.ts";
 import { restoreRows } from "./restore-rows.ts";
@@ -37,6 +38,8 @@ export interface AnyVault extends Watchable {
   readonly approvals: VaultApprovals;
   /** The public halves for whoever verifies tokens himself, and a new key for those to come. */
   readonly signingKeys: Pick<SigningKeys, "jwks" | "rotate">;
+  /** For proofs of sidecars whose clock differs. */
+  readonly proofNonces: ProofNonces;
   readonly changes: VaultChanges;
   readonly placeholders: VaultPlaceholders;
   /** Proofs that were seen: by all processes of a shared store, by this one of an embedded one. */
@@ -78,6 +81,7 @@ export const assembleVault = (
     sidecars: createVaultSidecars(storage, barrier, clock),
     approvals: createVaultApprovals({ storage, barrier, clock }, approvals),
     signingKeys,
+    proofNonces: createProofNonces(storage, barrier, clock),
     changes: createVaultChanges(storage, barrier),
     placeholders: createVaultPlaceholders(storage, barrier),
     replays,

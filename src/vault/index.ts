@@ -32,6 +32,7 @@ export type { ChangesOf, VaultChange, VaultChanges } from "./changes.ts";
 export { KEY_VARIABLE, storeExists, type VaultKeyContext, type VaultKeySource, vaultKeySource } from "./key.ts";
 export { isSecretPath } from "./path.ts";
 export type { PlaceholderRequest, ResolvedPlaceholder, VaultPlaceholders } from "./placeholders.ts";
+export type { ProofNonces } from "./proof-nonces.ts";
 export type { Rekeyed } from "./rekey.ts";
 export type { ReplayGuard } from "./replay-guard.ts";
 export { type Restored, storeExistsError } from "./restore.ts";
