@@ -1,5 +1,8 @@
 /** Agents, tokens, approvals and what the server says of itself, over real sockets. */
-import { describe, expect, it } from "vitest";
+import { createHmac } from "node:crypto";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { describe, expect, it, onTestFinished } from "vitest";
 import { startTestVault, type TestVault } from "../support/vault-server.ts";
 
 const codeOf = ({ status, json }: { status: number; json: { error?: { code?: string } } }): string =>
@@ -360,5 +363,55 @@ describe("the server", () => {
         expect([method, path, status]).toEqual([method, path, 401]);
       }
     }
+  });
+});
+
+describe("somebody who is told", () => {
+  it("hears of requests and of what came of them, signed, behind the answer", async () => {
+    const heard: { type: string; data: Record<string, unknown>; signed: boolean }[] = [];
+    const secret = "0123456789abcdef0123456789abcdef";
+    const receiver = createServer((request, response) => {
+      const chunks: Buffer[] = [];
+      request.on("data", (chunk: Buffer) => void chunks.push(chunk));
+      request.on("end", () => {
+        const body = Buffer.concat(chunks).toString();
+        const { "webhook-id": id, "webhook-timestamp": time, "webhook-signature": signature } = request.headers;
+        const wanted = createHmac("sha256", secret).update(`${id}.${time}.${body}`).digest("base64");
+        heard.push({ ...JSON.parse(body), signed: signature === `v1,${wanted}` });
+        response.writeHead(204).end();
+      });
+    });
+    await new Promise<void>((resolve) => void receiver.listen(0, "127.0.0.1", resolve));
+    onTestFinished(() => void receiver.close());
+    const { port } = receiver.address() as AddressInfo;
+    const vault = await startTestVault({
+      yaml: `approvals: { webhook: { url: "http://127.0.0.1:${port}/x", secret: { env: HOOK } } }\n`,
+      environment: { HOOK: secret },
+    });
+    await store(vault, "p/a", { access_tier: "sensitive", value: "sk-canary-3b1d" });
+    const key = await vault.agent("bot", { allowed_scopes: ["secrets:read:p/*"] });
+    const ask = async (ttl: string): Promise<string> =>
+      (await vault.call("POST", "/v1/tokens", { as: key, body: { scopes: ["secrets:read:p/*"], ttl } })).json
+        .approval_id;
+    const yes = await ask("1h");
+    expect(await ask("1h")).toBe(yes);
+    await vault.call("POST", `/v1/approvals/${yes}/approve`);
+    const no = await ask("2h");
+    await vault.call("POST", `/v1/approvals/${no}/deny`, { body: { reason: "no" } });
+    await expect
+      .poll(() => heard.map(({ type }) => type).sort())
+      .toEqual(["approval.denied", "approval.granted", "approval.requested", "approval.requested"]);
+    expect(heard.every(({ signed }) => signed)).toBe(true);
+    expect(heard[0]?.data).toMatchObject({
+      agent: "bot",
+      access_tier: "sensitive",
+      requested_scopes: ["secrets:read:p/*"],
+    });
+    expect(JSON.stringify(heard)).not.toContain("canary");
+  });
+
+  it("needs a secret that is one", async () => {
+    const yaml = 'approvals: { webhook: { url: "https://x.test/", secret: { env: HOOK } } }\n';
+    await expect(startTestVault({ yaml, environment: { HOOK: "short" } })).rejects.toThrow("CONFIG_INVALID");
   });
 });

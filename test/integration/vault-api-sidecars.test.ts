@@ -191,7 +191,10 @@ describe("redemption", () => {
     const bound = await vault.token(agentKey, { scopes: ["secrets:use:p/*"], dpop_jkt: stranger.jkt });
     expect((await redeem({ path: "p/a" }, { key: stranger, token: bound })).json.value).toBe(CANARY);
     expect(codeOf(await redeem({ path: "p/a" }, { key, token: bound }))).toBe("401 UNAUTHORIZED");
-    expect(codeOf(await vault.call("GET", "/v1/me", { as: bound }))).toBe("401 UNAUTHORIZED");
+    // One for use alone reads nothing, whoever shows it; of any other it is not even said that there is such a token.
+    expect(codeOf(await vault.call("GET", "/v1/me", { as: bound }))).toBe("403 SCOPE_DENIED");
+    const reading = await vault.token(agentKey, { scopes: ["secrets:read:p/*"], dpop_jkt: stranger.jkt });
+    expect(codeOf(await vault.call("GET", "/v1/me", { as: reading }))).toBe("401 UNAUTHORIZED");
     expect((await vault.prove(stranger, bound, "GET", "/v1/me")).status).toBe(200);
     // A token that may use may not read.
     expect(codeOf(await vault.call("GET", "/v1/secrets/p/a", { as: token }))).toBe("403 SCOPE_DENIED");

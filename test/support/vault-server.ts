@@ -48,6 +48,7 @@ export interface TestVaultOptions {
   /** More lines of vault.yaml. */
   readonly yaml?: string;
   readonly clock?: Clock;
+  readonly environment?: Readonly<Record<string, string>>;
   readonly sockets?: ServeOptions["sockets"];
   readonly log?: Log;
   /** Before the server starts. */
@@ -55,21 +56,21 @@ export interface TestVaultOptions {
 }
 
 export const startTestVault = async (options: TestVaultOptions = {}): Promise<TestVault> => {
-  const { yaml = "", prepare, clock = systemClock, sockets, log = silentLog } = options;
+  const { yaml = "", environment = {}, prepare, clock = systemClock, sockets, log = silentLog } = options;
   const directory = mkdtempSync(join(tmpdir(), "sidekey-vault-"));
   const text = `version: 1\nlisten: 127.0.0.1:0\nstate: .sidekey\n${yaml}`;
   const loaded = loadVaultConfig({ file: join(directory, "vault.yaml"), text });
   if ("problems" in loaded) throw new Error(JSON.stringify(loaded.problems));
   const { config } = loaded;
   const { baseDir, state, key: credential } = config;
-  const keys = vaultKeySource({ credential, baseDir, stateDir: state, environment: {} });
+  const keys = vaultKeySource({ credential, baseDir, stateDir: state, environment });
   const vault = await openVault({ directory: join(state, "vault"), keys, clock: systemClock });
   const { key: operatorKey } = await vault.agents.create({ name: "operator", kind: "operator" });
   await vault.close();
   await prepare?.(state);
   const server = await startVaultServer({
     config,
-    environment: {},
+    environment,
     log,
     clock,
     ...(sockets !== undefined && { sockets }),

@@ -41,7 +41,8 @@ export interface AppOptions {
   /** CIDRs. */
   readonly trustedProxies: readonly string[];
   readonly publicUrls: readonly string[];
-  readonly nonce: () => string;
+  /** One of ours, for a proof whose time cannot be taken. */
+  readonly nonce: () => Promise<string>;
   readonly draining: () => boolean;
 }
 
@@ -242,12 +243,19 @@ const refuse = async (
   made: { readonly call: Call; readonly request: CallRequest } | undefined,
   { log, nonce, audit }: AppOptions,
 ): Promise<void> => {
-  let refusal = refusalOf(thrown, nonce);
+  let refusal = refusalOf(thrown);
   if (made !== undefined) {
     // No refusal of a caller without its record either.
     await recordDenial(audit, made.call, made.request, refusal).catch((failure: unknown) => {
-      refusal = refusalOf(failure, nonce);
+      refusal = refusalOf(failure);
     });
+  }
+  if (refusal.code === "USE_DPOP_NONCE") {
+    try {
+      reply.header("dpop-nonce", await nonce());
+    } catch (failure) {
+      refusal = refusalOf(failure);
+    }
   }
   const { error, status, code, headers } = refusal;
   if (code === "INTERNAL") {

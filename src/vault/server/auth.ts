@@ -11,7 +11,6 @@ import { verifyProof } from "../../identity/dpop.ts";
 import type { AnyVault, VerifiedToken } from "../index.ts";
 import type { ReplayGuard } from "../replay-guard.ts";
 import { createBudget } from "./budget.ts";
-import type { Nonces } from "./nonce.ts";
 import type { Principal, TokenPrincipal } from "./principal.ts";
 
 export interface Credentials {
@@ -27,9 +26,8 @@ export interface Credentials {
 export type Authenticate = (credentials: Credentials) => Promise<Principal>;
 
 export interface AuthOptions {
-  readonly vault: Pick<AnyVault, "agents" | "tokens" | "sidecars">;
+  readonly vault: Pick<AnyVault, "agents" | "tokens" | "sidecars" | "proofNonces">;
   readonly clock: Clock;
-  readonly nonces: Nonces;
   readonly replays: ReplayGuard;
   /** Wrong keys and tokens of one address within a minute. */
   readonly failuresPerMinute: number;
@@ -104,7 +102,7 @@ const provenToken = async (
   token: VerifiedToken,
   text: string,
   { proof, method, target }: Credentials,
-  { vault, clock, nonces, replays, origins }: AuthOptions,
+  { vault, clock, replays, origins }: AuthOptions,
 ): Promise<TokenPrincipal> => {
   if (proof === undefined) throw new SidekeyError("IDENTITY_PROOF_INVALID", { detail: "There is none." });
   const path = target.split("?")[0] ?? "";
@@ -112,7 +110,7 @@ const provenToken = async (
     method,
     url: originOf(proof, origins()) + path,
     token: text,
-    nonceUntil: nonces.until,
+    nonceUntil: await vault.proofNonces.judge(),
     now: clock.now(),
   });
   if (token.jkt !== undefined && token.jkt !== jkt) {

@@ -4,6 +4,7 @@ import { toSidekeyError } from "../../core/errors.ts";
 import type { Log } from "../../core/log.ts";
 import type { VaultAudit } from "../audit.ts";
 import type { AnyVault } from "../index.ts";
+import type { ApprovalTeller } from "./approval-news.ts";
 
 const EVERY_MS = 5_000;
 const SYSTEM = { type: "system" } as const;
@@ -11,6 +12,7 @@ const SYSTEM = { type: "system" } as const;
 export const startChores = (
   { secrets, approvals }: Pick<AnyVault, "secrets" | "approvals">,
   audit: VaultAudit,
+  teller: ApprovalTeller,
   log: Log,
 ): { close(): Promise<void> } => {
   let running: Promise<void> | undefined;
@@ -34,6 +36,7 @@ export const startChores = (
         metadata: { agent, tier },
       })),
     );
+    for (const approval of over) teller.tell("approval.timed_out", approval);
   };
 
   const run = async (): Promise<void> => {

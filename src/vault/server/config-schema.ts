@@ -8,6 +8,7 @@ import { auditSchema } from "../../config/audit-fields.ts";
 import { credentialSchema } from "../../config/credential.ts";
 import { duration, filePath, refuse, size } from "../../config/units.ts";
 import { parseCidr } from "../../core/ip.ts";
+import { webhookUrlFault } from "../webhook.ts";
 
 const HOUR = 60 * 60 * 1000;
 
@@ -29,8 +30,10 @@ const publicUrl = z
 const webhookUrl = z
   .string()
   .meta({ pattern: "^https?://.+$" })
-  .refine((text) => URL.canParse(text) && /^https?:$/.test(new URL(text).protocol), "must be an http or https URL")
-  .refine((text) => !URL.canParse(text) || new URL(text).username === "", "must hold no user name or password");
+  .transform((text, context): string => {
+    const fault = webhookUrlFault(text);
+    return fault === undefined ? text : refuse(context, fault, "For example https://chat.example.com/hooks/vault.");
+  });
 
 /** As written: what it is checked with takes text. */
 const range = z

@@ -3,6 +3,7 @@ import type { Clock } from "../../core/clock.ts";
 import type { Log } from "../../core/log.ts";
 import type { VaultAudit } from "../audit.ts";
 import type { AnyVault } from "../index.ts";
+import type { ApprovalTeller } from "./approval-news.ts";
 import type { VaultServerConfig } from "./config-model.ts";
 import type { EventHub } from "./event-hub.ts";
 
@@ -10,6 +11,7 @@ export interface ApiContext {
   readonly vault: AnyVault;
   readonly audit: VaultAudit;
   readonly hub: EventHub;
+  readonly teller: ApprovalTeller;
   readonly config: VaultServerConfig;
   readonly clock: Clock;
   readonly log: Log;

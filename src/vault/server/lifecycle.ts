@@ -15,6 +15,7 @@ import { prepareStateDirectory } from "../../core/state-directory.ts";
 import { readVersion } from "../../core/version.ts";
 import { createVaultAudit } from "../audit.ts";
 import { createApp } from "./app.ts";
+import { createApprovalTeller } from "./approval-news.ts";
 import { createAuthenticate } from "./auth.ts";
 import { createBudget } from "./budget.ts";
 import { startChores } from "./chores.ts";
@@ -22,7 +23,6 @@ import type { VaultServerConfig } from "./config-model.ts";
 import { createDrain } from "./drain.ts";
 import { openEventHub } from "./event-hub.ts";
 import type { SocketLimits } from "./http-server.ts";
-import { createNonces } from "./nonce.ts";
 import { openStore } from "./open-store.ts";
 import { createCalls } from "./routes/index.ts";
 import { readTls, watchCertificate } from "./tls.ts";
@@ -70,15 +70,17 @@ export const startVaultServer = async (options: ServeOptions): Promise<VaultServ
     const broker = await openAudit({ ...auditing, path, keyPath, clock, log, agent: "vault", lock: true });
     const audit = closer.add(createVaultAudit({ broker, clock, log }));
     const hub = closer.add(await openEventHub(vault.changes, log));
-    closer.add(startChores(vault, audit, log));
+    const { baseDir, approvals } = config;
+    const teller = closer.add(createApprovalTeller({ webhook: approvals.webhook, baseDir, environment, clock, log }));
+    closer.add(startChores(vault, audit, teller, log));
     const drain = createDrain();
-    const nonces = createNonces(clock);
     let document = "";
     let bound: AddressInfo | string = "";
     const calls = createCalls({
       vault,
       audit,
       hub,
+      teller,
       config,
       clock,
       log,
@@ -93,7 +95,6 @@ export const startVaultServer = async (options: ServeOptions): Promise<VaultServ
         authenticate: createAuthenticate({
           vault,
           clock,
-          nonces,
           replays: vault.replays,
           failuresPerMinute,
           origins: () => originsOf(config, bound),
@@ -106,7 +107,7 @@ export const startVaultServer = async (options: ServeOptions): Promise<VaultServ
         requests: requestsPerMinute === undefined ? undefined : createBudget(requestsPerMinute, clock),
         trustedProxies: config.trustedProxies,
         publicUrls: config.publicUrls,
-        nonce: nonces.make,
+        nonce: () => vault.proofNonces.current(),
         draining: drain.isDraining,
       }),
     );

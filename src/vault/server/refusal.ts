@@ -24,8 +24,7 @@ const FRAMEWORK: Readonly<Record<string, ErrorCode>> = {
   FST_ERR_VALIDATION: "VAULT_SERVER_BAD_REQUEST",
 };
 
-/** `nonce`: makes one of ours. */
-export const refusalOf = (thrown: unknown, nonce: () => string): Refusal => {
+export const refusalOf = (thrown: unknown): Refusal => {
   const error = isSidekeyError(thrown) ? thrown : foreseen(thrown);
   const code = wireCodeOf(error);
   const after = error.retryAfter ?? retryAfterOf(code);
@@ -36,10 +35,7 @@ export const refusalOf = (thrown: unknown, nonce: () => string): Refusal => {
     headers: {
       ...(after !== undefined && { "retry-after": String(after) }),
       ...(code === "UNAUTHORIZED" && { "www-authenticate": 'Bearer realm="sidekey", DPoP algs="ES256"' }),
-      ...(code === "USE_DPOP_NONCE" && {
-        "www-authenticate": 'DPoP error="use_dpop_nonce", algs="ES256"',
-        "dpop-nonce": nonce(),
-      }),
+      ...(code === "USE_DPOP_NONCE" && { "www-authenticate": 'DPoP error="use_dpop_nonce", algs="ES256"' }),
       ...((code === "DRAINING" || code === "PAYLOAD_TOO_LARGE") && { connection: "close" }),
     },
     message: wrongPlace(thrown),

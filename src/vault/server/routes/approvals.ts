@@ -52,7 +52,7 @@ const operatorOf = ({ principal }: CallRequest): string => {
   return principal.agent.id;
 };
 
-export const approvalCalls = ({ vault, audit }: ApiContext): readonly Call[] => [
+export const approvalCalls = ({ vault, audit, teller }: ApiContext): readonly Call[] => [
   defineCall({
     method: "GET",
     path: "/v1/approvals",
@@ -123,6 +123,7 @@ export const approvalCalls = ({ vault, audit }: ApiContext): readonly Call[] => 
         approvalId: info.id,
         metadata: { agent: info.agent, tier: info.tier, scope: formatScopes(info.scopes), status: info.status },
       });
+      teller.tell("approval.granted", info);
       return { status: 200, body: wireApproval(info) };
     },
   }),
@@ -147,6 +148,7 @@ export const approvalCalls = ({ vault, audit }: ApiContext): readonly Call[] => 
         approvalId: info.id,
         metadata: { agent: info.agent, tier: info.tier, scope: formatScopes(info.scopes) },
       });
+      teller.tell("approval.denied", info);
       return { status: 200, body: wireApproval(info) };
     },
   }),

@@ -132,7 +132,7 @@ const resolveNames = async (
   return Object.fromEntries(found);
 };
 
-const issueCall = ({ vault, audit }: ApiContext): Call => {
+const issueCall = ({ vault, audit, teller }: ApiContext): Call => {
   const wishOf = async (request: CallRequest<unknown, z.output<typeof requestBody>>): Promise<NamedWish> => {
     const { principal, body } = request;
     if (principal.kind !== "agent" && principal.kind !== "operator") throw new SidekeyError("IDENTITY_SCOPE_DENIED");
@@ -182,6 +182,7 @@ const issueCall = ({ vault, audit }: ApiContext): Call => {
           const scope = wireScopes(wish.scopes).scope;
           const metadata = { tier, scope, agent: wish.agent.name };
           await audit.record({ event: "approval.requested", ...frame, approvalId: id, metadata });
+          teller.tell("approval.requested", issued.waiting);
         }
         const body = {
           requires_approval: true,

@@ -65,7 +65,7 @@ describe("vault.yaml", () => {
     ["version: 1\nsources: { a: 1 }\n", "2:1 sources is not in this version of sidekey"],
     [
       "version: 1\napprovals: { webhook: { url: 'ftp://x', secret: { env: S } } }\n",
-      "2:25 approvals.webhook.url must be an http or https URL",
+      "2:25 approvals.webhook.url is neither https nor http",
     ],
   ])("is refused: %j", (text, problem) => {
     const found = problemsOf(text);
