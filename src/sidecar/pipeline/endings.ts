@@ -47,14 +47,14 @@ export const createEndings = ({ broker, clock, log }: EndingsParts): Endings => 
 
   return {
     outcome(recorded, ctx, outcome, { error, reflected = outcome?.reflected ?? 0, reason } = NOTHING, done) {
-      const { resolved } = recorded.injected;
+      const { resolved, sent } = recorded.injected;
       const { route, identified } = resolved.routed;
       broker.store(
         {
           type: "outcome",
           requestId: ctx.id,
           attempt: recorded.attempt === 2 ? 2 : undefined,
-          agent: identified.agent,
+          agent: sent?.agent ?? identified.agent,
           route: route?.name,
           code: error?.code ?? outcome?.code,
           status: outcome?.status ?? error?.status,

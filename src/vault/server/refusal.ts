@@ -2,7 +2,15 @@
 import { randomUUID } from "node:crypto";
 import { type ErrorCode, isSidekeyError, SidekeyError } from "../../core/errors.ts";
 import { BadJson } from "./json.ts";
-import { retryAfterOf, WIRE_ERRORS, type WireCode, type WireError, wireCodeOf, wireError } from "./wire-error.ts";
+import {
+  reasonOf,
+  retryAfterOf,
+  WIRE_ERRORS,
+  type WireCode,
+  type WireError,
+  wireCodeOf,
+  wireError,
+} from "./wire-error.ts";
 
 export interface Refusal {
   /** For the audit: INTERNAL for what we did not foresee. */
@@ -62,7 +70,8 @@ const wrongPlace = (thrown: unknown): string | undefined => {
   return `${WIRE_ERRORS.VALIDATION_ERROR.message} See its ${context}${field === "" ? "" : `, '${field}'`}: ${what}.`;
 };
 
-export const bodyOf = ({ code, message }: Refusal, requestId: string): WireError => wireError(code, requestId, message);
+export const bodyOf = ({ code, error, message }: Refusal, requestId: string): WireError =>
+  wireError(code, requestId, message, reasonOf(error));
 
 /** For what is no HTTP, or too much of it: there is no request to answer. `code`: of the parser. */
 export const rawRefusal = (code: string | undefined): string => {

@@ -117,17 +117,28 @@ export interface WireError {
     readonly message: string;
     readonly request_id: string;
     readonly hint: string;
+    /** What the code alone does not tell. */
+    readonly reason?: WireReason;
   };
   /** The message again, where some clients look for it. */
   readonly detail: string;
 }
 
 /** `message`: words of ours that say more than the table's, such as which field is wrong. */
-export const wireError = (code: WireCode, requestId: string, message?: string): WireError => {
+export const wireError = (code: WireCode, requestId: string, message?: string, reason?: WireReason): WireError => {
   const known = WIRE_ERRORS[code];
   const text = message ?? known.message;
-  return { error: { code, message: text, request_id: requestId, hint: known.hint }, detail: text };
+  const error = { code, message: text, request_id: requestId, hint: known.hint, ...(reason && { reason }) };
+  return { error, detail: text };
 };
+
+/** `hosts`: the secret is bound to others. */
+export const WIRE_REASONS = ["hosts"] as const;
+export type WireReason = (typeof WIRE_REASONS)[number];
+
+/** Only to a caller who may use the secret. */
+export const reasonOf = ({ code }: SidekeyError): WireReason | undefined =>
+  code === "POLICY_SECRET_HOST" ? "hosts" : undefined;
 
 /** Seconds, where trying again makes sense. */
 export const retryAfterOf = (code: WireCode): number | undefined => {

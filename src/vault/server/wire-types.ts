@@ -1,7 +1,7 @@
 /** Zod types that the API's calls have in common. */
 import * as z from "zod";
 import { MAX_PATH_LENGTH } from "../path.ts";
-import { WIRE_ERRORS, type WireCode } from "./wire-error.ts";
+import { WIRE_ERRORS, WIRE_REASONS, type WireCode } from "./wire-error.ts";
 
 export const errorSchema = z
   .object({
@@ -10,6 +10,7 @@ export const errorSchema = z
       message: z.string().describe("One sentence."),
       request_id: z.string().describe("The same stands in the audit and in x-request-id."),
       hint: z.string().describe("What to do next."),
+      reason: z.enum(WIRE_REASONS).optional().describe("hosts: the secret is bound to other hosts."),
     }),
     detail: z.string().describe("The message again."),
   })

@@ -46,7 +46,7 @@ export const createRecord =
         type: "intent",
         requestId: ctx.id,
         attempt: attempt === 1 ? undefined : attempt,
-        agent,
+        agent: sent?.agent ?? agent,
         route: route?.name,
         secret: sent?.secret,
         version: sent?.version,

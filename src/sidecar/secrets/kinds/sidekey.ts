@@ -7,7 +7,7 @@ import { readFileSync, statSync } from "node:fs";
 import { hostname } from "node:os";
 import { join, resolve } from "node:path";
 import * as z from "zod";
-import type { AgentVault, ApprovalRequiredError } from "../../../client/index.ts";
+import type { AgentVault, ApprovalRequiredError, VaultClientError } from "../../../client/index.ts";
 import { type Credential, credentialSchema, readCredential } from "../../../config/credential.ts";
 import { agentName, filePath } from "../../../config/units.ts";
 import { isSidekeyError, SidekeyError } from "../../../core/errors.ts";
@@ -222,7 +222,9 @@ const faultOf = (error: unknown): LinkFault => {
     return new LinkFault("unreachable", "It did not answer in time.");
   if (!isSidekeyError(error)) return new LinkFault("garbage", "The call failed in a way that has no name.");
   const { code, detail, publicMessage, hint, retryAfter } = error;
-  return new LinkFault(KINDS[code] ?? "garbage", detail ?? publicMessage, {
+  // The code says no more than that the vault does not allow it.
+  const kind = (error as VaultClientError).vaultReason === "hosts" ? "host" : (KINDS[code] ?? "garbage");
+  return new LinkFault(kind, detail ?? publicMessage, {
     hint,
     ...(retryAfter !== undefined && { retryAfter }),
   });

@@ -5,6 +5,8 @@ export interface ChangeCounts {
   /** Nobody knows what changed. */
   everything(): void;
   secret(path: string): void;
+  /** A token ended: what its placeholders stood for they do no longer, whichever those are. */
+  token(): void;
   /** Of all, or of the secret at `path`. */
   count(path: string | undefined): number;
 }
@@ -24,6 +26,9 @@ export const createChangeCounts = (): ChangeCounts => {
     },
     secret(path) {
       secrets.set(path, (secrets.get(path) ?? 0) + 1);
+      all += 1;
+    },
+    token() {
       all += 1;
     },
     count: (path) => (path === undefined ? all : epoch * PER_EPOCH + (secrets.get(path) ?? 0)),

@@ -139,7 +139,6 @@ export const createGivenLease = (options: GivenLeaseOptions): GivenLease => {
     },
     revoked,
     isRevoked: () => isRevoked,
-    isBound: () => held.words.jkt !== undefined,
     describe: () => ({ expiresAt: held.grant.expiresAt, problem: endOf() ?? refusal }),
     reread,
     close() {

@@ -36,8 +36,6 @@ export interface Lease extends Closable {
   /** The vault took the token or the key back. */
   revoked(): void;
   isRevoked(): boolean;
-  /** The token is this key's own, and the vault has nothing against the sidecar. */
-  isBound(): boolean;
   /** The token's end and what it waits for, for `doctor`. */
   describe(): LeaseReport;
 }

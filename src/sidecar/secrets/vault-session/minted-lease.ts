@@ -220,7 +220,6 @@ export const createMintedLease = (options: MintedLeaseOptions): MintedLease => {
     accepted() {},
     revoked,
     isRevoked: () => isRevoked,
-    isBound: () => true,
     describe: () => ({
       expiresAt: grant?.expiresAt,
       problem: isRevoked ? revokedError(source) : grant === undefined ? problem : undefined,

@@ -72,6 +72,7 @@ export const createVaultSession = (parts: SessionParts, plan: SessionPlan): Vaul
         return;
       case "token.revoked":
         if (signal.id === lease.current()?.id) lease.revoked();
+        else changes.token();
         return;
       case "sidecar.revoked":
         if (signal.jkt === thumbprint) for (const one of held) one.lease.revoked();
@@ -141,8 +142,7 @@ export const createVaultSession = (parts: SessionParts, plan: SessionPlan): Vaul
         if (isSidekeyError(thrown)) throw thrown;
         const fault = toLinkFault(thrown);
         if (!isOutageFault(fault)) answeredAt = clock.monotonic();
-        if (!isAboutToken(fault))
-          throw sourceError(isAboutHost(fault, ref, lease) ? hostFault(fault) : fault, ref.text);
+        if (!isAboutToken(fault)) throw sourceError(fault, ref.text);
         if (attempts > 1 || !(await lease.refused(grant, fault))) throw sourceError(fault, ref.text);
       }
     }
@@ -180,12 +180,6 @@ export const createVaultSession = (parts: SessionParts, plan: SessionPlan): Vaul
     },
   };
 };
-
-/** A token that covers the path, and is refused all the same: the secret is bound to other hosts. */
-const isAboutHost = ({ kind }: LinkFault, ref: SecretRef, lease: Lease): boolean =>
-  kind === "denied" && ref.issued === undefined && ref.path.includes("/") && lease.isBound();
-
-const hostFault = ({ message }: LinkFault): LinkFault => new LinkFault("host", message);
 
 const isAboutToken = ({ kind }: LinkFault): boolean =>
   kind === "unauthorized" || kind === "revoked" || kind === "expired";

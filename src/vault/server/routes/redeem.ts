@@ -4,7 +4,7 @@ import { type Host, parseAuthority, parseHost } from "../../../core/authority.ts
 import { SidekeyError } from "../../../core/errors.ts";
 import { parseScopes, scopesCover } from "../../../identity/scope.ts";
 import { requireTier } from "../../../identity/tier.ts";
-import type { SecretInfo, StoredSecret } from "../../index.ts";
+import type { SecretInfo, StoredSecret, TokenInfo } from "../../index.ts";
 import { type Call, type CallRequest, defineCall, frameOf, spendUse } from "../call.ts";
 import type { ApiContext } from "../context.ts";
 import { requireApproved, requireScope, type TokenPrincipal } from "../principal.ts";
@@ -38,7 +38,7 @@ const valueSchema = z.object({
   path: z.string(),
   hosts: z.array(z.string()).optional().describe("The only hosts it may go to."),
   agent: z.string().optional().describe("Of a placeholder: name of the agent that it was given to."),
-  not_after: timestamp.optional().describe("Its own end."),
+  not_after: timestamp.optional().describe("Its own end, or that of the token whose placeholder was sent."),
   replaced: z
     .array(z.object({ value: z.string(), replaced_at: timestamp }))
     .optional()
@@ -73,7 +73,7 @@ export const redeemCalls = (context: ApiContext): readonly Call[] => {
       async handle(request) {
         const { principal, body } = request;
         if (principal.kind !== "token" || !principal.isSidecar) throw new SidekeyError("IDENTITY_SCOPE_DENIED");
-        const { info, agent } = await wanted(context, principal, body);
+        const { info, holder } = await wanted(context, principal, body);
         requireHost(info, body.authority);
         const { if_version: known } = body;
         if (known !== undefined && body.version === undefined && (await vault.secrets.isUnchanged(info.path, known))) {
@@ -89,10 +89,14 @@ export const redeemCalls = (context: ApiContext): readonly Call[] => {
           secret: info.path,
           version: secret.version,
           authority: body.authority,
-          metadata: { token: principal.token.id, placeholder: body.placeholder === undefined ? undefined : true },
+          metadata: {
+            token: principal.token.id,
+            placeholder: holder === undefined ? undefined : true,
+            holder: holder?.id,
+          },
         });
         const answer = await redeemed(context, secret);
-        return { status: 200, body: { ...answer, ...(agent !== undefined && { agent }) } };
+        return { status: 200, body: holder === undefined ? answer : heldBy(answer, holder) };
       },
     }),
   ];
@@ -100,8 +104,8 @@ export const redeemCalls = (context: ApiContext): readonly Call[] => {
 
 interface Wanted {
   readonly info: SecretInfo;
-  /** Name of the agent whose placeholder was sent. */
-  readonly agent?: string;
+  /** Where a placeholder was sent: the token that it was given to. */
+  readonly holder?: TokenInfo;
 }
 
 /** The secret that is asked for, when it may be used. Errors: IDENTITY_SCOPE_DENIED, IDENTITY_APPROVAL_REQUIRED, VAULT_*. */
@@ -153,7 +157,7 @@ const behind = async (
   const info = await vault.secrets.find(found.path);
   if (info === undefined) throw new SidekeyError("VAULT_SECRET_MISSING");
   requireTier(holder.approvedTier, info.tier);
-  return { info, agent: holder.agent };
+  return { info, holder };
 };
 
 /** Errors: VAULT_SERVER_BAD_REQUEST (no host), POLICY_SECRET_HOST. */
@@ -175,6 +179,13 @@ const redeemed = async ({ vault, clock }: ApiContext, secret: StoredSecret): Pro
     ...(readableUntil !== undefined && { not_after: wireTime(readableUntil) }),
     ...(replaced.length > 0 && { replaced }),
   };
+};
+
+/** A placeholder is good no longer than its token, and so is what is cached for it. */
+const heldBy = (answer: z.input<typeof valueSchema>, { agent, expiresAt }: TokenInfo): z.input<typeof valueSchema> => {
+  const { not_after: own } = answer;
+  const end = own === undefined ? expiresAt : Math.min(expiresAt, Date.parse(own));
+  return { ...answer, agent, not_after: wireTime(end) };
 };
 
 const textOf = (value: StoredSecret["value"]): string => value.lend((bytes) => bytes.toString("utf8"));

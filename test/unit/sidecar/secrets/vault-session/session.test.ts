@@ -295,7 +295,7 @@ describe("a redemption", () => {
 
   it.each([
     ["missing", "SOURCE_SECRET_MISSING"],
-    ["denied", "POLICY_SECRET_HOST"],
+    ["denied", "IDENTITY_SCOPE_DENIED"],
     ["unapproved", "IDENTITY_SCOPE_DENIED"],
     ["host", "POLICY_SECRET_HOST"],
     ["busy", "SOURCE_UNAVAILABLE"],
