@@ -13,7 +13,6 @@ import { loadConfigOrDefaults } from "./context.ts";
 import { findVaultFile } from "./vault-file.ts";
 
 export const SOURCE_OPTION: OptionSpec = { flags: "--source <name>", summary: "a local source of the file" };
-export const VAULT_OPTION: OptionSpec = { flags: "--vault <url>", summary: "a vault server", later: true };
 
 type LocalFields = Extract<SidecarConfig["sources"][number]["fields"], { readonly kind: "local" }>;
 

@@ -71,12 +71,6 @@ describe("a command line that is wrong", () => {
         "hint: Run: sidekey --help\n",
     );
   });
-
-  it("is told about a command of a later version", async () => {
-    const { code, stderr } = await work.sidekey(["approval", "list"]);
-    expect(code).toBe(2);
-    expect(stderr).toContain("'approval list' is not in this version of sidekey.");
-  });
 });
 
 describe("a reader that goes away", () => {
