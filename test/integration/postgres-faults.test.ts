@@ -280,6 +280,25 @@ suite(`a connection that is lost${why}`, () => {
     }
   });
 
+  it("forgets proofs that are long over", async () => {
+    const url = await database();
+    let passed = 0;
+    const clock = { now: () => Date.now() + passed, monotonic: () => performance.now() + passed };
+    const storage = await openPostgres(url, { clock, log });
+    cleanups.push(() => storage.close());
+    const count = async (): Promise<unknown> =>
+      (await withSql(url, (sql) => sql("SELECT count(*)::integer AS count FROM sidekey_proofs")))[0]?.["count"];
+    for (const id of ["a", "b"]) expect(await storage.replays.firstUse(id, clock.now() + 1000)).toBe(true);
+    passed = 120_000;
+    expect(await storage.replays.firstUse("c", clock.now() + 600_000)).toBe(true);
+    // Another machine's clock may be behind.
+    expect(await count()).toBe(3);
+    passed = 480_000;
+    await storage.replays.firstUse("d", clock.now() + 1000);
+    await expect.poll(count).toBe(2);
+    expect(await storage.replays.firstUse("c", clock.now() + 1000)).toBe(false);
+  });
+
   it("takes no proof for seen or unseen that it does not know of", async () => {
     const { proxy, storage } = await throughProxy();
     const until = Date.now() + 60_000;

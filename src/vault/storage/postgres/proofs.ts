@@ -27,10 +27,11 @@ export const createDatabaseReplayGuard = (database: Database, clock: Clock): Rep
   let purgedAt = clock.monotonic();
 
   const insert = async (batch: readonly Waiting[]): Promise<void> => {
-    // An answer that was lost is not asked for again: the id would be found, and its first use taken for a second one.
+    // An answer that was lost is not asked for again: the id would be found, and its first use taken for a second one. In one
+    // order by all: two that insert the same ids would wait for each other.
     const inserted = await database.change({
       name: "sidekey_proof",
-      text: `INSERT INTO sidekey_proofs (id, expires_at) SELECT * FROM unnest($1::bytea[], $2::bigint[])
+      text: `INSERT INTO sidekey_proofs (id, expires_at) SELECT * FROM unnest($1::bytea[], $2::bigint[]) ORDER BY 1
         ON CONFLICT (id) DO NOTHING RETURNING id`,
       values: [batch.map(({ hash }) => hash), batch.map(({ expiresAt }) => Math.ceil(expiresAt))],
     });
