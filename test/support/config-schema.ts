@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { rootSchema } from "../../src/sidecar/app/config-schema.ts";
 import { createPresetLibrary } from "../../src/sidecar/app/presets.ts";
+import { vaultFileSchema } from "../../src/vault/server/config-schema.ts";
 
 /**
  * Draft 7 is what the YAML language server and the JetBrains editors know best. Of what a transform checks only the
@@ -15,6 +16,20 @@ export const renderConfigSchema = (): string => {
     $schema,
     $comment: "Made by test/unit/config/schema.test.ts. To renew it: npm test -- --project unit schema -u",
     title: "sidekey.yaml",
+    ...rest,
+  };
+  return `${JSON.stringify(document, null, 2)}\n`;
+};
+
+/** config/vault-schema.json: the same of vault.yaml. */
+export const renderVaultSchema = (): string => {
+  const schema = z.toJSONSchema(vaultFileSchema, { io: "input", target: "draft-7", unrepresentable: "throw" });
+  const { $schema, ...rest } = schema;
+  const document = {
+    $schema,
+    $comment:
+      "Made by test/unit/vault/server/config.test.ts. To renew it: npm test -- --project unit vault/server/config -u",
+    title: "vault.yaml",
     ...rest,
   };
   return `${JSON.stringify(document, null, 2)}\n`;

@@ -1,13 +1,16 @@
 /** vault.yaml: what it may say, where it is wrong, and what holds when it says nothing. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { Ajv } from "ajv";
 import { describe, expect, it } from "vitest";
+import { parseConfigDocument } from "../../../../src/config/document.ts";
 import {
   defaultVaultConfig,
   isVaultFile,
   loadVaultConfig,
   readVaultConfig,
 } from "../../../../src/vault/server/config.ts";
+import { renderVaultSchema } from "../../../support/config-schema.ts";
 
 const ROOT = join(import.meta.dirname, "../../../..");
 
@@ -71,6 +74,16 @@ describe("vault.yaml", () => {
     const found = problemsOf(text);
     expect(found).toEqual([problem]);
     expect(found.join()).not.toContain("sk-canary");
+  });
+
+  it("has a schema for editors, which takes the published file", async () => {
+    const schema = renderVaultSchema();
+    await expect(schema).toMatchFileSnapshot("../../../../config/vault-schema.json");
+    const validate = new Ajv({ strict: true, allowUnionTypes: true }).compile(JSON.parse(schema));
+    const published = parseConfigDocument(readFileSync(join(ROOT, "config/vault.yaml"), "utf8")).value;
+    expect([validate(published), validate.errors]).toEqual([true, null]);
+    expect(validate({ version: 1, listn: "127.0.0.1:7200" })).toBe(false);
+    expect(validate({ version: 1, storage: { kind: "sqlite" } })).toBe(false);
   });
 
   it("is told from a sidecar's by its name or by a key that only it has", () => {
