@@ -67,13 +67,13 @@ beforeAll(async () => {
   const others = Object.keys(SECRETS).filter((path) => path !== "production/openai/api-key") as Path[];
   standIns = await startStandIns([model, ...others.map(upstream)]);
   work.write("stand-ins.pem", standIns.certificatePem);
-  server = await startVaultProgram(work);
+  server = await startVaultProgram();
   for (const [path, { key, host }] of Object.entries(SECRETS)) {
     await server.must("PUT", `/v1/secrets/${path}`, { value: key, hosts: [host] });
   }
 }, 120_000);
 afterAll(async () => {
-  await server?.stop();
+  await server?.close();
   await standIns?.close();
   work.remove();
 });

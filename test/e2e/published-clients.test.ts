@@ -39,7 +39,7 @@ const work = createWorkspace();
 let server: VaultProgram;
 let agentKey = "";
 beforeAll(async () => {
-  server = await startVaultProgram(work);
+  server = await startVaultProgram();
   const made = await server.must("POST", "/v1/agents", {
     name: "sdk",
     allowed_scopes: ["secrets:*:staging/*", "secrets:read:production/*"],
@@ -52,7 +52,7 @@ beforeAll(async () => {
   await server.must("PUT", "/v1/secrets/production/bank/key", { value: "sk-canary-bank", access_tier: "critical" });
 });
 afterAll(async () => {
-  await server?.stop();
+  await server?.close();
   work.remove();
 });
 
