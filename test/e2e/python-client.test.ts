@@ -1,7 +1,9 @@
 /** The Python client's own suite and its types, with the interpreter of the PATH. */
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { cleanEnvironment, finished } from "../support/program.ts";
+import { startVaultProgram } from "../support/vault-program.ts";
 
 /** With SIDEKEY_TEST_ALL=1 a package that is missing is a failure. */
 const all = process.env["SIDEKEY_TEST_ALL"] === "1";
@@ -36,4 +38,47 @@ describe("the Python client", () => {
     },
     180_000,
   );
+
+  it.skipIf(noHttpx)(
+    `makes every call of a real vault${note(noHttpx, "httpx")}`,
+    async () => {
+      const vault = await startVaultProgram();
+      try {
+        const { api_key: key } = await vault.must("POST", "/v1/agents", {
+          name: "python",
+          allowed_scopes: ["secrets:*:staging/*"],
+        });
+        const child = spawn("python3", [join(import.meta.dirname, "clients/python/with_agentsecretstore.py")], {
+          env: cleanEnvironment({
+            ASS_AGENT_KEY: String(key),
+            ASS_API_URL: vault.address,
+            OPERATOR_KEY: vault.operatorKey,
+            PYTHONPATH: join(folder, "src"),
+            PYTHONDONTWRITEBYTECODE: "1",
+          }),
+        });
+        expect(await finished(child)).toEqual({ code: 0, stderr: "", stdout: EVERY_CALL });
+      } finally {
+        await vault.close();
+      }
+    },
+    120_000,
+  );
 });
+
+const EVERY_CALL = `health ok
+set staging/tavily/api-key 1 api_key
+get True True
+rotate 2
+version tvly-one tvly-two
+list [('api-key', 2)]
+import ('A', 'B')
+token secrets:read:staging/tavily/api-key tvly-two
+spent UNAUTHORIZED
+revoked UNAUTHORIZED
+revoked itself UNAUTHORIZED
+deleted SECRET_NOT_FOUND
+scope SCOPE_DENIED
+audit True True
+unknown UNAUTHORIZED
+`;
