@@ -182,7 +182,14 @@ describe("R4 and R5: a vault that answers with something else", () => {
       [503, "SOURCE_BAD_VALUE"],
     ],
     ["404", 404, "application/json", '{"error":{"code":"SECRET_NOT_FOUND"}}', [503, "SOURCE_SECRET_MISSING"]],
-    ["403", 403, "application/json", '{"error":{"code":"SCOPE_DENIED"}}', [403, "POLICY_SECRET_HOST"]],
+    ["403", 403, "application/json", '{"error":{"code":"SCOPE_DENIED"}}', [403, "IDENTITY_SCOPE_DENIED"]],
+    [
+      "403 over hosts",
+      403,
+      "application/json",
+      '{"error":{"code":"SCOPE_DENIED","reason":"hosts"}}',
+      [403, "POLICY_SECRET_HOST"],
+    ],
   ] as const)(
     "(%s) is refused with a code, sends nothing and says nothing of it",
     async (_, status, type, body, expected) => {
