@@ -12,8 +12,6 @@ export interface OptionSpec {
   readonly repeat?: true;
   readonly required?: true;
   readonly choices?: readonly string[];
-  /** Known to interface.md, but not in this version: hidden, and refused by name. */
-  readonly later?: true;
 }
 
 export interface ParameterSpec {

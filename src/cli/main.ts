@@ -4,7 +4,6 @@ import type { CommandSpec } from "./command.ts";
 import { COMMANDS, GROUPS } from "./commands/index.ts";
 import { EXIT_FAILED, EXIT_OK, EXIT_RUN_FAILED } from "./exit.ts";
 import { currentProcess, refuseOpenProcess, shutReports } from "./guard.ts";
-import { LATER_COMMANDS } from "./later.ts";
 import { createProgram } from "./program.ts";
 import { createTerminal, type Terminal, traceOf } from "./terminal.ts";
 
@@ -42,7 +41,6 @@ export const main = async (argv: readonly string[]): Promise<void> => {
   const parts = {
     commands: COMMANDS,
     groups: GROUPS,
-    later: LATER_COMMANDS,
     async guard({ name }: CommandSpec) {
       refuseOpenProcess(currentProcess(environment));
       if (HOLDS_SECRETS.test(name)) await leaveNoCore(terminal);

@@ -16,8 +16,6 @@ export interface ProgramParts {
   readonly commands: readonly CommandSpec[];
   /** Summaries of the groups: `secret`, `token`, … */
   readonly groups: Readonly<Record<string, string>>;
-  /** Commands known, but not in this version. */
-  readonly later: readonly string[];
   /** Comes before every command; rejects where this process is no place for it. */
   readonly guard?: (spec: CommandSpec) => Promise<void>;
   readonly terminal: Terminal;
@@ -63,22 +61,21 @@ const buildTree = (parts: ProgramParts): Tree => {
     .enablePositionalOptions()
     .addHelpText("after", `\n${firstSteps("From nothing to a program that runs without its key:")}`);
 
-  const parentOf = (words: readonly string[], hidden: boolean): Command => {
+  const parentOf = (words: readonly string[]): Command => {
     const [group, leaf] = words;
     if (group === undefined || leaf === undefined) return root;
     const known = groups.get(group);
     if (known !== undefined) return known;
     const made = prepare(root.createCommand(group), parts).helpCommand(false).usage("COMMAND [OPTIONS]");
     made.description(parts.groups[group] ?? "");
-    root.addCommand(made, { hidden });
+    root.addCommand(made);
     groups.set(group, made);
-    if (hidden) refuseLater(made, group);
     return made;
   };
 
   for (const spec of parts.commands) {
     const words = spec.name.split(" ");
-    const parent = parentOf(words, false);
+    const parent = parentOf(words);
     const command = prepare(parent.createCommand(words.at(-1) ?? ""), parts);
     describe(command, spec);
     command.hook("preAction", () => {
@@ -91,18 +88,10 @@ const buildTree = (parts: ProgramParts): Tree => {
     });
     command.action(async () => {
       const options = createOptions(command.opts());
-      refuseLaterOptions(spec, options);
       await parts.guard?.(spec);
       exitCode = await spec.run(createInvocation(parts, command.args, options));
     });
     parent.addCommand(command);
-  }
-  for (const name of parts.later) {
-    const words = name.split(" ");
-    const parent = parentOf(words, true);
-    const command = prepare(parent.createCommand(words.at(-1) ?? ""), parts);
-    refuseLater(command, name);
-    parent.addCommand(command, { hidden: true });
   }
   return { root, exitCode: () => exitCode, reached: () => reached };
 };
@@ -138,37 +127,11 @@ const createOption = (spec: OptionSpec): Option => {
   const option = new Option(spec.flags, spec.summary);
   if (spec.choices !== undefined) option.choices(spec.choices);
   if (spec.required === true) option.makeOptionMandatory();
-  if (spec.later === true) option.hideHelp();
   if (spec.repeat === true) {
     option.argParser<readonly string[]>((value, previous) => [...(Array.isArray(previous) ? previous : []), value]);
   }
   return option;
 };
-
-const refuseLater = (command: Command, name: string): void => {
-  command
-    .allowUnknownOption()
-    .allowExcessArguments()
-    .action(() => {
-      throw new SidekeyError("CONFIG_USAGE", {
-        detail: `'${name}' is not in this version of sidekey.`,
-        hint: "See what is: sidekey --help",
-      });
-    });
-};
-
-const refuseLaterOptions = (spec: CommandSpec, options: Options): void => {
-  for (const { flags, later } of spec.options ?? []) {
-    const name = longName(flags);
-    if (later !== true || (options.text(name) === undefined && !options.flag(name))) continue;
-    throw new SidekeyError("CONFIG_USAGE", {
-      detail: `'--${name}' is not in this version of sidekey.`,
-      hint: `See what is: sidekey ${spec.name} --help`,
-    });
-  }
-};
-
-const longName = (flags: string): string => /--([a-z-]+)/.exec(flags)?.[1] ?? "";
 
 const createInvocation = (parts: ProgramParts, parameters: readonly string[], options: Options): Invocation => ({
   parameters,

@@ -8,7 +8,6 @@ import { describe, expect, it } from "vitest";
 import { z } from "zod";
 import type { CommandSpec } from "../../src/cli/command.ts";
 import { COMMANDS, GROUPS } from "../../src/cli/commands/index.ts";
-import { LATER_COMMANDS } from "../../src/cli/later.ts";
 import { loadConfig } from "../../src/sidecar/app/config.ts";
 import { rootSchema } from "../../src/sidecar/app/config-schema.ts";
 import { isVaultFile, loadVaultConfig } from "../../src/vault/server/config.ts";
@@ -60,8 +59,8 @@ const unknownOptions = (args: readonly string[]): readonly string[] => {
   const spec = commandOf(args);
   if (spec === undefined) return [];
   const known = new Set(["-h", "--help"]);
-  for (const { flags, later } of spec.options ?? []) {
-    if (later !== true) for (const flag of flags.match(/(?<![\w-])--?[a-z-]+/g) ?? []) known.add(flag);
+  for (const { flags } of spec.options ?? []) {
+    for (const flag of flags.match(/(?<![\w-])--?[a-z-]+/g) ?? []) known.add(flag);
   }
   const end = args.indexOf("--");
   const own = end === -1 ? args : args.slice(0, end);
@@ -117,12 +116,6 @@ describe("README.md", () => {
       expect(groups, name).toContain(group);
       if (leaf !== undefined) expect(shown.has(leaf) || shown.has(`sidekey ${name}`), name).toBe(true);
     }
-  });
-
-  it("says which commands are not in this version, all of them and no other", () => {
-    const section = /### Not in this version[\s\S]*?\n- commands:([\s\S]*?)\n- /.exec(text)?.[1] ?? "";
-    const named = inlineCodeOf(section).filter((code) => !code.includes("--"));
-    expect([...named].sort()).toEqual([...LATER_COMMANDS].sort());
   });
 });
 

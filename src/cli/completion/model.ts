@@ -47,14 +47,12 @@ export const completedProgram = (
     name,
     summary,
     options: [
-      ...options
-        .filter(({ later }) => later !== true)
-        .map(({ flags, summary: of, choices, repeat }) => ({
-          flags: flags.match(/(?<![\w-])--?[a-z][a-z-]*/gi) ?? [],
-          summary: of,
-          value: valueIn(flags, choices),
-          isRepeated: repeat === true,
-        })),
+      ...options.map(({ flags, summary: of, choices, repeat }) => ({
+        flags: flags.match(/(?<![\w-])--?[a-z][a-z-]*/gi) ?? [],
+        summary: of,
+        value: valueIn(flags, choices),
+        isRepeated: repeat === true,
+      })),
       HELP,
     ],
     parameters: parameters.map(({ syntax, choices }) => valueIn(syntax, choices) ?? "text"),

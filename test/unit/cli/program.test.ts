@@ -42,7 +42,6 @@ const setUp = (fails?: unknown) => {
         { flags: "--host <host>", summary: "binds", repeat: true },
         { flags: "--time-to-live <duration>", summary: "how long" },
         { flags: "--kind <kind>", summary: "which", choices: ["a", "b"] },
-        { flags: "--vault <url>", summary: "store", later: true },
       ],
       examples: ["sidekey secret set production/x/key"],
       run: run("secret set"),
@@ -62,7 +61,6 @@ const setUp = (fails?: unknown) => {
   const program = createProgram({
     commands,
     groups: { secret: "Secrets of the embedded vault" },
-    later: ["doctor", "secret rotate", "vault serve"],
     terminal: createTerminal({ input: new PassThrough(), ...streams }, {}),
     streams,
     environment: {},
@@ -128,29 +126,6 @@ describe("a wrong command line", () => {
     const { code, out, err } = await setUp().run(...argv);
     expect({ code, out }).toEqual({ code: 2, out: "" });
     expect(err).toContain("Usage: sidekey");
-  });
-});
-
-describe("what this version does not have", () => {
-  it.each([
-    [["doctor"], "'doctor'"],
-    [["doctor", "--deep", "x"], "'doctor'"],
-    [["secret", "rotate", "a/b", "--grace", "1d"], "'secret rotate'"],
-    [["vault"], "'vault'"],
-    [["vault", "serve", "--listen", "x"], "'vault serve'"],
-    [["vault", "other"], "'vault'"],
-    [["secret", "set", "a/b", "--vault", "https://v"], "'--vault'"],
-  ])("%j is told so", async (argv, name) => {
-    const { code, err } = await setUp().run(...argv);
-    expect(code).toBe(2);
-    expect(err).toContain(`${name} is not in this version of sidekey.`);
-    expect(err).not.toContain("nknown");
-  });
-
-  it("is not in the help", async () => {
-    const { run } = setUp();
-    const texts = [await run("--help"), await run("secret", "--help"), await run("secret", "set", "--help")];
-    expect(texts.map(({ out }) => out).join("")).not.toMatch(/doctor|rotate|vault serve|--vault/);
   });
 });
 

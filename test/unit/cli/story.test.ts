@@ -1,7 +1,6 @@
 /** Every command has its line in the story that test/e2e/story.test.ts types, and interface.md's are all there or known. */
 import { describe, expect, it } from "vitest";
 import { COMMANDS } from "../../../src/cli/commands/index.ts";
-import { LATER_COMMANDS } from "../../../src/cli/later.ts";
 import { STORY } from "../../support/story.ts";
 
 /** interface.md, section 5. */
@@ -28,11 +27,7 @@ describe("the story of all commands", () => {
     expect([...told].filter((name) => !names.includes(name))).toEqual([]);
   });
 
-  it("is of an interface whose commands are all built, or refused by name", () => {
-    expect(REFERENCE.filter((name) => !names.includes(name) && !LATER_COMMANDS.includes(name))).toEqual([]);
-  });
-
-  it("leaves no command both built and refused", () => {
-    expect(LATER_COMMANDS.filter((name) => names.includes(name))).toEqual([]);
+  it("is of an interface whose commands are all built", () => {
+    expect(REFERENCE.filter((name) => !names.includes(name))).toEqual([]);
   });
 });
