@@ -1,6 +1,13 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { formatScopes, MAX_GLOB_LENGTH, parseScope, parseScopes, scopesCover } from "../../../src/identity/scope.ts";
+import {
+  formatScopes,
+  MAX_GLOB_LENGTH,
+  parseScope,
+  parseScopes,
+  scopesCover,
+  scopesWithin,
+} from "../../../src/identity/scope.ts";
 
 const covers = (scope: string, action: "read" | "write" | "delete" | "use", path: string): boolean =>
   scopesCover([parseScope(scope)], action, path);
@@ -120,5 +127,55 @@ describe("scopesCover", () => {
     expect(scopesCover(scopes, "use", "b/c")).toBe(true);
     expect(scopesCover(scopes, "use", "a/c")).toBe(false);
     expect(scopesCover([], "use", "a/c")).toBe(false);
+  });
+});
+
+describe("scopesWithin", () => {
+  const within = (requested: string, allowed: string): boolean =>
+    scopesWithin(parseScopes(requested), parseScopes(allowed));
+
+  it.each([
+    ["secrets:read:a/b", "secrets:read:a/*"],
+    ["secrets:read:a/*", "secrets:read:a/*"],
+    ["secrets:read:a/b/*", "secrets:read:a/*"],
+    ["secrets:read:a/*/key", "secrets:read:a/*"],
+    ["secrets:read:*", "secrets:read:*"],
+    ["secrets:*:a/*", "secrets:*:*"],
+    ["secrets:read:a/*", "secrets:*:a/*"],
+    ["secrets:*:a/*", "secrets:read:a/* secrets:write:a/* secrets:delete:a/*"],
+    ["secrets:use:a/b", "secrets:*:* secrets:use:a/*"],
+  ])("%s is within %s", (requested, allowed) => {
+    expect(within(requested, allowed)).toBe(true);
+  });
+
+  it.each([
+    ["secrets:read:*", "secrets:read:a/*"],
+    ["secrets:read:a*", "secrets:read:a/*"],
+    ["secrets:read:*/b", "secrets:read:a/*"],
+    ["secrets:read:a/*", "secrets:read:a/*/key"],
+    ["secrets:read:a/*", "secrets:read:a/b"],
+    ["secrets:write:a/b", "secrets:read:a/*"],
+    ["secrets:*:a/b", "secrets:read:a/* secrets:write:a/*"],
+    ["secrets:use:a/b", "secrets:*:*"],
+    ["secrets:read:a/b secrets:read:c/d", "secrets:read:a/*"],
+    ["secrets:read:a/*", "secrets:read:a/b* secrets:read:a/c*"],
+  ])("%s is not within %s", (requested, allowed) => {
+    expect(within(requested, allowed)).toBe(false);
+  });
+
+  it("never lets a request reach what the allowed scopes do not", () => {
+    const piece = fc.constantFrom("a", "b", "ab", "*", "a*", "*b", "a*b", "**");
+    const glob = fc.array(piece, { minLength: 1, maxLength: 4 }).map((pieces) => pieces.join("/"));
+    const word = fc.constantFrom("a", "b", "ab", "ba", "aab", "x");
+    const path = fc.array(word, { minLength: 1, maxLength: 5 }).map((words) => words.join("/"));
+    fc.assert(
+      fc.property(fc.array(glob, { minLength: 1, maxLength: 3 }), glob, path, (allowed, requested, at) => {
+        const held = allowed.map((one) => parseScope(`secrets:read:${one}`));
+        const asked = [parseScope(`secrets:read:${requested}`)];
+        if (!scopesWithin(asked, held) || !scopesCover(asked, "read", at)) return;
+        expect(scopesCover(held, "read", at)).toBe(true);
+      }),
+      { numRuns: 5_000 },
+    );
   });
 });
