@@ -1,6 +1,6 @@
 /**
  * `doctor`: whether this machine, this file and what runs here fit sidekey. It changes nothing, asks nobody beyond this
- * machine, ends in bounded time, and says of every fault what to do about it.
+ * machine but the vaults of the file, ends in bounded time, and says of every fault what to do about it.
  */
 import { constants } from "node:os";
 import { nearest } from "../../config/suggest.ts";
@@ -89,11 +89,13 @@ const checkAll = async (invocation: Invocation): Promise<Checked> => {
   const { checkState } = await import("../doctor/state.ts");
   const { checkAudit, checkCa, checkVaults } = await import("../doctor/keys.ts");
   const { checkPorts } = await import("../doctor/ports.ts");
+  const { checkVaultServers } = await import("../doctor/vault-servers.ts");
   const { credentialNames } = await import("../../sidecar/app/credential-names.ts");
   const kept: Finding[] = [
     ...(await looking("state directory", () => checkState(config))),
     ...(await looking("CA", () => checkCa(config))),
     ...(await looking("vault", () => checkVaults(config, environment))),
+    ...(await looking("vault", () => checkVaultServers(config, environment))),
     ...(await looking("audit", () => checkAudit(config))),
   ];
   sections.push({ title: "What it keeps", findings: kept });
