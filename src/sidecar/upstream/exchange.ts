@@ -25,11 +25,12 @@ export class Exchange implements ConnectionUser, Flow {
   readonly #request: UpstreamRequest;
   readonly #sink: ResponseSink;
   readonly #pool: ConnectionPool;
-  readonly #now: () => number;
   #connection: HttpConnection | undefined;
   #giveUpOpening = ignore;
   /** Monotonic, `ms`: silence till then is too long. Looked at by the pool's sweep, which costs less than timers. */
   #deadline = Number.POSITIVE_INFINITY;
+  /** Something came or went since the last look, from which the wait counts: to read the clock each time costs more. */
+  #isHeard = false;
   #informational = 0;
   #response: ResponseHead | undefined;
   /** Of the request. */
@@ -38,12 +39,10 @@ export class Exchange implements ConnectionUser, Flow {
   #detachBody = ignore;
   #done = false;
 
-  /** `now`: monotonic, `ms`. */
-  constructor(request: UpstreamRequest, sink: ResponseSink, pool: ConnectionPool, now: () => number) {
+  constructor(request: UpstreamRequest, sink: ResponseSink, pool: ConnectionPool) {
     this.#request = request;
     this.#sink = sink;
     this.#pool = pool;
-    this.#now = now;
   }
 
   start(): void {
@@ -64,7 +63,7 @@ export class Exchange implements ConnectionUser, Flow {
   }
 
   #run(connection: HttpConnection): void {
-    const { method, body, timeouts } = this.#request;
+    const { method, body } = this.#request;
     this.#connection = connection;
     connection.begin(this, method);
     try {
@@ -81,7 +80,7 @@ export class Exchange implements ConnectionUser, Flow {
       this.#fail(error);
       return;
     }
-    this.#deadline = this.#now() + timeouts.headersMs;
+    this.#isHeard = true;
   }
 
   #attachBody(connection: HttpConnection): void {
@@ -94,7 +93,7 @@ export class Exchange implements ConnectionUser, Flow {
         this.#fail(new SidekeyError("INTERNAL", { detail: "a body longer than its length" }));
         return;
       }
-      if (this.#response === undefined) this.#deadline = this.#now() + this.#request.timeouts.headersMs;
+      if (this.#response === undefined) this.#isHeard = true;
       const more = length === undefined ? writeChunk(connection, chunk) : connection.write(chunk);
       if (!more) stream.pause();
     };
@@ -140,13 +139,13 @@ export class Exchange implements ConnectionUser, Flow {
       return;
     }
     this.#response = head;
-    this.#deadline = this.#now() + this.#request.timeouts.idleMs;
+    this.#isHeard = true;
     this.#sink.head(head.status, head.headers, head.lines);
   }
 
   data(chunk: Buffer): void {
     if (this.#done) return;
-    this.#deadline = this.#now() + this.#request.timeouts.idleMs;
+    this.#isHeard = true;
     this.#sink.data(chunk);
   }
 
@@ -210,9 +209,16 @@ export class Exchange implements ConnectionUser, Flow {
   }
 
   tick(now: number): void {
-    if (this.#done || now < this.#deadline) return;
+    if (this.#done) return;
+    const { headersMs, idleMs } = this.#request.timeouts;
+    if (this.#isHeard) {
+      this.#isHeard = false;
+      this.#deadline = now + (this.#response === undefined ? headersMs : idleMs);
+      return;
+    }
+    if (now < this.#deadline) return;
     // It is the agent that does not read.
-    if (this.#connection?.isPaused === true) this.#deadline = now + this.#request.timeouts.idleMs;
+    if (this.#connection?.isPaused === true) this.#deadline = now + idleMs;
     else this.#fail(new SidekeyError("UPSTREAM_TIMEOUT"));
   }
 

@@ -8,62 +8,87 @@ import { type ConnectionPool, createConnectionPool } from "./pool.ts";
 import type { Upstream, UpstreamRequest } from "./upstream.ts";
 
 const MAX_POOLS = 256;
-/** Between two looks at what was kept, or has been silent, for too long: timeouts are that much late at most. `ms` */
+/** Between two looks at what was kept, or has been silent, for too long: timeouts are twice that late at most. `ms` */
 const SWEEP_MS = 500;
 
 const now = (): number => performance.now();
 
 export const createHttpUpstream = (connector: Connector): Upstream => {
-  const pools = new Map<string, ConnectionPool>();
+  /** By authority: a key of all terms would have to be put together and hashed for each request. */
+  const pools = new Map<string, Pooled[]>();
+  let count = 0;
   let retired = false;
 
   const poolFor = ({ scheme, cleartext, authority, written, timeouts }: UpstreamRequest): ConnectionPool => {
+    const { connectMs } = timeouts;
+    const known = pools.get(authority.key);
+    if (known !== undefined) {
+      for (const one of known) {
+        if (one.scheme === scheme && one.cleartext === cleartext && one.connectMs === connectMs) return one.pool;
+      }
+    }
     // The pool opens all its connections as its first request asked for.
-    const key = `${scheme} ${cleartext} ${timeouts.connectMs} ${authority.key}`;
-    const known = pools.get(key);
-    if (known !== undefined) return known;
     const pool = createConnectionPool({
       connect: (watchEnd, done) =>
-        connector({ scheme, authority, cleartext, written, watchEnd, timeoutMs: timeouts.connectMs }, done),
+        connector({ scheme, authority, cleartext, written, watchEnd, timeoutMs: connectMs }, done),
       isSecure: scheme === "https",
       now,
     });
-    pools.set(key, pool);
+    const added = { scheme, cleartext, connectMs, pool };
+    if (known === undefined) pools.set(authority.key, [added]);
+    else known.push(added);
     if (retired) pool.retire();
-    if (pools.size > MAX_POOLS) evict(pools);
+    count += 1;
+    if (count > MAX_POOLS && evict(pools)) count -= 1;
     return pool;
+  };
+
+  const each = (act: (pool: ConnectionPool) => void): void => {
+    for (const list of pools.values()) for (const { pool } of list) act(pool);
   };
 
   const sweep = setInterval(() => {
     const time = now();
-    for (const pool of pools.values()) pool.sweep(time);
+    each((pool) => pool.sweep(time));
   }, SWEEP_MS).unref();
 
   return {
     send(request, sink) {
-      new Exchange(request, sink, poolFor(request), now).start();
+      new Exchange(request, sink, poolFor(request)).start();
     },
     retire() {
       retired = true;
-      for (const pool of pools.values()) pool.retire();
+      each((pool) => pool.retire());
     },
     get busy() {
-      return [...pools.values()].some((pool) => !pool.isIdle);
+      return [...pools.values()].some((list) => list.some(({ pool }) => !pool.isIdle));
     },
     async close() {
       clearInterval(sweep);
-      for (const pool of pools.values()) pool.close();
+      each((pool) => pool.close());
       pools.clear();
     },
   };
 };
 
-/** Drops the oldest pool that carries nothing. */
-const evict = (pools: Map<string, ConnectionPool>): void => {
-  for (const [key, pool] of pools) {
-    if (!pool.isIdle) continue;
-    pools.delete(key);
-    pool.close();
-    return;
+/** What a pool's connections were checked for. */
+interface Pooled {
+  readonly scheme: UpstreamRequest["scheme"];
+  readonly cleartext: UpstreamRequest["cleartext"];
+  /** `ms` */
+  readonly connectMs: number;
+  readonly pool: ConnectionPool;
+}
+
+/** Drops one of the oldest that carry nothing; false: there is none. */
+const evict = (pools: Map<string, Pooled[]>): boolean => {
+  for (const [key, list] of pools) {
+    const at = list.findIndex(({ pool }) => pool.isIdle);
+    if (at === -1) continue;
+    const [gone] = list.splice(at, 1);
+    if (list.length === 0) pools.delete(key);
+    gone?.pool.close();
+    return true;
   }
+  return false;
 };

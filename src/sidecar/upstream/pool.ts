@@ -48,6 +48,8 @@ export const createConnectionPool = ({ connect, isSecure, now }: PoolOptions): C
   const all = new Set<HttpConnection>();
   const attempts = new Set<() => void>();
   let retired = false;
+  /** Monotonic, `ms`: what is kept is kept from here on, a little less than it might be. */
+  let sweptAt = now();
   let watching = isSecure;
   /** Bodies with a length or chunks so far; undefined = it doesn't matter any more. */
   let framed = isSecure ? 0 : undefined;
@@ -93,7 +95,7 @@ export const createConnectionPool = ({ connect, isSecure, now }: PoolOptions): C
         discard(connection);
         return;
       }
-      connection.keepUntil = now() + keepMs;
+      connection.keepUntil = sweptAt + keepMs;
       connection.release();
       idle.push(connection);
     },
@@ -105,6 +107,7 @@ export const createConnectionPool = ({ connect, isSecure, now }: PoolOptions): C
     },
     discard,
     sweep(time) {
+      sweptAt = time;
       discardIdle(({ keepUntil }) => keepUntil <= time);
       for (const connection of all) connection.tick(time);
     },

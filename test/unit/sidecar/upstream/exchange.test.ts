@@ -45,10 +45,10 @@ describe("an exchange that has ended", () => {
         throw error;
       },
     };
-    new Exchange(request, sink, pool, () => 0).start();
+    new Exchange(request, sink, pool).start();
     socket.emit("data", Buffer.from("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"));
     expect([ended, pool.isIdle, socket.destroyed]).toEqual([1, true, false]);
-    new Exchange(request, sink, pool, () => 0).start();
+    new Exchange(request, sink, pool).start();
     expect(pool.isIdle).toBe(false);
     flows[0]?.pause();
     expect(socket.isPaused()).toBe(false);
@@ -93,7 +93,7 @@ describe("a request whose body ended while its connection was opened", () => {
       },
     };
     const body = { stream, length: undefined };
-    new Exchange({ ...request, method: "POST", body }, sink, pool, () => 0).start();
+    new Exchange({ ...request, method: "POST", body }, sink, pool).start();
     await ended;
     connected?.();
     await new Promise(setImmediate);
