@@ -9,7 +9,7 @@ import type { Closable } from "../core/closer.ts";
 import { SidekeyError, toSidekeyError } from "../core/errors.ts";
 import type { Log } from "../core/log.ts";
 import { createDenialLimit } from "./denials.ts";
-import { type AuditEvent, type AuditType, createQuoteMemo, createTimestamp, encodeEvent } from "./record.ts";
+import { type AuditEvent, type AuditType, createPhrases, createTimestamp, encodeEvent } from "./record.ts";
 import { type Schedule, systemSchedule } from "./schedule.ts";
 import type { AuditSink } from "./sink.ts";
 
@@ -78,7 +78,7 @@ export const createAuditBroker = ({
   schedule = systemSchedule,
 }: AuditBrokerOptions): AuditBroker => {
   const timestamp = createTimestamp(clock.now);
-  const quoteName = createQuoteMemo();
+  const phrases = createPhrases();
   const denials = createDenialLimit(clock);
   let bodies: string[] = [];
   let waiting: Waiting[] = [];
@@ -136,7 +136,7 @@ export const createAuditBroker = ({
   };
 
   const enqueue = (event: AuditEvent, waiter: AuditWaiter): void => {
-    bodies.push(encodeEvent(event, timestamp(), quoteName));
+    bodies.push(encodeEvent(event, timestamp(), phrases));
     waiting.push({ event, waiter });
     if (event.type === "outcome") {
       if (!outcomeWaits) schedule.after(OUTCOME_WAIT_MS, flushOutcomes);

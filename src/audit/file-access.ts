@@ -31,7 +31,7 @@ export interface FileStat {
 export interface AuditFs {
   openSync(path: string, flags: number, mode?: number): number;
   /** Returns the bytes taken, which may be fewer than given. */
-  writeSync(fd: number, text: string, position: null, encoding: "latin1"): number;
+  writeSync(fd: number, bytes: Uint8Array): number;
   readSync(fd: number, into: Buffer, offset: number, length: number, position: number): number;
   fstatSync(fd: number): FileStat;
   fchmodSync(fd: number, mode: number): void;
@@ -90,8 +90,8 @@ export const statIfThere = (fs: AuditFs, path: string): FileStat | undefined => 
 const writeWhole = (fs: AuditFs, path: string, flags: number, text: string): void => {
   const fd = fs.openSync(path, flags, PRIVATE_MODE);
   try {
-    if (fs.writeSync(fd, text, null, "latin1") !== text.length)
-      throw Object.assign(new Error(path), { code: "ENOSPC" });
+    const bytes = Buffer.from(text, "latin1");
+    if (fs.writeSync(fd, bytes) !== bytes.length) throw Object.assign(new Error(path), { code: "ENOSPC" });
   } finally {
     fs.closeSync(fd);
   }

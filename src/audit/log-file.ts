@@ -41,7 +41,7 @@ export interface LogFile {
   /** Opens or makes the file and finds its end; goes on from `known` where the file has less. */
   open(known: ChainHead): Continuation;
   /** One write of whole lines, and a sync where `durable`. Throws when not all of it was done; then close. */
-  write(text: string, durable: boolean): void;
+  write(bytes: Buffer, durable: boolean): void;
   sync(): void;
   /** True while the path still leads to this file and nobody else changed its length. */
   isIntact(): boolean;
@@ -87,13 +87,14 @@ export const createLogFile = (fs: AuditFs, path: string, lineHash: LineHash): Lo
   };
 
   /** Undoes a short write. What a device took stays: its whole records count, the rest is a torn line. */
-  const takeBack = (text: string, taken: number): Continuation | undefined => {
+  const takeBack = (bytes: Buffer, taken: number): Continuation | undefined => {
     if (taken === 0) return undefined;
     if (regular) {
       // Where someone else wrote meanwhile, cutting would take theirs; opening anew finds the torn line.
       if (fs.fstatSync(opened()).size === size + taken) fs.ftruncateSync(opened(), size);
       return undefined;
     }
+    const text = bytes.toString("latin1");
     const whole = text.lastIndexOf("\n", taken - 1) + 1;
     const last = parseLine(text.slice(text.lastIndexOf("\n", whole - 2) + 1, Math.max(whole - 1, 0)));
     const torn = taken - whole;
@@ -105,21 +106,21 @@ export const createLogFile = (fs: AuditFs, path: string, lineHash: LineHash): Lo
     };
   };
 
-  const shortWrite = (text: string, taken: number): ShortWrite => {
+  const shortWrite = (bytes: Buffer, taken: number): ShortWrite => {
     try {
-      return new ShortWrite(takeBack(text, taken));
+      return new ShortWrite(takeBack(bytes, taken));
     } catch (error) {
       return new ShortWrite(undefined, error);
     }
   };
 
   /** What can't be made durable was not stored. */
-  const syncOrTakeBack = (text: string): void => {
+  const syncOrTakeBack = (bytes: Buffer): void => {
     if (!regular) return;
     try {
       fs.fdatasyncSync(opened());
     } catch (error) {
-      takeBack(text, text.length);
+      takeBack(bytes, bytes.length);
       throw error;
     }
   };
@@ -139,10 +140,10 @@ export const createLogFile = (fs: AuditFs, path: string, lineHash: LineHash): Lo
       if ((stat.mode & 0o077) !== 0) fs.fchmodSync(next, PRIVATE_MODE);
       return continueFrom(known);
     },
-    write(text, durable) {
-      const taken = fs.writeSync(opened(), text, null, "latin1");
-      if (taken !== text.length) throw shortWrite(text, taken);
-      if (durable) syncOrTakeBack(text);
+    write(bytes, durable) {
+      const taken = fs.writeSync(opened(), bytes);
+      if (taken !== bytes.length) throw shortWrite(bytes, taken);
+      if (durable) syncOrTakeBack(bytes);
       size += taken;
     },
     sync() {

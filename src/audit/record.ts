@@ -121,36 +121,109 @@ const duration = (ms: number): string => {
 
 const encodeDurations = ({ total, source, upstream }: AuditDurations): string => {
   let inner = "";
-  if (isNumber(total)) inner = `,"total":${duration(total)}`;
-  if (isNumber(source)) inner += `,"source":${duration(source)}`;
-  if (isNumber(upstream)) inner += `,"upstream":${duration(upstream)}`;
-  return `{${inner.slice(1)}}`;
+  if (isNumber(total)) inner = `"total":${duration(total)}`;
+  if (isNumber(source)) inner += `${inner === "" ? "" : ","}"source":${duration(source)}`;
+  if (isNumber(upstream)) inner += `${inner === "" ? "" : ","}"upstream":${duration(upstream)}`;
+  return `{${inner}}`;
 };
 
 /** NaN and the infinities have no JSON spelling: left out like absent values. */
 const isNumber = (value: number | undefined): value is number => value !== undefined && Number.isFinite(value);
+
+/** For whom and where to, from `agent` to `authority`: the same in most records of a route. */
+const encodeWhose = (event: AuditEvent, quoteName: Quote): string => {
+  let part = "";
+  if (event.agent !== undefined) part = `,"agent":${quoteName(event.agent, TEXT_CAPS.name)}`;
+  if (event.event !== undefined) part += encodeActor(event, quoteName);
+  if (event.route !== undefined) part += `,"route":${quoteName(event.route, TEXT_CAPS.name)}`;
+  if (event.secret !== undefined) part += `,"secret":${quote(event.secret, TEXT_CAPS.secret)}`;
+  if (event.version !== undefined) part += `,"version":${quoteName(event.version, TEXT_CAPS.name)}`;
+  if (event.method !== undefined) part += `,"method":${quoteName(event.method, TEXT_CAPS.method)}`;
+  if (event.scheme !== undefined) part += `,"scheme":"${event.scheme}"`;
+  if (event.authority !== undefined) part += `,"authority":${quoteName(event.authority, TEXT_CAPS.authority)}`;
+  return part;
+};
+
+/** What of an event is spelled by `Phrases`. */
+export interface Phrases {
+  readonly quoteName: Quote;
+  readonly whose: (event: AuditEvent) => string;
+}
+
+const PHRASES: Phrases = { quoteName: quote, whose: (event) => encodeWhose(event, quote) };
+
+/** The same, with what was said before kept: names, and for each route what its last intent and its last outcome had. */
+export const createPhrases = (): Phrases => {
+  const quoteName = createQuoteMemo();
+  const said: Partial<Record<AuditType, Map<string, { readonly event: AuditEvent; readonly text: string }>>> = {
+    intent: new Map(),
+    outcome: new Map(),
+  };
+  return {
+    quoteName,
+    whose(event) {
+      const { type, route = "" } = event;
+      const known = said[type];
+      if (known === undefined) return encodeWhose(event, quoteName);
+      const last = known.get(route);
+      if (last !== undefined && isSameWhose(last.event, event)) return last.text;
+      const text = encodeWhose(event, quoteName);
+      // Routes come and go with the file.
+      if (known.size >= MAX_KNOWN) known.clear();
+      known.set(route, { event: whoseOf(event), text });
+      return text;
+    },
+  };
+};
+
+const isSameWhose = (one: AuditEvent, other: AuditEvent): boolean =>
+  one.agent === other.agent &&
+  one.route === other.route &&
+  one.secret === other.secret &&
+  one.version === other.version &&
+  one.method === other.method &&
+  one.scheme === other.scheme &&
+  one.authority === other.authority &&
+  // Who asked a vault is said in between.
+  one.event === undefined &&
+  other.event === undefined;
+
+/** Nothing else of it is kept: the rest is one request's own. */
+const whoseOf = ({
+  type,
+  event,
+  agent,
+  route,
+  secret,
+  version,
+  method,
+  scheme,
+  authority,
+}: AuditEvent): AuditEvent => ({
+  type,
+  event,
+  agent,
+  route,
+  secret,
+  version,
+  method,
+  scheme,
+  authority,
+});
 
 /**
  * The members from `time` to `metadata`, without braces: `"time":"…","type":"…",…`. The chain puts `seq` before them,
  * `prev` and `hash` after them.
  *
  * @param time ISO 8601, from `createTimestamp`
- * @param quoteName for what is not different in each record
  */
-export const encodeEvent = (event: AuditEvent, time: string, quoteName: Quote = quote): string => {
+export const encodeEvent = (event: AuditEvent, time: string, { quoteName, whose }: Phrases = PHRASES): string => {
   const { event: name } = event;
   let line = `"time":"${time}","type":"${event.type}"`;
   if (name !== undefined) line += `,"event":${quoteName(name, TEXT_CAPS.name)}`;
   if (event.requestId !== undefined) line += `,"request_id":${quote(event.requestId, TEXT_CAPS.name)}`;
   if (isNumber(event.attempt)) line += `,"attempt":${event.attempt}`;
-  if (event.agent !== undefined) line += `,"agent":${quoteName(event.agent, TEXT_CAPS.name)}`;
-  if (name !== undefined) line += encodeActor(event, quoteName);
-  if (event.route !== undefined) line += `,"route":${quoteName(event.route, TEXT_CAPS.name)}`;
-  if (event.secret !== undefined) line += `,"secret":${quote(event.secret, TEXT_CAPS.secret)}`;
-  if (event.version !== undefined) line += `,"version":${quoteName(event.version, TEXT_CAPS.name)}`;
-  if (event.method !== undefined) line += `,"method":${quoteName(event.method, TEXT_CAPS.method)}`;
-  if (event.scheme !== undefined) line += `,"scheme":"${event.scheme}"`;
-  if (event.authority !== undefined) line += `,"authority":${quoteName(event.authority, TEXT_CAPS.authority)}`;
+  line += whose(event);
   if (event.path !== undefined) line += `,"path":${quote(event.path, TEXT_CAPS.path)}`;
   if (event.decision !== undefined) line += `,"decision":"${event.decision}"`;
   if (event.code !== undefined) line += `,"code":"${event.code}"`;

@@ -8,7 +8,7 @@ import type { Clock } from "../../core/clock.ts";
 import { SidekeyError, toSidekeyError } from "../../core/errors.ts";
 import type { Kind } from "../../core/kind.ts";
 import type { Log } from "../../core/log.ts";
-import { type ChainHead, closeLine, createLineHash, GENESIS, openLine } from "../chain.ts";
+import { type ChainHead, createLineHash, createLineWriter, GENESIS } from "../chain.ts";
 import type { DiskSync } from "../disk-sync.ts";
 import { type AuditFs, errnoOf, isAbsent } from "../file-access.ts";
 import { readHead, writeHead } from "../head.ts";
@@ -68,9 +68,9 @@ const createFileSink = (
   { path, headPath, sync, maxSize, keep }: z.output<typeof fields>,
   { key, clock, log, schedule, fs, disk }: FileSinkDeps,
 ): AuditSink => {
-  const lineHash = createLineHash(key);
+  const lines = createLineWriter(key);
   const timestamp = createTimestamp(clock.now);
-  const file = createLogFile(fs, path, lineHash);
+  const file = createLogFile(fs, path, createLineHash(key));
 
   let head: ChainHead = GENESIS;
   /** What `audit.head` says. */
@@ -144,16 +144,13 @@ const createFileSink = (
     }
   };
 
-  /** What `bodies` say as lines behind the head. */
-  const chain = (bodies: readonly string[], from: ChainHead): { readonly text: string; readonly head: ChainHead } => {
-    let { seq, hash } = from;
-    let text = "";
-    for (const body of bodies) {
-      const line = openLine(++seq, body, hash);
-      hash = lineHash(line);
-      text += closeLine(line, hash);
-    }
-    return { text, head: { seq, hash } };
+  /** Writes `bodies` as lines behind the head, after `before`; what it returns is the head then. */
+  const write = (bodies: readonly string[], before: string, durable: boolean): ChainHead => {
+    let { seq, hash } = head;
+    lines.begin(before);
+    for (const body of bodies) hash = lines.add(++seq, body, hash);
+    file.write(lines.written(), durable);
+    return { seq, hash };
   };
 
   const rotate = (): void => {
@@ -161,9 +158,7 @@ const createFileSink = (
       const first = file.firstKept(keep);
       if (first !== undefined) {
         // Before anything is deleted: a crash in between must not leave a gap that nothing answers for.
-        const last = chain([note(keepsNote(first))], head);
-        file.write(last.text, false);
-        head = last.head;
+        head = write([note(keepsNote(first))], "", false);
       }
       if (sync !== "never") file.sync();
       file.rotate(keep);
@@ -197,9 +192,7 @@ const createFileSink = (
     const first = head.seq + about.length + 1;
     const all = about.length === 0 ? bodies : [...about, ...bodies];
     if (all.length === 0) return first;
-    const next = chain(all, head);
-    file.write(lead === "" ? next.text : lead + next.text, sync === "always");
-    head = next.head;
+    head = write(all, lead, sync === "always");
     lead = "";
     if (opening.length > 0) opening = [];
     if (owed.length > 0) owed = [];

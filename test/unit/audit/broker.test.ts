@@ -205,9 +205,9 @@ describe("a flood of refusals", () => {
     const full = { isFull: false };
     const fs: AuditFs = {
       ...nodeAuditFs,
-      writeSync(fd, text, position, encoding) {
+      writeSync(fd, bytes) {
         if (full.isFull) throw Object.assign(new Error("full"), { code: "ENOSPC" });
-        return nodeAuditFs.writeSync(fd, text, position, encoding);
+        return nodeAuditFs.writeSync(fd, bytes);
       },
     };
     const { broker, path, time } = openLog({ fs });

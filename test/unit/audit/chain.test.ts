@@ -1,7 +1,14 @@
 import { createHmac } from "node:crypto";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { closeLine, createLineHash, GENESIS_HASH, openLine, parseLine } from "../../../src/audit/chain.ts";
+import {
+  closeLine,
+  createLineHash,
+  createLineWriter,
+  GENESIS_HASH,
+  openLine,
+  parseLine,
+} from "../../../src/audit/chain.ts";
 
 describe("the line hash", () => {
   it("is the HMAC-SHA-256 of the line without its hash, for any key and length", () => {
@@ -25,6 +32,37 @@ describe("the line hash", () => {
 
   it("takes only a key of 32 bytes", () => {
     expect(() => createLineHash(Buffer.alloc(31))).toThrow(TypeError);
+  });
+});
+
+describe("the line writer", () => {
+  it("writes the very lines that are hashed one by one, whatever the batches, and nothing of the key", () => {
+    const batches = fc.array(fc.array(fc.nat(40_000), { maxLength: 12 }), { maxLength: 6 });
+    const keys = fc.uint8Array({ minLength: 32, maxLength: 32 });
+    fc.assert(
+      fc.property(keys, batches, (bytes, sizes) => {
+        const key = Buffer.from(bytes);
+        const lines = createLineWriter(key);
+        const lineHash = createLineHash(key);
+        let seq = 0;
+        let prev = GENESIS_HASH;
+        for (const [at, batch] of sizes.entries()) {
+          const lead = at % 2 === 0 ? "" : "\n";
+          let expected = lead;
+          lines.begin(lead);
+          for (const size of batch) {
+            const body = `"time":"t","path":"${"x".repeat(size)}"`;
+            const open = openLine(++seq, body, prev);
+            const hash = lines.add(seq, body, prev);
+            expect(hash).toBe(lineHash(open));
+            expected += closeLine(open, hash);
+            prev = hash;
+          }
+          expect(lines.written().toString("latin1") === expected).toBe(true);
+        }
+      }),
+      { numRuns: 60 },
+    );
   });
 });
 

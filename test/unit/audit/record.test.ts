@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { type AuditEvent, createTimestamp, encodeEvent, TEXT_CAPS } from "../../../src/audit/record.ts";
+import { type AuditEvent, createPhrases, createTimestamp, encodeEvent, TEXT_CAPS } from "../../../src/audit/record.ts";
 
 const TIME = "2026-01-02T03:04:05.678Z";
 
@@ -114,6 +114,57 @@ describe("an encoded event", () => {
         expect(record.path).toBe(path.slice(0, TEXT_CAPS.path));
       }),
     );
+  });
+});
+
+describe("phrases", () => {
+  it("change nothing of what is said, whatever was said before", () => {
+    const word = fc.option(fc.constantFrom("", "a", "b", "ü", "x".repeat(300)), { nil: undefined });
+    const texts = ["agent", "route", "secret", "version", "method", "authority", "path", "event", "actor", "reason"];
+    const event = fc.record(
+      {
+        type: fc.constantFrom("intent", "outcome", "refusal", "secret"),
+        scheme: fc.constantFrom("http", "https", undefined),
+        attempt: fc.constantFrom(undefined, 2),
+        ...Object.fromEntries(texts.map((name) => [name, word])),
+      },
+      { requiredKeys: ["type"] },
+    ) as fc.Arbitrary<AuditEvent>;
+    fc.assert(
+      fc.property(fc.array(event, { maxLength: 30 }), (events) => {
+        const phrases = createPhrases();
+        for (const one of events) expect(encodeEvent(one, TIME, phrases)).toBe(encodeEvent(one, TIME));
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  it("keep nothing apart that differs in one of its parts", () => {
+    const phrases = createPhrases();
+    const base: AuditEvent = {
+      type: "intent",
+      agent: "a",
+      route: "r",
+      secret: "s",
+      version: "1",
+      method: "GET",
+      scheme: "https",
+      authority: "h:1",
+    };
+    const others = {
+      agent: "b",
+      secret: "t",
+      version: "2",
+      method: "PUT",
+      scheme: "http",
+      authority: "h:2",
+      event: "e",
+    } as const;
+    for (const [name, other] of Object.entries(others)) {
+      for (const one of [base, { ...base, [name]: other }, { ...base, [name]: undefined }, base]) {
+        expect(encodeEvent(one, TIME, phrases)).toBe(encodeEvent(one, TIME));
+      }
+    }
   });
 });
 

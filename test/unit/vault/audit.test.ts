@@ -24,9 +24,9 @@ const SET: VaultEvent = { ...READ, event: "secret.updated" };
 
 const fullWhen = (disk: { readonly full: boolean }): AuditFs => ({
   ...nodeAuditFs,
-  writeSync(fd, text, position, encoding) {
+  writeSync(fd, bytes) {
     if (disk.full) throw Object.assign(new Error("full"), { code: "ENOSPC" });
-    return nodeAuditFs.writeSync(fd, text, position, encoding);
+    return nodeAuditFs.writeSync(fd, bytes);
   },
 });
 

@@ -51,11 +51,12 @@ const scripted = (): { fs: AuditFs; script: Script; writes: string[] } => {
       if (path.endsWith(".jsonl")) script.open?.();
       return nodeAuditFs.openSync(path, flags, mode);
     },
-    writeSync(fd, text, position, encoding) {
-      if (!text.includes('"prev"')) return nodeAuditFs.writeSync(fd, text, position, encoding);
+    writeSync(fd, bytes) {
+      const text = Buffer.from(bytes).toString("latin1");
+      if (!text.includes('"prev"')) return nodeAuditFs.writeSync(fd, bytes);
       writes.push(text);
       const length = script.write === undefined ? text.length : script.write(text);
-      return nodeAuditFs.writeSync(fd, text.slice(0, length), position, encoding);
+      return nodeAuditFs.writeSync(fd, bytes.subarray(0, length));
     },
     ftruncateSync(fd, length) {
       script.truncate?.();
