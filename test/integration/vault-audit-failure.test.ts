@@ -13,9 +13,9 @@ afterEach(() => {
 /** The disk is full for records that hold `text`. */
 const fillDisk = (text: string) => {
   const write = nodeAuditFs.writeSync;
-  return vi.spyOn(nodeAuditFs, "writeSync").mockImplementation((fd, line, position, encoding) => {
-    if (line.includes(text)) throw Object.assign(new Error("full"), { code: "ENOSPC" });
-    return write(fd, line, position, encoding);
+  return vi.spyOn(nodeAuditFs, "writeSync").mockImplementation((fd, bytes) => {
+    if (Buffer.from(bytes).includes(text)) throw Object.assign(new Error("full"), { code: "ENOSPC" });
+    return write(fd, bytes);
   });
 };
 
