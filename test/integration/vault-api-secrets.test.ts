@@ -153,6 +153,32 @@ describe("a secret", () => {
   });
 });
 
+describe("a value", () => {
+  it("that UTF-8 cannot spell is refused, not stored as another one", async () => {
+    const vault = await startTestVault();
+    for (const value of ["\ud800abc", "abc\udfff", "a\udc00\ud800b"]) {
+      expect(codeOf(await put(vault, PATH, { value }))).toBe("400 VALIDATION_ERROR");
+    }
+    const pair = "a\u{1f511}b";
+    expect((await put(vault, PATH, { value: pair })).status).toBe(201);
+    expect((await vault.call("GET", `/v1/secrets/${PATH}`)).json.value).toBe(pair);
+    const rotated = await vault.call("POST", `/v1/secrets/${PATH}/rotate`, { body: { new_value: "\ud800" } });
+    expect(codeOf(rotated)).toBe("400 VALIDATION_ERROR");
+  });
+
+  it("of other bytes, which only the machine's own commands can store, is not handed out changed", async () => {
+    const vault = await startTestVault();
+    const { openVault, vaultKeySource } = await import("../../src/vault/index.ts");
+    const { SecretValue } = await import("../../src/core/secret-value.ts");
+    const { systemClock } = await import("../../src/core/clock.ts");
+    const keys = vaultKeySource({ baseDir: vault.state, stateDir: vault.state, environment: {} });
+    const store = await openVault({ directory: `${vault.state}/vault`, keys, clock: systemClock });
+    await store.secrets.set(PATH, new SecretValue(Buffer.from([0xc3, 0x28, 0x41])));
+    await store.close();
+    expect(codeOf(await vault.call("GET", `/v1/secrets/${PATH}`))).toBe("400 VALIDATION_ERROR");
+  });
+});
+
 describe("a list", () => {
   it("holds names and facts of what the caller may know of, page by page, and never a value", async () => {
     const vault = await startTestVault();

@@ -1,5 +1,7 @@
 /** Secrets as the wire has them: one spelling for all calls that tell of one. Holds no value. */
+import { isUtf8 } from "node:buffer";
 import * as z from "zod";
+import { SidekeyError } from "../../core/errors.ts";
 import { SecretValue } from "../../core/secret-value.ts";
 import {
   type DescribeOptions,
@@ -78,8 +80,21 @@ export const describeFields = {
 
 type DescribeFields = z.output<z.ZodObject<typeof describeFields>>;
 
+/** A half of a pair has no bytes of its own: what was stored would be another value. */
+const isWhole = (text: string): boolean => !/\p{Surrogate}/u.test(text);
+
+/** Of a secret, as text. */
+export const valueText = z.string().min(1).max(65_536).refine(isWhole, "must be text that UTF-8 can spell");
+
+/** Errors: VAULT_BAD_VALUE (one that was stored past this API, and that no JSON can hold). */
+export const textOf = (value: SecretValue): string =>
+  value.lend((bytes) => {
+    if (isUtf8(bytes)) return bytes.toString("utf8");
+    throw new SidekeyError("VAULT_BAD_VALUE", { detail: "It is no UTF-8, so this API cannot hand it out." });
+  });
+
 export const valueFields = {
-  value: z.string().min(1).max(65_536).optional().describe("1 byte to 64 KiB, without control characters."),
+  value: valueText.optional().describe("1 byte to 64 KiB, without control characters."),
   reference: reference.optional(),
 };
 

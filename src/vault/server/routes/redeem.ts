@@ -8,6 +8,7 @@ import type { SecretInfo, StoredSecret, TokenInfo } from "../../index.ts";
 import { type Call, type CallRequest, defineCall, frameOf, spendUse } from "../call.ts";
 import type { ApiContext } from "../context.ts";
 import { requireApproved, requireScope, type TokenPrincipal } from "../principal.ts";
+import { textOf } from "../secret-wire.ts";
 import { toldFields, toldHeaders } from "../told.ts";
 import { timestamp, wireTime } from "../wire-types.ts";
 
@@ -187,5 +188,3 @@ const heldBy = (answer: z.input<typeof valueSchema>, { agent, expiresAt }: Token
   const end = own === undefined ? expiresAt : Math.min(expiresAt, Date.parse(own));
   return { ...answer, agent, not_after: wireTime(end) };
 };
-
-const textOf = (value: StoredSecret["value"]): string => value.lend((bytes) => bytes.toString("utf8"));

@@ -10,7 +10,7 @@ import { type Call, defineCall, frameOf, spendUse } from "../call.ts";
 import { requireChange } from "../change.ts";
 import type { ApiContext } from "../context.ts";
 import { nameOf } from "../principal.ts";
-import { describeFields, infoSchema, seconds, wireInfo } from "../secret-wire.ts";
+import { describeFields, infoSchema, seconds, valueText, wireInfo } from "../secret-wire.ts";
 import { secondsOf } from "../wire-seconds.ts";
 import { pathParams } from "../wire-types.ts";
 
@@ -19,7 +19,7 @@ const ERRORS = ["SCOPE_DENIED", "APPROVAL_REQUIRED", "SECRET_NOT_FOUND"] as cons
 /** Of a value that the vault makes. */
 const RANDOM_BYTES = 32;
 
-const value = z.string().min(1).max(65_536).optional();
+const value = valueText.optional();
 
 export const secretVersionCalls = (context: ApiContext): readonly Call[] => {
   const { vault, audit } = context;

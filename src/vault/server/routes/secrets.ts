@@ -5,7 +5,7 @@ import { type AnyVault, SECRET_CATEGORIES, type SecretInfo } from "../../index.t
 import { type Answer, type Call, type CallRequest, defineCall, frameOf, spendUse } from "../call.ts";
 import type { ApiContext } from "../context.ts";
 import { covers, type Principal, requireApproved, sees, type TokenPrincipal } from "../principal.ts";
-import { infoSchema, wireInfo } from "../secret-wire.ts";
+import { infoSchema, textOf, wireInfo } from "../secret-wire.ts";
 import { toldFields, toldHeaders } from "../told.ts";
 import { listOf, page, paged, pathParams, timestamp, wireTime } from "../wire-types.ts";
 
@@ -122,7 +122,7 @@ const readSecret = async (
   const stand = standIn(principal);
   const value =
     stand === undefined
-      ? secret.value.lend((bytes) => bytes.toString("utf8"))
+      ? textOf(secret.value)
       : await vault.placeholders.issue({ ...stand, path, value: secret.value });
   await spendUse({ vault, audit }, request);
   await audit.record({
