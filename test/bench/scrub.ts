@@ -50,15 +50,21 @@ const CLEAN: Readonly<Record<string, Buffer>> = {
 
 // ---- Through the sidecar
 
-/** The same program, but for a matcher without forms. */
+/** The same program, but for a matcher without forms: what is read of it is changed on the way. */
 const UNSCRUBBED = (() => {
-  const hook = `export const load = async (url, context, next) => {
-    const loaded = await next(url, context);
-    if (!url.endsWith("/scrub/redaction.js")) return loaded;
-    return { ...loaded, source: String(loaded.source).replace("compileMatcher([...forms.values()])", "compileMatcher([])") };
-  };`;
-  const asUrl = (source: string): string => `data:text/javascript,${encodeURIComponent(source)}`;
-  return `--import=${asUrl(`import { register } from "node:module"; register(${JSON.stringify(asUrl(hook))});`)}`;
+  const hook = `import fs from "node:fs";
+    import { syncBuiltinESMExports } from "node:module";
+    const read = fs.readFileSync;
+    fs.readFileSync = (path, ...options) => {
+      const content = read(path, ...options);
+      if (!String(path).endsWith("/program.cjs")) return content;
+      const text = String(content);
+      const changed = text.replace(/compileMatcher\\(\\s*\\[\\.\\.\\.forms\\.values\\(\\)\\]\\s*\\)/, "compileMatcher([])");
+      if (changed === text) throw new Error("the program is not what this benchmark changes");
+      return typeof content === "string" ? changed : Buffer.from(changed);
+    };
+    syncBuiltinESMExports();`;
+  return `--import=data:text/javascript,${encodeURIComponent(hook)}`;
 })();
 
 const startUpstream = async (bench: Workbench): Promise<number> => {
