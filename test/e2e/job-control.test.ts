@@ -50,7 +50,8 @@ describe("on a terminal", () => {
       [PROMPT, run("sh -c 'read line; echo got $line'", " &")],
       ["Stopped", "fg\n"],
       ["run --", "hello\n"],
-      ["\ngot hello", ""],
+      [`\ngot hello[\\s\\S]*${PROMPT}`, "echo code $?\n"],
+      ["\ncode 0", ""],
     ]);
     expect(result).toEqual({ code: 0, stdout: "", stderr: "" });
   });
