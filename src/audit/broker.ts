@@ -44,6 +44,8 @@ export interface AuditBroker extends Closable {
   healthy(): boolean;
   /** Records that no sink could store. */
   failures(): number;
+  /** Intents on record whose outcome has not been told yet. */
+  unended(): number;
   /** Stores what is pending and a `stop` record, then closes the sinks. */
   close(): Promise<void>;
 }
@@ -84,6 +86,7 @@ export const createAuditBroker = ({
   let waiting: Waiting[] = [];
   let closed = false;
   let failures = 0;
+  let unended = 0;
   let summary: (() => void) | undefined;
   /** When the last intent or refusal came. Monotonic, `ms`. */
   let lastAt = Number.NEGATIVE_INFINITY;
@@ -122,7 +125,10 @@ export const createAuditBroker = ({
       for (const { waiter, event } of waiters) waiter.lost(failure, event);
       return;
     }
-    for (const { waiter, event } of waiters) waiter.stored({ [stored]: event.type, seq: seq++ });
+    for (const { waiter, event } of waiters) {
+      if (event.type === "intent") unended += 1;
+      waiter.stored({ [stored]: event.type, seq: seq++ });
+    }
   };
 
   const endTurn = (): void => {
@@ -139,6 +145,7 @@ export const createAuditBroker = ({
     bodies.push(encodeEvent(event, timestamp(), phrases));
     waiting.push({ event, waiter });
     if (event.type === "outcome") {
+      unended -= 1;
       if (!outcomeWaits) schedule.after(OUTCOME_WAIT_MS, flushOutcomes);
       outcomeWaits = true;
       return;
@@ -204,6 +211,7 @@ export const createAuditBroker = ({
       new Promise<AuditReceipt<Type>>((resolve, reject) => store(event, { stored: resolve, lost: reject })),
     healthy,
     failures: () => failures,
+    unended: () => unended,
     async close() {
       if (closed) return;
       closed = true;

@@ -8,6 +8,7 @@ import { mkdir, rm } from "node:fs/promises";
 import type { Server as HttpServer } from "node:http";
 import type { Server } from "node:net";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { openAudit } from "../../audit/index.ts";
 import { type Clock, systemClock } from "../../core/clock.ts";
 import { createCloser } from "../../core/closer.ts";
@@ -37,6 +38,8 @@ import { planWayOut } from "./way-out.ts";
 
 /** Time that requests in flight get when the sidecar stops. `ms` */
 const GRACE_MS = 30_000;
+/** What is cut then ends in the turns that follow, and its outcome is told before the audit closes. At most this long. `ms` */
+const ENDINGS_MS = 2_000;
 
 export interface StartOptions {
   readonly config: SidecarConfig;
@@ -247,6 +250,9 @@ export const startSidecar = async (options: StartOptions): Promise<Sidecar> => {
       async drain(graceMs = GRACE_MS) {
         draining = true;
         await stop(graceMs);
+        for (const end = performance.now() + ENDINGS_MS; broker.unended() > 0 && performance.now() < end; ) {
+          await sleep(5);
+        }
         await closer.close();
       },
     };

@@ -33,7 +33,7 @@ export const createBlindTunnel = ({ connector, broker, agent, clock, log, live }
         () => log.error("outcome not recorded", { requestId: ctx.id }),
       );
     try {
-      const tunnel = await openTunnel(connector, authority);
+      const tunnel = await openTunnel(connector, authority, socket);
       // Connecting took its time: what was allowed before may be denied by now.
       const revoked = await live.judge().tunnel(authority);
       if (revoked !== undefined) {
@@ -55,7 +55,9 @@ export const createBlindTunnel = ({ connector, broker, agent, clock, log, live }
       await end({ status: 200, code, ...outcome });
     } catch (thrown) {
       const error = toSidekeyError(thrown);
-      await end({ code: error.code, status: error.status, outcome: "upstream_aborted" });
+      // Who has left gets no status.
+      if (socket.destroyed) await end({ outcome: "client_aborted" });
+      else await end({ code: error.code, status: error.status, outcome: "upstream_aborted" });
       refuseOnSocket(socket, error, ctx.id);
     }
   };

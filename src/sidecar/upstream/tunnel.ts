@@ -22,10 +22,14 @@ export interface Tunnel {
   cut(): void;
 }
 
-/** Rejects with POLICY_ADDRESS, POLICY_LOOP, UPSTREAM_UNREACHABLE or UPSTREAM_TIMEOUT. */
-export const openTunnel = (connector: Connector, authority: Authority): Promise<Tunnel> =>
+/**
+ * Rejects with POLICY_ADDRESS, POLICY_LOOP, UPSTREAM_UNREACHABLE, UPSTREAM_TIMEOUT, or UPSTREAM_RESET when `client`, who
+ * waits for it, closes meanwhile.
+ */
+export const openTunnel = (connector: Connector, authority: Authority, client: Socket): Promise<Tunnel> =>
   new Promise((resolve, reject) => {
-    connector(
+    const left = (): void => giveUp();
+    const giveUp = connector(
       {
         scheme: "http",
         authority,
@@ -35,6 +39,7 @@ export const openTunnel = (connector: Connector, authority: Authority): Promise<
         watchEnd: false,
       },
       (error, connection) => {
+        client.off("close", left);
         if (connection === null) reject(upstreamFailure(error));
         else {
           const { socket } = connection;
@@ -45,6 +50,8 @@ export const openTunnel = (connector: Connector, authority: Authority): Promise<
         }
       },
     );
+    if (client.destroyed) left();
+    else client.once("close", left);
   });
 
 const splice = (client: Socket, head: Buffer, upstream: Socket): Promise<TunnelOutcome> =>

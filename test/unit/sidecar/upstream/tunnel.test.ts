@@ -32,7 +32,7 @@ it.each(["before it began", "once it had said all"])("leaves nothing open for a 
     };
     const authority = parseAuthority(`127.0.0.1:${port}`);
     if (authority === undefined) throw new Error("no authority");
-    const tunnel = await openTunnel(connector, authority);
+    const tunnel = await openTunnel(connector, authority, client);
     if (when === "before it began") {
       client.destroy();
       await once(client, "close");
