@@ -26,7 +26,7 @@ export interface AuditReceipt<Type extends AuditType = AuditType> {
 export interface AuditWaiter<Type extends AuditType = AuditType> {
   /** The operating system has it. */
   stored(receipt: AuditReceipt<Type>): void;
-  /** No sink could store it. */
+  /** No sink could store it. An outcome is stored as soon as one can again. */
   lost(error: SidekeyError, event: AuditEvent<Type>): void;
 }
 
@@ -110,6 +110,10 @@ export const createAuditBroker = ({
     return first;
   };
 
+  const oweAll = (event: AuditEvent): void => {
+    for (const sink of sinks) sink.owe(event);
+  };
+
   const flush = (): void => {
     if (bodies.length === 0) return;
     const batch = bodies;
@@ -122,7 +126,11 @@ export const createAuditBroker = ({
     } catch (error) {
       const failure = toSidekeyError(error);
       failures += waiters.length;
-      for (const { waiter, event } of waiters) waiter.lost(failure, event);
+      for (const { waiter, event } of waiters) {
+        // Its intent is on record. There are no more of them than requests in flight: what comes next is refused.
+        if (event.type === "outcome") oweAll(event);
+        waiter.lost(failure, event);
+      }
       return;
     }
     for (const { waiter, event } of waiters) {
@@ -169,7 +177,7 @@ export const createAuditBroker = ({
     stored() {},
     lost(error, event) {
       log.warn("counted refusals cannot be stored yet", { code: error.code });
-      for (const sink of sinks) sink.owe(event);
+      oweAll(event);
     },
   };
 

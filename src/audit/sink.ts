@@ -9,7 +9,7 @@ export interface AuditSink {
   readonly kind: string;
   /** The last record stored; `seq` 0 when there is none. */
   head(): ChainHead;
-  /** A record about the log itself, stored before the next ones and kept until it could be. */
+  /** A record about the log itself, or one that could not be stored; comes before the next ones and is kept until then. */
   owe(event: AuditEvent): void;
   /**
    * Stores what is owed and then these encoded events (record.ts), all or none, with one write.

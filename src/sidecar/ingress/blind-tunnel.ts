@@ -30,7 +30,7 @@ export const createBlindTunnel = ({ connector, broker, agent, clock, log, live }
     const end = (event: Omit<Parameters<AuditBroker["record"]>[0], "type">): Promise<void> =>
       broker.record({ type: "outcome", ...facts, ms: { total: clock.monotonic() - ctx.startedAt }, ...event }).then(
         () => undefined,
-        () => log.error("outcome not recorded", { requestId: ctx.id }),
+        () => log.error("outcome not recorded yet", { requestId: ctx.id }),
       );
     try {
       const tunnel = await openTunnel(connector, authority, socket);

@@ -41,8 +41,8 @@ export interface EndingsParts {
 export const createEndings = ({ broker, clock, log }: EndingsParts): Endings => {
   const nobodyWaits: AuditWaiter<"outcome"> = {
     stored() {},
-    // It was sent and answered; the broker is unhealthy now and refuses what comes next.
-    lost: (_error, { requestId }) => log.error("outcome not recorded", { requestId }),
+    // It was sent and answered; the broker refuses what comes next, and stores this once it can.
+    lost: (_error, { requestId }) => log.error("outcome not recorded yet", { requestId }),
   };
 
   return {

@@ -23,6 +23,7 @@ const refusal = (agent: string, code: "POLICY_DENIED" | "POLICY_NO_ROUTE", path:
 
 interface FakeSink extends AuditSink {
   readonly batches: (readonly string[])[];
+  readonly owed: AuditEvent[];
   broken: boolean;
 }
 
@@ -33,7 +34,10 @@ const createFakeSink = (first = 1): FakeSink => {
     batches: [],
     broken: false,
     head: () => GENESIS,
-    owe() {},
+    owed: [],
+    owe(event) {
+      this.owed.push(event);
+    },
     append(bodies) {
       if (this.broken) throw new SidekeyError("AUDIT_UNAVAILABLE", { detail: "fake" });
       if (bodies.length > 0) this.batches.push(bodies);
@@ -51,6 +55,20 @@ const openFake = (...sinks: FakeSink[]) => {
   const time = createTestTime();
   return { time, broker: createAuditBroker({ sinks, clock: time, log: silentLog, schedule: time }) };
 };
+
+describe("an outcome that no sink can store", () => {
+  it("is owed, since its intent is on record; what else was lost is not", async () => {
+    const sink = createFakeSink();
+    const { broker, time } = openFake(sink);
+    await broker.record(intent("a"));
+    sink.broken = true;
+    const before = sink.owed.length;
+    const lost = [broker.record({ type: "outcome", requestId: "a", outcome: "ok" }), broker.record(intent("b"))];
+    time.turn();
+    for (const settled of await Promise.allSettled(lost)) expect(settled.status).toBe("rejected");
+    expect(sink.owed.slice(before)).toEqual([{ type: "outcome", requestId: "a", outcome: "ok" }]);
+  });
+});
 
 describe("the audit broker", () => {
   it("stores a lone record at once: nobody waits for the end of a turn that has nothing else", async () => {
