@@ -1,22 +1,22 @@
 /** What a vault is made of, on whatever storage: each part of the domain over the same guarded rows. */
 import type { Clock } from "../core/clock.ts";
-import { createVaultAgents, type VaultAgents } from "./agents.ts";
-import { type ApprovalOptions, createVaultApprovals, type VaultApprovals } from "./approvals.ts";
-import { BACKED_UP, type Backup, writeBackup } from "./backup.ts";
+import { createVaultAgents, type VaultAgents } from "./agents/agents.ts";
+import { createVaultSidecars, type VaultSidecars } from "./agents/sidecars.ts";
+import { type ApprovalOptions, createVaultApprovals, type VaultApprovals } from "./approvals/approvals.ts";
+import { BACKED_UP, type Backup, writeBackup } from "./backup/backup.ts";
+import { restoreRows } from "./backup/restore-rows.ts";
+import type { GuardedStorage, Keys } from "./barrier/guarded-storage.ts";
+import { type Rekeyed, rekey } from "./barrier/rekey.ts";
 import { createVaultChanges, type VaultChanges } from "./changes.ts";
-import type { GuardedStorage, Keys } from "./guarded-storage.ts";
-import { createVaultPlaceholders, type VaultPlaceholders } from "./placeholders.ts";
-import { createProofNonces, type ProofNonces } from "./proof-nonces.ts";
-import { type Rekeyed, rekey } from "./rekey.ts";
-import type { ReplayGuard } from "./replay-guard.ts";
-import { restoreRows } from "./restore-rows.ts";
-import type { VaultSecrets } from "./secret-types.ts";
-import { createVaultSecrets } from "./secrets.ts";
-import { createVaultSidecars, type VaultSidecars } from "./sidecars.ts";
-import { createSigningKeys, type SigningKeys } from "./signing-keys.ts";
+import { createVaultSecrets } from "./secrets/secrets.ts";
+import type { VaultSecrets } from "./secrets/types.ts";
 import type { Watchable } from "./storage/storage.ts";
-import { DEFAULT_TOKEN_LIMITS, type TokenLimits } from "./token-request.ts";
-import { createVaultTokens, type VaultTokens } from "./tokens.ts";
+import { createVaultPlaceholders, type VaultPlaceholders } from "./tokens/placeholders.ts";
+import { createProofNonces, type ProofNonces } from "./tokens/proof-nonces.ts";
+import type { ReplayGuard } from "./tokens/replay-guard.ts";
+import { DEFAULT_TOKEN_LIMITS, type TokenLimits } from "./tokens/request.ts";
+import { createSigningKeys, type SigningKeys } from "./tokens/signing-keys.ts";
+import { createVaultTokens, type VaultTokens } from "./tokens/tokens.ts";
 
 /** What a vault's configuration says of whom it deals with. */
 export interface IdentityOptions {

@@ -7,8 +7,8 @@
  */
 import * as z from "zod";
 import type { EpochMs } from "../core/clock.ts";
-import { type Barrier, openJson, sealJson } from "./barrier.ts";
-import { CHANGE } from "./rows.ts";
+import { type Barrier, openJson, sealJson } from "./barrier/barrier.ts";
+import { CHANGE } from "./barrier/rows.ts";
 import type { ReadTx, Tx, VaultStorage, Watchable } from "./storage/storage.ts";
 
 export type VaultChange =

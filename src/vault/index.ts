@@ -4,19 +4,21 @@
  */
 import type { Clock } from "../core/clock.ts";
 import { type AnyVault, assembleVault, type IdentityOptions } from "./assemble.ts";
-import { type Backup, backupLines, readBackup } from "./backup.ts";
-import { createBarrier } from "./barrier.ts";
-import { guardEmbedded } from "./guarded-storage.ts";
-import { openKeyRing, storeExists, type VaultKeySource } from "./key.ts";
+import { type Backup, backupLines, readBackup } from "./backup/backup.ts";
+import { type Restored, restoreInto } from "./backup/restore.ts";
+import { createBarrier } from "./barrier/barrier.ts";
+import { guardEmbedded } from "./barrier/guarded-storage.ts";
+import { openKeyRing, storeExists, type VaultKeySource } from "./barrier/key.ts";
 import { createPlaceCheck } from "./place.ts";
-import { createMemoryReplayGuard } from "./replay-guard.ts";
-import { type Restored, restoreInto } from "./restore.ts";
 import { openLmdb } from "./storage/lmdb.ts";
-import { createTokenState, type EmbeddedTokens } from "./tokens.ts";
+import { createMemoryReplayGuard } from "./tokens/replay-guard.ts";
+import { createTokenState, type EmbeddedTokens } from "./tokens/tokens.ts";
 
-export type { AgentInfo, AgentKind } from "./agent-rows.ts";
-export { checkAgentScopes } from "./agent-rows.ts";
-export type { AgentRequest, CreatedAgent, VaultAgents } from "./agents.ts";
+export type { AgentRequest, CreatedAgent, VaultAgents } from "./agents/agents.ts";
+export type { AgentInfo, AgentKind } from "./agents/rows.ts";
+export { checkAgentScopes } from "./agents/rows.ts";
+export type { SidecarInfo } from "./agents/sidecar-rows.ts";
+export type { EnrolRequest, VaultSidecars } from "./agents/sidecars.ts";
 export {
   type ApprovalInfo,
   type ApprovalOptions,
@@ -24,36 +26,34 @@ export {
   type ApprovalStatus,
   DEFAULT_APPROVALS,
   type VaultApprovals,
-} from "./approvals.ts";
+} from "./approvals/approvals.ts";
 export type { AnyVault, IdentityOptions } from "./assemble.ts";
 export { BACKEND_VARIABLE, checkBackendVariable } from "./backends/index.ts";
-export { type Backup, isBackup, MAX_BACKUP_BYTES } from "./backup.ts";
+export { type Backup, isBackup, MAX_BACKUP_BYTES } from "./backup/backup.ts";
+export { type Restored, storeExistsError } from "./backup/restore.ts";
+export { KEY_VARIABLE, storeExists, type VaultKeyContext, type VaultKeySource, vaultKeySource } from "./barrier/key.ts";
+export type { Rekeyed } from "./barrier/rekey.ts";
 export type { ChangesOf, VaultChange, VaultChanges } from "./changes.ts";
-export { KEY_VARIABLE, storeExists, type VaultKeyContext, type VaultKeySource, vaultKeySource } from "./key.ts";
-export { isSecretPath } from "./path.ts";
-export type { PlaceholderRequest, ResolvedPlaceholder, VaultPlaceholders } from "./placeholders.ts";
-export type { ProofNonces } from "./proof-nonces.ts";
-export type { Rekeyed } from "./rekey.ts";
-export type { ReplayGuard } from "./replay-guard.ts";
-export { type Restored, storeExistsError } from "./restore.ts";
-export { isSecretTier } from "./secret-meta.ts";
-export { candidatePaths, isPlace } from "./secret-resolution.ts";
-export * from "./secret-types.ts";
+export { isSecretTier } from "./secrets/metadata.ts";
+export { isSecretPath } from "./secrets/path.ts";
+export { candidatePaths, isPlace } from "./secrets/resolution.ts";
+export * from "./secrets/types.ts";
 export {
   openSharedVault,
   restoreSharedVault,
   type SharedVaultOptions,
   sharedStoreExists,
-} from "./shared.ts";
-export type { SidecarInfo } from "./sidecar-rows.ts";
-export type { EnrolRequest, VaultSidecars } from "./sidecars.ts";
-export type { PublicSigningKey, SigningKeys } from "./signing-keys.ts";
+} from "./shared-vault.ts";
+export type { PlaceholderRequest, ResolvedPlaceholder, VaultPlaceholders } from "./tokens/placeholders.ts";
+export type { ProofNonces } from "./tokens/proof-nonces.ts";
+export type { ReplayGuard } from "./tokens/replay-guard.ts";
 export {
   DEFAULT_TOKEN_TTL_MS,
   type IssueRequest,
   MAX_TOKEN_TTL_MS,
   type TokenLimits,
-} from "./token-request.ts";
+} from "./tokens/request.ts";
+export type { PublicSigningKey, SigningKeys } from "./tokens/signing-keys.ts";
 export type {
   EmbeddedTokens,
   IssuedToken,
@@ -63,7 +63,7 @@ export type {
   TokenState,
   VaultTokens,
   VerifiedToken,
-} from "./tokens.ts";
+} from "./tokens/tokens.ts";
 
 export interface VaultOptions {
   /** Absolute; made (0700) when absent. */

@@ -4,7 +4,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import { ProxyAgent, request } from "undici";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { SecretValue } from "../../src/core/secret-value.ts";
-import { generateFernetKey } from "../../src/vault/fernet.ts";
+import { generateFernetKey } from "../../src/vault/barrier/fernet.ts";
 import { API_URL, type Api, CANARY, createApi } from "../support/api.ts";
 import { withVault } from "../support/open-vault.ts";
 import { finished, launch, startSidekey } from "../support/program.ts";

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { systemClock } from "../../src/core/clock.ts";
 import { silentLog } from "../../src/core/log.ts";
-import { generateFernetKey } from "../../src/vault/fernet.ts";
+import { generateFernetKey } from "../../src/vault/barrier/fernet.ts";
 import { openSharedVault } from "../../src/vault/index.ts";
 import { loadVaultConfig } from "../../src/vault/server/config.ts";
 import { startVaultServer } from "../../src/vault/server/lifecycle.ts";

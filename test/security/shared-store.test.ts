@@ -13,7 +13,7 @@ import { type ErrorCode, isSidekeyError } from "../../src/core/errors.ts";
 import { silentLog } from "../../src/core/log.ts";
 import { SecretValue } from "../../src/core/secret-value.ts";
 import { parseScopes } from "../../src/identity/scope.ts";
-import { generateFernetKey } from "../../src/vault/fernet.ts";
+import { generateFernetKey } from "../../src/vault/barrier/fernet.ts";
 import { type AnyVault, openBackup, openSharedVault, restoreSharedVault } from "../../src/vault/index.ts";
 import { noPostgres, type PostgresServer, startPostgres, withSql } from "../support/postgres.ts";
 import { openStore, useDatabase } from "./store-open.ts";

@@ -1,6 +1,6 @@
 /**
  * Ruling 16: whatever became of a vault's file, opening it is a coded error that serves nothing, or gives exactly what was
- * stored; never the end of the process, never another value. Damage by rows is in test/unit/vault/integrity.test.ts too.
+ * stored; never the end of the process, never another value. Damage by rows is in test/unit/vault/barrier/integrity.test.ts too.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -11,7 +11,7 @@ import { createInterface } from "node:readline";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { systemClock } from "../../src/core/clock.ts";
 import { SecretValue } from "../../src/core/secret-value.ts";
-import { generateFernetKey } from "../../src/vault/fernet.ts";
+import { generateFernetKey } from "../../src/vault/barrier/fernet.ts";
 import { openVault, type Vault } from "../../src/vault/index.ts";
 import { openLmdb } from "../../src/vault/storage/lmdb.ts";
 import type { Tx } from "../../src/vault/storage/storage.ts";

@@ -7,9 +7,9 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { systemClock } from "../../src/core/clock.ts";
 import { isSidekeyError } from "../../src/core/errors.ts";
 import { parseScopes } from "../../src/identity/scope.ts";
-import { createBarrier } from "../../src/vault/barrier.ts";
+import { createBarrier } from "../../src/vault/barrier/barrier.ts";
+import { openKeyRing } from "../../src/vault/barrier/key.ts";
 import { openVault, type Vault } from "../../src/vault/index.ts";
-import { openKeyRing } from "../../src/vault/key.ts";
 import { openLmdb } from "../../src/vault/storage/lmdb.ts";
 
 let state = "";

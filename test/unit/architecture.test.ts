@@ -87,7 +87,12 @@ const PACKAGE_DOORS: Readonly<Record<string, readonly string[]>> = {
   jose: ["identity/token.ts", "identity/sidecar-key.ts", "identity/dpop.ts"],
   "@opentelemetry/api": ["sidecar/app/tracing.ts"],
   "prom-client": ["sidecar/admin/metrics.ts"],
-  "lru-cache": ["sidecar/secrets/resolver.ts", "vault/tokens.ts", "vault/server/auth.ts", "vault/server/budget.ts"],
+  "lru-cache": [
+    "sidecar/secrets/resolver.ts",
+    "vault/tokens/tokens.ts",
+    "vault/server/auth.ts",
+    "vault/server/budget.ts",
+  ],
   yaml: ["config/document.ts"],
   pino: ["core/process-log.ts"],
   lmdb: ["vault/storage/lmdb.ts"],

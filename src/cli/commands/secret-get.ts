@@ -32,7 +32,7 @@ export const secretGet: CommandSpec = {
       });
     }
     const version = parseVersion(options);
-    const { checkSecretPath } = await import("../../vault/path.ts");
+    const { checkSecretPath } = await import("../../vault/secrets/path.ts");
     checkSecretPath(path);
     const found = asksServer(invocation)
       ? await withServer("secret get", invocation, (vault) =>

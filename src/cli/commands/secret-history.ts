@@ -16,7 +16,7 @@ export const secretHistory: CommandSpec = {
   async run(invocation) {
     const { parameters, options, terminal } = invocation;
     const [path = ""] = parameters;
-    const { checkSecretPath } = await import("../../vault/path.ts");
+    const { checkSecretPath } = await import("../../vault/secrets/path.ts");
     checkSecretPath(path);
     const versions = asksServer(invocation)
       ? await withServer("secret history", invocation, (vault) => vault.history(path))

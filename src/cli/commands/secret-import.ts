@@ -107,8 +107,8 @@ interface Secrets {
 
 /** Errors: VAULT_BAD_PATH, VAULT_BAD_IMPORT. */
 const toSecrets = async (wanted: readonly EnvEntry[], prefix: string): Promise<Secrets> => {
-  const { checkSecretPath } = await import("../../vault/path.ts");
-  const { envSecrets } = await import("../../vault/env-import.ts");
+  const { checkSecretPath } = await import("../../vault/secrets/path.ts");
+  const { envSecrets } = await import("../../vault/secrets/env-import.ts");
   checkSecretPath(`${prefix}/NAME`);
   const { entries, empty, faults } = envSecrets(wanted, prefix);
   if (faults.length > 0) throw badImport(faults, "Name the others: --only NAME takes the named ones alone.");

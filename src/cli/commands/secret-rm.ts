@@ -18,7 +18,7 @@ export const secretRm: CommandSpec = {
     const { parameters, options, terminal } = invocation;
     refuseInsideRun("secret rm", invocation);
     const [path = ""] = parameters;
-    const { checkSecretPath } = await import("../../vault/path.ts");
+    const { checkSecretPath } = await import("../../vault/secrets/path.ts");
     checkSecretPath(path);
     if (asksServer(invocation)) await withServer("secret rm", invocation, (vault) => vault.deleteSecret(path));
     else {

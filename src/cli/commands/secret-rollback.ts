@@ -25,7 +25,7 @@ export const secretRollback: CommandSpec = {
       throw new SidekeyError("CONFIG_USAGE", { detail: "The version is a whole number from 1." });
     }
     const version = Number(text);
-    const { checkSecretPath } = await import("../../vault/path.ts");
+    const { checkSecretPath } = await import("../../vault/secrets/path.ts");
     checkSecretPath(path);
     const stored = asksServer(invocation)
       ? await withServer("secret rollback", invocation, (vault) => vault.rollback(path, version))

@@ -33,8 +33,8 @@ export const secretRotate: CommandSpec = {
       });
     }
     const graceMs = await parseGrace(options);
-    const { checkSecretPath } = await import("../../vault/path.ts");
-    const { checkSecretValue } = await import("../../vault/value.ts");
+    const { checkSecretPath } = await import("../../vault/secrets/path.ts");
+    const { checkSecretValue } = await import("../../vault/secrets/value.ts");
     checkSecretPath(path);
     const value = new SecretValue(await terminal.readSecret(`New value of ${path} (not shown)`));
     // What no type of secret may hold; the vault knows of which type this one is.

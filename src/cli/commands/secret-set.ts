@@ -32,8 +32,8 @@ export const secretSet: CommandSpec = {
     refuseInsideRun("secret set", invocation);
     const [path = "", ...rest] = parameters;
     if (rest.length > 0) throw valueInArgument(path);
-    const { checkSecretPath } = await import("../../vault/path.ts");
-    const { checkSecretValue } = await import("../../vault/value.ts");
+    const { checkSecretPath } = await import("../../vault/secrets/path.ts");
+    const { checkSecretValue } = await import("../../vault/secrets/value.ts");
     checkSecretPath(path);
     const value = new SecretValue(await terminal.readSecret(`Value of ${path} (not shown)`));
     const type = options.text("type");

@@ -67,7 +67,7 @@ const checkVault = async (
       ),
     ),
   ];
-  const { storeExists } = await import("../../vault/key.ts");
+  const { storeExists } = await import("../../vault/barrier/key.ts");
   if (!(await storeExists(directory))) {
     const text = `${directory}: none yet, made with the first secret`;
     return [

@@ -6,7 +6,7 @@
 import type { Environment } from "../../config/credential.ts";
 import { SidekeyError } from "../../core/errors.ts";
 import type { SecretValue } from "../../core/secret-value.ts";
-import type { ReferenceBackend, SecretReference } from "../secret-types.ts";
+import type { ReferenceBackend, SecretReference } from "../secrets/types.ts";
 
 export interface SecretBackend {
   /** The value as it is there now. Errors: VAULT_BACKEND_UNAVAILABLE, VAULT_SECRET_MISSING. */

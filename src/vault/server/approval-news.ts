@@ -3,8 +3,8 @@ import { type CredentialContext, readCredential } from "../../config/credential.
 import type { Clock } from "../../core/clock.ts";
 import { SidekeyError } from "../../core/errors.ts";
 import type { Log } from "../../core/log.ts";
+import { createWebhook, parseWebhookSecret } from "../approvals/webhook.ts";
 import type { ApprovalInfo } from "../index.ts";
-import { createWebhook, parseWebhookSecret } from "../webhook.ts";
 import type { VaultServerConfig } from "./config-model.ts";
 import { wireTime } from "./wire-types.ts";
 

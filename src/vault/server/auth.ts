@@ -9,7 +9,7 @@ import type { Clock } from "../../core/clock.ts";
 import { SidekeyError } from "../../core/errors.ts";
 import { verifyProof } from "../../identity/dpop.ts";
 import type { AnyVault, VerifiedToken } from "../index.ts";
-import type { ReplayGuard } from "../replay-guard.ts";
+import type { ReplayGuard } from "../tokens/replay-guard.ts";
 import { createBudget } from "./budget.ts";
 import type { Principal, TokenPrincipal } from "./principal.ts";
 

@@ -8,7 +8,7 @@ import { auditSchema } from "../../config/audit-fields.ts";
 import { credentialSchema } from "../../config/credential.ts";
 import { duration, filePath, refuse, size } from "../../config/units.ts";
 import { parseCidr } from "../../core/ip.ts";
-import { webhookUrlFault } from "../webhook.ts";
+import { webhookUrlFault } from "../approvals/webhook.ts";
 
 const HOUR = 60 * 60 * 1000;
 

@@ -6,7 +6,7 @@
 import type { Clock } from "../../core/clock.ts";
 import { isSidekeyError, SidekeyError } from "../../core/errors.ts";
 import type { Log } from "../../core/log.ts";
-import type { ReplayGuard } from "../replay-guard.ts";
+import type { ReplayGuard } from "../tokens/replay-guard.ts";
 import { connectDatabase, type Query } from "./postgres/connection.ts";
 import { busy } from "./postgres/faults.ts";
 import { createDatabaseReplayGuard } from "./postgres/proofs.ts";

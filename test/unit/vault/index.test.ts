@@ -4,7 +4,7 @@ import { readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { SecretValue } from "../../../src/core/secret-value.ts";
-import { generateFernetKey } from "../../../src/vault/fernet.ts";
+import { generateFernetKey } from "../../../src/vault/barrier/fernet.ts";
 import { openVault } from "../../../src/vault/index.ts";
 import {
   afterTest,

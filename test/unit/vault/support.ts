@@ -5,10 +5,10 @@ import { join } from "node:path";
 import { afterEach } from "vitest";
 import type { Clock } from "../../../src/core/clock.ts";
 import { type ErrorCode, isSidekeyError, type SidekeyError } from "../../../src/core/errors.ts";
-import { createBarrier } from "../../../src/vault/barrier.ts";
-import { type EmbeddedGuard, guardEmbedded, type Keys } from "../../../src/vault/guarded-storage.ts";
+import { createBarrier } from "../../../src/vault/barrier/barrier.ts";
+import { type EmbeddedGuard, guardEmbedded, type Keys } from "../../../src/vault/barrier/guarded-storage.ts";
+import { openKeyRing } from "../../../src/vault/barrier/key.ts";
 import { openVault, type Vault } from "../../../src/vault/index.ts";
-import { openKeyRing } from "../../../src/vault/key.ts";
 import { openLmdb } from "../../../src/vault/storage/lmdb.ts";
 import type { EmbeddedStorage, Watchable } from "../../../src/vault/storage/storage.ts";
 

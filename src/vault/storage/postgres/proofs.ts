@@ -3,7 +3,7 @@
  * an error; must never answer yes twice.
  */
 import type { Clock, EpochMs } from "../../../core/clock.ts";
-import { proofHash, type ReplayGuard } from "../../replay-guard.ts";
+import { proofHash, type ReplayGuard } from "../../tokens/replay-guard.ts";
 import type { Database } from "./connection.ts";
 
 const PURGE_EVERY_MS = 60_000;

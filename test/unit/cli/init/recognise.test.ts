@@ -5,7 +5,7 @@ import { hostsOf, type Recognised, recognise } from "../../../../src/cli/init/re
 import { readEnvFile } from "../../../../src/config/env-file.ts";
 import { loadConfig } from "../../../../src/sidecar/app/config.ts";
 import { createPresetLibrary } from "../../../../src/sidecar/app/presets.ts";
-import { isSecretPath } from "../../../../src/vault/path.ts";
+import { isSecretPath } from "../../../../src/vault/secrets/path.ts";
 
 const library = createPresetLibrary();
 const presets = library.names().flatMap((name) => library.get(name) ?? []);

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { SecretValue } from "../../../../src/core/secret-value.ts";
 import { checkBackendVariable, readReference } from "../../../../src/vault/backends/index.ts";
-import { vaultKeySource } from "../../../../src/vault/key.ts";
+import { vaultKeySource } from "../../../../src/vault/barrier/key.ts";
 import { codeOf, failureOf } from "../support.ts";
 
 describe("SECRET_BACKEND", () => {

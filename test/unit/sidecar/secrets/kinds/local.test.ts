@@ -6,10 +6,10 @@ import { SecretValue } from "../../../../../src/core/secret-value.ts";
 import { parseScopes } from "../../../../../src/identity/scope.ts";
 import { sourceKinds } from "../../../../../src/sidecar/secrets/kinds/index.ts";
 import type { LocalSource } from "../../../../../src/sidecar/secrets/kinds/local.ts";
-import { createBarrier } from "../../../../../src/vault/barrier.ts";
-import { generateFernetKey } from "../../../../../src/vault/fernet.ts";
-import { guardEmbedded } from "../../../../../src/vault/guarded-storage.ts";
-import { openKeyRing } from "../../../../../src/vault/key.ts";
+import { createBarrier } from "../../../../../src/vault/barrier/barrier.ts";
+import { generateFernetKey } from "../../../../../src/vault/barrier/fernet.ts";
+import { guardEmbedded } from "../../../../../src/vault/barrier/guarded-storage.ts";
+import { openKeyRing } from "../../../../../src/vault/barrier/key.ts";
 import { openLmdb } from "../../../../../src/vault/storage/lmdb.ts";
 import {
   afterTest,

@@ -1,0 +1,141 @@
+/**
+ * How tokens lie in a store: `token:ID` holds what the store says of one; `tokenend:TIME:ID` finds those that are over
+ * without a look at the others, and `tokenof:AGENT:ID` those of one agent. The three come and go in one transaction.
+ * Never a token itself.
+ */
+import * as z from "zod";
+import type { EpochMs } from "../../core/clock.ts";
+import { ACCESS_TIERS } from "../../identity/tier.ts";
+import { type Barrier, openJson, recallJson, sealJson } from "../barrier/barrier.ts";
+import type { ReadTx, Tx } from "../storage/storage.ts";
+import { dropPlaceholders } from "./placeholders.ts";
+
+const TOKEN = "token:";
+const END = "tokenend:";
+const OF = "tokenof:";
+/** Uses that were counted under an Idempotency-Key. */
+const IDEMPOTENT = "idem:";
+/** Digits of a time in base 36, up to the year 2059 and in one order for texts and numbers. */
+const TIME_DIGITS = 9;
+/** Removed by one issue: more than one adds, so that what is over goes. */
+const PURGE_BATCH = 20;
+const NOTHING = Buffer.alloc(0);
+
+const rowSchema = z.strictObject({
+  /** Name. */
+  agent: z.string(),
+  /** Absent: issued to a name alone, in the embedded store. */
+  agentId: z.string().optional(),
+  scope: z.string(),
+  issuedAt: z.number(),
+  expiresAt: z.number(),
+  revokedAt: z.number().optional(),
+  maxUses: z.number().int().positive().optional(),
+  uses: z.number().int().nonnegative().optional(),
+  description: z.string().optional(),
+  /** Secrets of tiers above it are out of reach. Absent: standard. */
+  approvedTier: z.enum(ACCESS_TIERS).optional(),
+});
+export type TokenRow = z.output<typeof rowSchema>;
+
+const endKey = (expiresAt: EpochMs, id: string): string =>
+  `${END}${expiresAt.toString(36).padStart(TIME_DIGITS, "0")}:${id}`;
+
+/** An agent's id holds no `:`. A name does neither, and stands where there is no id. */
+const ofPrefix = ({ agent, agentId }: Pick<TokenRow, "agent" | "agentId">): string =>
+  `${OF}${agentId ?? `name=${agent}`}:`;
+
+const idOf = (key: string): string => key.slice(key.lastIndexOf(":") + 1);
+
+/** Undefined when there is no such token. Errors: VAULT_KEY_WRONG, VAULT_STORE_DAMAGED. */
+export const readToken = (tx: ReadTx, barrier: Barrier, id: string): TokenRow | undefined => {
+  const sealed = tx.get(TOKEN + id);
+  return sealed === undefined ? undefined : recallJson(barrier, TOKEN + id, sealed, rowSchema);
+};
+
+/** Of one that is there. */
+export const updateToken = (tx: Tx, barrier: Barrier, id: string, row: TokenRow): void =>
+  tx.put(TOKEN + id, sealJson(barrier, TOKEN + id, row));
+
+export const addToken = (tx: Tx, barrier: Barrier, id: string, row: TokenRow): void => {
+  updateToken(tx, barrier, id, row);
+  addIndexes(tx, barrier, id, row);
+};
+
+const addIndexes = (tx: Tx, barrier: Barrier, id: string, row: TokenRow): void => {
+  for (const path of [endKey(row.expiresAt, id), ofPrefix(row) + id])
+    tx.put(path, barrier.seal({ path, version: 0 }, NOTHING));
+};
+
+const removeToken = (tx: Tx, barrier: Barrier, id: string): void => {
+  const row = readToken(tx, barrier, id);
+  if (row === undefined) return;
+  tx.remove(TOKEN + id);
+  tx.remove(endKey(row.expiresAt, id));
+  tx.remove(ofPrefix(row) + id);
+  for (const { key } of tx.range(`${IDEMPOTENT}${id}:`)) tx.remove(key);
+  dropPlaceholders(tx, barrier, id);
+};
+
+/** Those that are over, the oldest first, some at a time. */
+export const purgeTokens = (tx: Tx, barrier: Barrier, now: EpochMs): void => {
+  for (const { key } of tx.range(END, { limit: PURGE_BATCH })) {
+    if (Number.parseInt(key.slice(END.length, END.length + TIME_DIGITS), 36) > now) return;
+    removeToken(tx, barrier, idOf(key));
+    // Also when its token was gone.
+    tx.remove(key);
+  }
+};
+
+/** When the last token that is there is over; 0 when there is none. */
+export const lastTokenEnd = (tx: ReadTx): EpochMs => {
+  const last = tx.range(END).at(-1);
+  return last === undefined ? 0 : Number.parseInt(last.key.slice(END.length, END.length + TIME_DIGITS), 36);
+};
+
+/** Tokens of Sidekey 0.1 have a row alone. */
+export const indexTokens = (tx: Tx, barrier: Barrier): void => {
+  for (const { key, value } of tx.range(TOKEN)) {
+    addIndexes(tx, barrier, key.slice(TOKEN.length), openJson(barrier, key, value, rowSchema));
+  }
+};
+
+/** All, or those of an agent (its id, or a name that has none), in the order of their ids. */
+export const tokenIds = (
+  tx: ReadTx,
+  agent?: { readonly id: string } | { readonly name: string },
+): readonly string[] => {
+  if (agent === undefined) return tx.range(TOKEN).map(({ key }) => key.slice(TOKEN.length));
+  const prefix = "id" in agent ? ofPrefix({ agent: "", agentId: agent.id }) : ofPrefix({ agent: agent.name });
+  return tx.range(prefix).map(({ key }) => idOf(key));
+};
+
+/** Of one agent. Also those that are over: a verifier grants them a minute more. Returns their ids. */
+export const revokeTokensOf = (tx: Tx, barrier: Barrier, agentId: string, now: EpochMs): readonly string[] =>
+  tokenIds(tx, { id: agentId }).filter((id) => {
+    const row = readToken(tx, barrier, id);
+    if (row === undefined || row.revokedAt !== undefined) return false;
+    updateToken(tx, barrier, id, { ...row, revokedAt: now });
+    dropPlaceholders(tx, barrier, id);
+    return true;
+  });
+
+const idempotentSchema = z.strictObject({ until: z.number() });
+
+/** Whether this use was counted already. `use`: 64 hexadecimal digits. */
+export const wasCounted = (tx: ReadTx, barrier: Barrier, { id, use, now }: CountedUse): boolean => {
+  const key = `${IDEMPOTENT}${id}:${use}`;
+  const sealed = tx.get(key);
+  return sealed !== undefined && openJson(barrier, key, sealed, idempotentSchema).until > now;
+};
+
+export interface CountedUse {
+  readonly id: string;
+  readonly use: string;
+  readonly now: EpochMs;
+}
+
+export const rememberUse = (tx: Tx, barrier: Barrier, { id, use }: CountedUse, until: EpochMs): void => {
+  const key = `${IDEMPOTENT}${id}:${use}`;
+  tx.put(key, sealJson(barrier, key, { until }));
+};
