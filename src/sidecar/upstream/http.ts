@@ -24,7 +24,13 @@ export const createHttpUpstream = (connector: Connector): Upstream => {
     const known = pools.get(authority.key);
     if (known !== undefined) {
       for (const one of known) {
-        if (one.scheme === scheme && one.cleartext === cleartext && one.connectMs === connectMs) return one.pool;
+        if (
+          one.scheme === scheme &&
+          one.cleartext === cleartext &&
+          one.written === written &&
+          one.connectMs === connectMs
+        )
+          return one.pool;
       }
     }
     // The pool opens all its connections as its first request asked for.
@@ -34,7 +40,7 @@ export const createHttpUpstream = (connector: Connector): Upstream => {
       isSecure: scheme === "https",
       now,
     });
-    const added = { scheme, cleartext, connectMs, pool };
+    const added = { scheme, cleartext, written, connectMs, pool };
     if (known === undefined) pools.set(authority.key, [added]);
     else known.push(added);
     if (retired) pool.retire();
@@ -75,6 +81,8 @@ export const createHttpUpstream = (connector: Connector): Upstream => {
 interface Pooled {
   readonly scheme: UpstreamRequest["scheme"];
   readonly cleartext: UpstreamRequest["cleartext"];
+  /** A reload may have made the operator's own address one like any other, or the other way round. */
+  readonly written: boolean;
   /** `ms` */
   readonly connectMs: number;
   readonly pool: ConnectionPool;
