@@ -55,8 +55,6 @@ export class AgentConnection implements RequestReceiver, ResponseConnection {
   #isStalled = false;
   #held: Buffer | undefined;
   #isReading = false;
-  /** The one refused for being too many has been read. */
-  #isFull = false;
   /** Nothing is read behind the request that is being read. */
   #isLast = false;
   /** Nothing is read at all; what comes is dropped. */
@@ -97,7 +95,7 @@ export class AgentConnection implements RequestReceiver, ResponseConnection {
 
   /** No request follows the one whose turn it is. */
   get endsHere(): boolean {
-    return (this.#isDeaf || this.#isLast || this.#isFull) && this.#waiting.length === 0;
+    return (this.#isDeaf || this.#isLast) && this.#waiting.length === 0;
   }
 
   /** In use for as long as it lasts: a tunnel that passes unread. */
@@ -210,16 +208,9 @@ export class AgentConnection implements RequestReceiver, ResponseConnection {
       // An answer still to come would end up inside the tunnel.
       framing = new SidekeyError("INGRESS_BAD_REQUEST", { detail: "no CONNECT here" });
     }
-    if (this.#isFull) {
-      // It was told to stop, and did not.
-      this.socket.destroy();
-      this.#isDeaf = true;
-      return NO_BODY;
-    }
-    if (this.#waiting.length >= MAX_WAITING) {
-      framing = new SidekeyError("INGRESS_PIPELINE");
-      this.#isFull = true;
-    } else if (framing instanceof SidekeyError) this.#isDeaf = true;
+    if (this.#waiting.length >= MAX_WAITING) framing = new SidekeyError("INGRESS_PIPELINE");
+    // What came in the same segment was sent before it could be told: those before it have their answers still.
+    if (framing instanceof SidekeyError) this.#isDeaf = true;
     const length = framing instanceof SidekeyError ? 0 : framing.bodyLength;
     this.#isLast = !(framing instanceof SidekeyError) && framing.closes;
     if (this.#isLast && length === 0) this.#isDeaf = true;

@@ -93,15 +93,29 @@ describe("requests of one connection", () => {
     expect(t.counts()).toEqual([3, 0]);
   });
 
-  it("are told to stop past 64 that wait, in their order, and cut when they go on", async () => {
-    const t = await open();
-    t.client.send(Array.from({ length: 66 }, (_, i) => get(`/${i}`)).join(""));
-    for (let i = 0; i < 65; i++) answer(await t.turn(i));
-    const last = await t.turn(65);
-    expect(last.request.framing).toMatchObject({ code: "INGRESS_PIPELINE" });
+  it("are told to stop past 64 that wait, in their order, however many came with them", async () => {
+    for (const count of [66, 67, 100]) {
+      const t = await open();
+      t.client.send(Array.from({ length: count }, (_, i) => get(`/${i}`)).join(""));
+      for (let i = 0; i < 65; i++) {
+        answer(await t.turn(i));
+        expect(String((await t.client.receive()).body)).toBe(`/${i}`);
+      }
+      const last = await t.turn(65);
+      expect(last.request.framing).toMatchObject({ code: "INGRESS_PIPELINE" });
+      last.response.refuse(last.request.framing as SidekeyError, "id");
+      const refusal = await t.client.receive();
+      expect([refusal.status, refusal.headers.get("connection")]).toEqual([429, ["close"]]);
+      await t.client.closed();
+      await expect.poll(t.counts).toEqual([66, 1]);
+      expect(t.turns.length).toBe(66);
+    }
+  });
+
+  it("past those are dropped unread, and not without end", async () => {
     const flood = await open();
-    flood.client.send(get("/x").repeat(67));
-    await flood.client.closed();
+    flood.client.send(get("/x").repeat(100_000));
+    await expect.poll(() => flood.client.socket.destroyed).toBe(true);
     await expect.poll(flood.counts).toEqual([1, 1]);
   });
 
