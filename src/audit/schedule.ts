@@ -1,5 +1,7 @@
 /** Turns and ticks, passed in so that no test waits. Ticks never keep the process alive. */
 
+import { atTurnEnd } from "../core/turn-end.ts";
+
 export interface Schedule {
   /** Runs once, at the end of this turn of the event loop. */
   soon(run: () => void): void;
@@ -10,9 +12,7 @@ export interface Schedule {
 }
 
 export const systemSchedule: Schedule = {
-  soon: (run) => {
-    setImmediate(run);
-  },
+  soon: (run) => atTurnEnd({ turnEnds: run }),
   after: (ms, run) => {
     setTimeout(run, ms);
   },

@@ -6,7 +6,7 @@
 import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import { SidekeyError, toSidekeyError } from "../../core/errors.ts";
-import { onIncoming } from "../net/incoming.ts";
+import { type Incoming, onIncoming } from "../net/incoming.ts";
 import type { BodyFraming } from "../net/message-parser.ts";
 import { AgentBody, type AgentRequest } from "./agent-request.ts";
 import { AgentResponse, KEEP_ALIVE_MS, type ResponseConnection } from "./agent-response.ts";
@@ -50,6 +50,8 @@ export class AgentConnection implements RequestReceiver, ResponseConnection {
   readonly #waiting: AgentRequest[] = [];
   /** Whose turn it is; its request may still be coming. */
   #current: AgentResponse | undefined;
+  /** Said to its end in this turn of the loop, and not written yet. Nothing may overtake it. */
+  #unsent: AgentResponse | undefined;
   #body: AgentBody | undefined;
   /** The last of those that wait has a body, which is read in its turn. */
   #isStalled = false;
@@ -68,7 +70,7 @@ export class AgentConnection implements RequestReceiver, ResponseConnection {
   /** Monotonic, `ms`: while nothing is in flight, it ends then. */
   #deadline: number;
   #isBetween = false;
-  readonly #stopReading: () => void;
+  readonly #incoming: Incoming;
 
   /** `now`: monotonic, `ms`. */
   constructor(socket: Socket, kind: ConnectionKind, owner: ConnectionOwner, now: () => number) {
@@ -79,7 +81,7 @@ export class AgentConnection implements RequestReceiver, ResponseConnection {
     this.#parser = new RequestParser(this);
     this.#parser.begin();
     this.#deadline = now() + HEAD_MS;
-    this.#stopReading = onIncoming(socket, this.#onData);
+    this.#incoming = onIncoming(socket, this.#onData);
     socket
       .on("end", this.#onEnd)
       .on("close", this.#onClose)
@@ -90,7 +92,8 @@ export class AgentConnection implements RequestReceiver, ResponseConnection {
 
   /** Something is in flight on it, or not sent to its end. */
   get isBusy(): boolean {
-    return this.#isOccupied || this.#current !== undefined || this.socket.writableLength > 0;
+    const isAnswering = this.#current !== undefined || this.#unsent !== undefined;
+    return this.#isOccupied || isAnswering || this.socket.writableLength > 0;
   }
 
   /** No request follows the one whose turn it is. */
@@ -125,6 +128,7 @@ export class AgentConnection implements RequestReceiver, ResponseConnection {
   };
 
   readonly #onEnd = (): void => {
+    this.#unsent?.flush();
     // Half open it could wait for its answer; but nobody can tell that from one that has left.
     const isAnswered = this.#current === undefined || (this.#current.over && this.#waiting.length === 0);
     if (isAnswered) this.socket.destroySoon();
@@ -140,6 +144,7 @@ export class AgentConnection implements RequestReceiver, ResponseConnection {
     this.#isClosed = true;
     this.#isDeaf = true;
     this.#waiting.length = 0;
+    this.#unsent = undefined;
     this.#held = undefined;
     clearTimeout(this.#linger);
     const current = this.#current;
@@ -184,9 +189,10 @@ export class AgentConnection implements RequestReceiver, ResponseConnection {
   #detach(sent: Buffer): void {
     const { socket } = this;
     const connect = this.#connect;
+    this.#unsent?.flush();
     this.#isClosed = true;
     socket.pause();
-    this.#stopReading();
+    this.#incoming.stop();
     socket.off("end", this.#onEnd).off("close", this.#onClose).off("error", this.#onError);
     this.#owner.closed(this);
     if (connect !== undefined) this.#owner.connect(connect, socket, sent);
@@ -226,6 +232,7 @@ export class AgentConnection implements RequestReceiver, ResponseConnection {
   }
 
   #start(request: AgentRequest): void {
+    this.#unsent?.flush();
     this.#isBetween = false;
     this.#body = request.body;
     const response = new AgentResponse(this, request);
@@ -268,6 +275,8 @@ export class AgentConnection implements RequestReceiver, ResponseConnection {
     if (this.#isClosed) return;
     const isLast = closes || this.endsHere;
     if (isLast) this.#isDeaf = true;
+    if (isLast || this.#body !== undefined) this.#current?.flush();
+    else if (this.#current?.isWaiting === true) this.#unsent = this.#current;
     if (this.#body !== undefined) {
       // Closing at once would reset the connection under the answer (RFC 9112 section 9.6), so a little of the rest is
       // read and dropped. An upload that ends meanwhile keeps the connection.
@@ -278,6 +287,10 @@ export class AgentConnection implements RequestReceiver, ResponseConnection {
       if (isLast) this.socket.end();
     } else if (isLast) this.#finish();
     else this.#next();
+  }
+
+  sent(): void {
+    this.#unsent = undefined;
   }
 
   #finish(): void {
@@ -325,6 +338,7 @@ export class AgentConnection implements RequestReceiver, ResponseConnection {
 
   /** What comes can't be read any further. */
   #fail(error: SidekeyError): void {
+    this.#unsent?.flush();
     this.#isDeaf = true;
     if (this.#linger !== undefined) {
       this.socket.destroy();

@@ -1,11 +1,12 @@
 /**
  * The answer to one request of an agent, written as HTTP/1.1 by ourselves: what is said in one turn of the loop leaves
- * together, and a head never waits for its body longer than that.
+ * together at its end, and a head never waits for its body longer than that.
  */
 import { STATUS_CODES } from "node:http";
 import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import { SidekeyError } from "../../core/errors.ts";
+import { atTurnEnd, type TurnEnd } from "../../core/turn-end.ts";
 import type { ClientResponse } from "../pipeline/messages.ts";
 import type { AgentRequest } from "./agent-request.ts";
 import type { ConnectionKind } from "./connection-kind.ts";
@@ -19,8 +20,10 @@ export interface ResponseConnection {
   readonly endsHere: boolean;
   /** All of its body has come. */
   readonly isWhole: boolean;
-  /** It is answered to its end. `closes`: as the last on this connection. */
+  /** It is answered to its end, of which something may not be written yet. `closes`: as the last on this connection. */
   finished(closes: boolean): void;
+  /** All of a finished answer is written. */
+  sent(): void;
 }
 
 /** How long a connection is kept between two requests. `ms` */
@@ -45,7 +48,7 @@ for (const [status, reason] of Object.entries(STATUS_CODES)) {
 /** Anything else could end a line. What comes here was judged before: a hit is a mistake of ours. */
 const NO_VALUE = /[^\t\x20-\x7e\x80-\xff]/;
 
-export class AgentResponse implements ClientResponse {
+export class AgentResponse implements ClientResponse, TurnEnd {
   readonly #connection: ResponseConnection;
   readonly #request: AgentRequest;
   /** It was not told yet to go on. */
@@ -72,6 +75,11 @@ export class AgentResponse implements ClientResponse {
   /** Said to its end. */
   get over(): boolean {
     return this.#isOver;
+  }
+
+  /** Something that was said is not written yet. */
+  get isWaiting(): boolean {
+    return this.#pieces.length > 0;
   }
 
   get open(): boolean {
@@ -122,13 +130,13 @@ export class AgentResponse implements ClientResponse {
 
   end(): void {
     if (this.#isChunked) this.#add("0\r\n\r\n");
-    this.flush();
     this.#isOver = true;
     this.#connection.finished(this.#closes);
   }
 
   abort(): void {
     const { socket } = this.#connection;
+    this.flush();
     // HTTP/1.0 has no chunks: there the end of the connection ends a body, and only a reset says that it broke off. In
     // TLS that is what leaving out close_notify says. A unix socket has neither an address nor a reset.
     const isTcp = !(socket instanceof TLSSocket) && socket.remoteAddress !== undefined;
@@ -172,9 +180,13 @@ export class AgentResponse implements ClientResponse {
 
   /** One char per byte. */
   #add(piece: string | Buffer): void {
-    if (this.#pieces.length === 0) process.nextTick(flush, this);
+    if (this.#pieces.length === 0) atTurnEnd(this);
     this.#pieces.push(piece);
     this.#bytes += piece.length;
+  }
+
+  turnEnds(): void {
+    this.flush();
   }
 
   /** Everything said so far leaves. */
@@ -184,6 +196,7 @@ export class AgentResponse implements ClientResponse {
     const [first] = pieces;
     if (first === undefined) return;
     this.#pieces = [];
+    if (this.#isOver) this.#connection.sent();
     if (socket.destroyed) return;
     if (pieces.length === 1) send(socket, first);
     else if (this.#bytes <= JOIN_LIMIT) socket.write(join(pieces, this.#bytes));
@@ -195,8 +208,6 @@ export class AgentResponse implements ClientResponse {
     this.#bytes = 0;
   }
 }
-
-const flush = (response: AgentResponse): void => response.flush();
 
 const send = (socket: Socket, piece: string | Buffer): void => {
   if (typeof piece === "string") socket.write(piece, "latin1");

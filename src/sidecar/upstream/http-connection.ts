@@ -3,7 +3,7 @@
  * nobody asked for end the connection.
  */
 import type { Connection } from "../net/connection.ts";
-import { onIncoming } from "../net/incoming.ts";
+import { type Incoming, onIncoming } from "../net/incoming.ts";
 import type { ResponseReceiver } from "./response-parser.ts";
 import { ResponseParser } from "./response-parser.ts";
 
@@ -26,6 +26,7 @@ export class HttpConnection {
   keepUntil = 0;
   readonly #connection: Connection;
   readonly #parser: ResponseParser;
+  readonly #incoming: Incoming;
   readonly #onIdleEnd: (connection: HttpConnection) => void;
   #user: ConnectionUser | undefined;
 
@@ -39,7 +40,7 @@ export class HttpConnection {
       data: (chunk) => this.#user?.data(chunk),
       end: (surplus) => this.#user?.end(surplus),
     });
-    onIncoming(connection.socket, (chunk) => this.#received(chunk));
+    this.#incoming = onIncoming(connection.socket, (chunk) => this.#received(chunk));
     connection.socket
       .on("drain", () => this.#user?.drained())
       .on("end", () => this.#ended())
@@ -47,6 +48,11 @@ export class HttpConnection {
       .on("close", () => this.#broken(new Error("closed")))
       // What spoke on it before, to a proxy, left it paused.
       .resume();
+  }
+
+  /** While nobody uses it: bytes that nobody asked for have come, and are about to end it. */
+  get isSpoiled(): boolean {
+    return this.#incoming.waits;
   }
 
   /** The next response is for `user`, whose request is of this method. */

@@ -70,7 +70,13 @@ export const createConnectionPool = ({ connect, isSecure, now }: PoolOptions): C
   };
 
   return {
-    take: () => idle.pop(),
+    take() {
+      for (let kept = idle.pop(); kept !== undefined; kept = idle.pop()) {
+        if (!kept.isSpoiled) return kept;
+        discard(kept);
+      }
+      return undefined;
+    },
     open(done) {
       const watched = watching;
       let cancel: (() => void) | undefined;

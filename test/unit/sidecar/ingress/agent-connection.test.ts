@@ -8,7 +8,7 @@ import type { AgentRequest } from "../../../../src/sidecar/ingress/agent-request
 import type { AgentResponse } from "../../../../src/sidecar/ingress/agent-response.ts";
 import { createListener } from "../../../../src/sidecar/ingress/listener.ts";
 import { refuseOnSocket } from "../../../../src/sidecar/ingress/reply.ts";
-import { openConnection } from "../../../support/raw-client.ts";
+import { openConnection, type RawConnection } from "../../../support/raw-client.ts";
 
 const closers: (() => void)[] = [];
 afterEach(() => {
@@ -30,13 +30,13 @@ const open = async (onTurn: (turn: Turn) => void = () => undefined) => {
   let connection: AgentConnection | undefined;
   const server = createListener((socket) => {
     const owner = {
-      takesConnect: false,
+      takesConnect: true,
       answer(request: AgentRequest, response: AgentResponse) {
         turns.push({ request, response });
         onTurn({ request, response });
       },
       answered: () => void answered++,
-      connect: () => undefined,
+      connect: (_request: unknown, on: typeof socket) => void on.write("HTTP/1.1 299 Connected\r\n\r\n"),
       refuse(error: SidekeyError, on: typeof socket | undefined) {
         refused.push(error.code);
         if (on !== undefined) refuseOnSocket(on, error, "id");
@@ -55,6 +55,8 @@ const open = async (onTurn: (turn: Turn) => void = () => undefined) => {
     turns,
     refused,
     counts: () => [answered, closed],
+    isBusy: () => connection?.isBusy,
+    socket: () => (connection as AgentConnection).socket,
     async turn(number: number): Promise<Turn> {
       await expect.poll(() => turns.length).toBeGreaterThan(number);
       return turns[number] as Turn;
@@ -75,6 +77,8 @@ const answer = ({ request, response }: Turn): void => {
   response.write(Buffer.from(request.head.target));
   response.end();
 };
+/** Of all answers so far. */
+const statuses = ({ transcript }: RawConnection): string[] => String(transcript).match(/(?<=HTTP\/1\.1 )\d+/g) ?? [];
 
 describe("requests of one connection", () => {
   it("have their turns one by one, also when all of them come at once", async () => {
@@ -151,6 +155,22 @@ describe("requests of one connection", () => {
     await t.turn(59);
   });
 
+  it("are answered in their order, also by what leaves at once", async () => {
+    const expecting = post("/b", "body").replace("\r\n\r\n", "\r\nExpect: 100-continue\r\n\r\n");
+    for (const [behind, answers] of [
+      ["\0\0", ["200", "400"]],
+      [expecting, ["200", "100", "200"]],
+      ["CONNECT b.test:443 HTTP/1.1\r\nHost: b.test:443\r\n\r\n", ["200", "299"]],
+    ] as const) {
+      const t = await open((turn) => {
+        turn.response.continue();
+        answer(turn);
+      });
+      t.client.send(get("/a") + behind);
+      await expect.poll(() => statuses(t.client)).toEqual(answers);
+    }
+  });
+
   it("end with what can't be read, behind the answers before it", async () => {
     const t = await open();
     t.client.send(`${get("/a")}\0\0`);
@@ -207,6 +227,17 @@ describe("a connection on which nothing comes", () => {
     expect(t.refused).toEqual([]);
   });
 
+  it("is busy until its answer is written", async () => {
+    const busy: unknown[] = [];
+    const t = await open((turn) => {
+      answer(turn);
+      busy.push(t.isBusy());
+    });
+    t.client.send(get("/a"));
+    await t.client.receive();
+    expect([...busy, t.isBusy()]).toEqual([true, false]);
+  });
+
   it("stays while a request is answered, however long that takes", async () => {
     const t = await open();
     t.client.send(get("/a"));
@@ -243,6 +274,15 @@ describe("a client that leaves", () => {
       expect((await t.client.receive()).status).toBe(200);
     }
     await expect.poll(t.counts).toEqual([18, 0]);
+  });
+
+  it("right behind its request is still sent what was answered at once", async () => {
+    const t = await open(answer);
+    // Both are read in one turn of the loop.
+    t.socket().push(Buffer.from(get("/a")));
+    t.socket().push(null);
+    await t.client.closed();
+    expect(statuses(t.client)).toEqual(["200"]);
   });
 
   it("half-way is still sent what was answered", async () => {

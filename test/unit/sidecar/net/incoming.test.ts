@@ -1,6 +1,7 @@
 /** Bytes of real sockets past the stream's queue: none lost, none twice, none out of order, whatever pauses there are. */
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { afterEach, expect, it } from "vitest";
 import { onIncoming } from "../../../../src/sidecar/net/incoming.ts";
 
@@ -77,9 +78,9 @@ it("leaves the socket as it was once it is told to stop", async () => {
   const { from, to } = await openPair();
   const first: string[] = [];
   const then: string[] = [];
-  const stop = onIncoming(to, (chunk) => {
+  const incoming = onIncoming(to, (chunk) => {
     first.push(chunk.toString());
-    stop();
+    incoming.stop();
     to.on("data", (next: Buffer) => void then.push(next.toString()));
     from.end("two");
   });
@@ -87,4 +88,64 @@ it("leaves the socket as it was once it is told to stop", async () => {
   from.write("one");
   await once(to, "end");
   expect([first, then]).toEqual([["one"], ["two"]]);
+});
+
+it("hands on what came in a turn at its end, and knows of it before", async () => {
+  const { to } = await openPair();
+  const received: string[] = [];
+  const incoming = onIncoming(to, (chunk) => void received.push(chunk.toString()));
+  to.resume();
+  await expect.poll(() => to.readableFlowing).toBe(true);
+  expect(incoming.waits).toBe(false);
+  to.push(Buffer.from("one"));
+  expect([received, incoming.waits]).toEqual([[], true]);
+  await nextTurn();
+  expect([received, incoming.waits]).toEqual([["one"], false]);
+});
+
+it("keeps one chunk at most for the end of the turn", async () => {
+  const { to } = await openPair();
+  const received: string[] = [];
+  onIncoming(to, (chunk) => void received.push(chunk.toString()));
+  to.resume();
+  await expect.poll(() => to.readableFlowing).toBe(true);
+  to.push(Buffer.from("one"));
+  to.push(Buffer.from("two"));
+  expect(received).toEqual(["one"]);
+  to.pause();
+  to.push(Buffer.from("three"));
+  expect(received).toEqual(["one"]);
+  to.resume();
+  await expect.poll(() => received.join(" ")).toBe("one two three");
+});
+
+it("hands on what came before a reset, and nothing that came before an end of our own", async () => {
+  for (const isReset of [true, false]) {
+    const { to } = await openPair();
+    const order: string[] = [];
+    onIncoming(to, (chunk) => void order.push(chunk.toString()));
+    to.on("error", () => void order.push("error")).on("close", () => void order.push("close"));
+    to.resume();
+    await expect.poll(() => to.readableFlowing).toBe(true);
+    to.push(Buffer.from("before"));
+    to.destroy(isReset ? new Error("reset") : undefined);
+    await expect.poll(() => order.includes("close")).toBe(true);
+    await nextTurn();
+    expect(order).toEqual(isReset ? ["before", "error", "close"] : ["close"]);
+    server.close();
+  }
+});
+
+it("puts back what it has not handed on when it is told to stop", async () => {
+  const { to } = await openPair();
+  const received: string[] = [];
+  const incoming = onIncoming(to, (chunk) => void received.push(`before ${chunk}`));
+  to.resume();
+  await expect.poll(() => to.readableFlowing).toBe(true);
+  to.push(Buffer.from("one"));
+  to.pause();
+  incoming.stop();
+  to.on("data", (chunk: Buffer) => void received.push(`after ${chunk}`));
+  to.resume();
+  await expect.poll(() => received).toEqual(["after one"]);
 });
