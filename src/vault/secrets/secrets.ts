@@ -48,12 +48,16 @@ export const createVaultSecrets = (
     return value.lend((bytes) => found.lend((others) => bytes.equals(others)));
   };
 
-  const importOne = (tx: Tx, entry: ImportEntry, { overwrite = true, describe = {}, by }: ImportOptions): Imported => {
+  const importOne = (
+    tx: Tx,
+    entry: ImportEntry,
+    { overwrite = true, compare = true, describe = {}, by }: ImportOptions,
+  ): Imported => {
     const { path, value, hosts } = entry;
     const before = rows.read(tx, path);
     if (before !== undefined) {
       const { version } = newestOf(before);
-      if (holdsSame(tx, path, before, value)) return { path, version, change: "same" };
+      if (compare && holdsSame(tx, path, before, value)) return { path, version, change: "same" };
       if (!overwrite) return { path, version, change: "kept" };
     }
     const changes =

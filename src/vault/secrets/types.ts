@@ -112,6 +112,8 @@ export interface ImportOptions extends WriteOptions {
   readonly dryRun?: boolean;
   /** Default true: a secret that is there gets a new version where its value differs; false: it is left alone. */
   readonly overwrite?: boolean;
+  /** Default true; false: what is there is taken for another value, so that nothing is told about it. */
+  readonly compare?: boolean;
   /** Of secrets that are new; what is there keeps its own. */
   readonly describe?: Pick<DescribeOptions, "type" | "tier" | "category" | "metadata">;
 }

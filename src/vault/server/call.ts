@@ -102,6 +102,11 @@ export const frameOf = (
   reason: header("x-reason") ?? told.reason,
 });
 
+/** For an answer that spends nothing, in a call that may spend. Errors: IDENTITY_TOKEN_SPENT. */
+export const requireUsesLeft = ({ principal }: Pick<CallRequest, "principal">): void => {
+  if (principal.kind === "token" && principal.token.usesLeft === 0) throw new SidekeyError("IDENTITY_TOKEN_SPENT");
+};
+
 /**
  * Counts a use of the request's token, where it has a number of them, and puts that on record.
  * Errors: IDENTITY_TOKEN_SPENT, IDENTITY_TOKEN_REVOKED, AUDIT_UNAVAILABLE.
@@ -120,6 +125,10 @@ export const spendUse = async (
   }
   // A use that nothing can come of is not spent.
   audit.assertWritable();
-  await vault.tokens.spend(id, idempotencyKey === undefined ? undefined : { idempotencyKey, request: subject });
+  const body = request.body === undefined ? {} : { body: JSON.stringify(request.body) };
+  await vault.tokens.spend(
+    id,
+    idempotencyKey === undefined ? undefined : { idempotencyKey, request: subject, ...body },
+  );
   await audit.record({ event: "token.used", ...frameOf(request), tokenId: id });
 };

@@ -3,7 +3,7 @@
 import type { Scope } from "../../identity/scope.ts";
 import type { AccessTier } from "../../identity/tier.ts";
 import { isTierAbove } from "../../identity/tier.ts";
-import { type AgentInfo, type AnyVault, type ApprovalInfo, checkAgentScopes, type IssuedToken } from "../index.ts";
+import type { AgentInfo, AnyVault, ApprovalInfo, IssuedToken } from "../index.ts";
 
 export interface Wish {
   readonly agent: AgentInfo;
@@ -32,8 +32,9 @@ export const issueToken = async (
   byOperator: boolean,
 ): Promise<Issued> => {
   const { agent, scopes } = wish;
-  // Before its tier is looked at: an answer must not tell about secrets that the agent may not reach.
-  checkAgentScopes(agent, scopes);
+  // Before its tier is looked at: an answer must not tell about secrets that the agent may not reach. And before a person
+  // is asked: what is wrong with the rest would be found when the yes has been used up.
+  tokens.vet(wish);
   const tier = await secrets.tierOf(scopes);
   const issue = (approvedTier: AccessTier) => tokens.issue({ ...wish, approvedTier });
   const free = approvals.freeTier();

@@ -120,22 +120,27 @@ export const revokeTokensOf = (tx: Tx, barrier: Barrier, agentId: string, now: E
     return true;
   });
 
-const idempotentSchema = z.strictObject({ until: z.number() });
-
-/** Whether this use was counted already. `use`: 64 hexadecimal digits. */
-export const wasCounted = (tx: ReadTx, barrier: Barrier, { id, use, now }: CountedUse): boolean => {
-  const key = `${IDEMPOTENT}${id}:${use}`;
-  const sealed = tx.get(key);
-  return sealed !== undefined && openJson(barrier, key, sealed, idempotentSchema).until > now;
-};
+const idempotentSchema = z.strictObject({ until: z.number(), body: z.string().optional() });
 
 export interface CountedUse {
   readonly id: string;
+  /** 64 hexadecimal digits; stands open in the row's key. */
   readonly use: string;
+  /** Hash of what was sent, which may be a value that could be guessed: sealed with the row. */
+  readonly body?: string;
   readonly now: EpochMs;
 }
 
-export const rememberUse = (tx: Tx, barrier: Barrier, { id, use }: CountedUse, until: EpochMs): void => {
+/** Whether this use was counted already. */
+export const wasCounted = (tx: ReadTx, barrier: Barrier, { id, use, body, now }: CountedUse): boolean => {
   const key = `${IDEMPOTENT}${id}:${use}`;
-  tx.put(key, sealJson(barrier, key, { until }));
+  const sealed = tx.get(key);
+  if (sealed === undefined) return false;
+  const known = openJson(barrier, key, sealed, idempotentSchema);
+  return known.until > now && known.body === body;
+};
+
+export const rememberUse = (tx: Tx, barrier: Barrier, { id, use, body }: CountedUse, until: EpochMs): void => {
+  const key = `${IDEMPOTENT}${id}:${use}`;
+  tx.put(key, sealJson(barrier, key, { until, ...(body !== undefined && { body }) }));
 };

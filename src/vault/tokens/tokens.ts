@@ -20,6 +20,7 @@ import { dropPlaceholders } from "./placeholders.ts";
 import { claimsOf, type IssueRequest, type TokenLimits } from "./request.ts";
 import {
   addToken,
+  type CountedUse,
   purgeTokens,
   readToken,
   rememberUse,
@@ -84,6 +85,8 @@ export interface VaultTokens {
    * IDENTITY_AGENT_UNKNOWN (or revoked), CONFIG_USAGE (name, time to live, uses, addresses, description).
    */
   issue(request: IssueRequest): Promise<IssuedToken>;
+  /** Throws what `issue` would throw of what is asked for, and makes none. */
+  vet(request: IssueRequest): void;
   /**
    * Without `from` the caller is on no network, and a list of addresses is not asked. With it an unknown address is
    * outside every list. Uses are not looked at: `spend` is.
@@ -94,10 +97,10 @@ export interface VaultTokens {
   inspect(token: string): Promise<TokenClaims>;
   /**
    * Counts one use, when uses are limited: of several at once, in whatever processes, no more than there are. The same key
-   * for the same `request` (method and target, or what else tells it from others) within 60 s counts nothing more.
-   * Errors: IDENTITY_TOKEN_SPENT, IDENTITY_TOKEN_REVOKED.
+   * for the same `request` (method and target, or what else tells it from others) and the same `body` within 60 s counts
+   * nothing more. Errors: IDENTITY_TOKEN_SPENT, IDENTITY_TOKEN_REVOKED.
    */
-  spend(id: string, retry?: { readonly idempotencyKey: string; readonly request: string }): Promise<void>;
+  spend(id: string, retry?: UseRetry): Promise<void>;
   /** Errors: IDENTITY_TOKEN_INVALID when there is no such token. */
   revoke(id: string): Promise<void>;
   /** Of one agent. Resolves to how many. */
@@ -108,6 +111,13 @@ export interface VaultTokens {
   page(of: TokenListing & { readonly page: number; readonly limit: number }): Promise<TokenPage>;
   /** Undefined when the store knows none. */
   find(id: string): Promise<TokenInfo | undefined>;
+}
+
+export interface UseRetry {
+  readonly idempotencyKey: string;
+  readonly request: string;
+  /** May hold a value: its hash is kept, and sealed. */
+  readonly body?: string;
 }
 
 export interface EmbeddedTokens extends VaultTokens {
@@ -152,6 +162,8 @@ export const createVaultTokens = ({ storage, barrier, clock, keys, limits }: Tok
   const infosOf = (tx: ReadTx, ids: readonly string[]): TokenInfo[] => ids.flatMap((id) => infoOf(tx, id) ?? []);
 
   return {
+    vet: (request) => void claimsOf(request, { id: newId(), now: clock.now(), limits }),
+
     async issue(request) {
       const claims = claimsOf(request, { id: newId(), now: clock.now(), limits });
       for (;;) {
@@ -195,7 +207,7 @@ export const createVaultTokens = ({ storage, barrier, clock, keys, limits }: Tok
         const { maxUses, uses = 0 } = row;
         if (maxUses === undefined) return;
         const now = clock.now();
-        const counted = retry && { id, use: sha256(JSON.stringify([retry.idempotencyKey, retry.request])), now };
+        const counted = retry && countedUse(id, retry, now);
         if (counted !== undefined && wasCounted(tx, barrier, counted)) return;
         if (uses >= maxUses) throw new SidekeyError("IDENTITY_TOKEN_SPENT");
         updateToken(tx, barrier, id, { ...row, uses: uses + 1 });
@@ -285,6 +297,13 @@ const isWithin = (ip: string | undefined, list: string): boolean => {
     return cidr !== undefined && cidrContains(cidr, address);
   });
 };
+
+const countedUse = (id: string, { idempotencyKey, request, body }: UseRetry, now: EpochMs): CountedUse => ({
+  id,
+  use: sha256(JSON.stringify([idempotencyKey, request])),
+  ...(body !== undefined && { body: sha256(body) }),
+  now,
+});
 
 const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex");
 

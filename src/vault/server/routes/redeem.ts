@@ -76,11 +76,15 @@ export const redeemCalls = (context: ApiContext): readonly Call[] => {
         if (principal.kind !== "token" || !principal.isSidecar) throw new SidekeyError("IDENTITY_SCOPE_DENIED");
         const { info, holder } = await wanted(context, principal, body);
         requireHost(info, body.authority);
+        const approved = holder?.approvedTier ?? principal.token.approvedTier;
         const { if_version: known } = body;
         if (known !== undefined && body.version === undefined && (await vault.secrets.isUnchanged(info.path, known))) {
           return { status: 200, body: { version: known, path: info.path, unchanged: true } };
         }
         const secret = await vault.secrets.get(info.path, body.version);
+        // It may be another since it was found.
+        requireTier(approved, secret.tier);
+        requireHost(secret, body.authority);
         const subject = JSON.stringify([info.path, secret.version, body.authority]);
         await spendUse(context, request as CallRequest, subject);
         await audit.record({
@@ -162,7 +166,7 @@ const behind = async (
 };
 
 /** Errors: VAULT_SERVER_BAD_REQUEST (no host), POLICY_SECRET_HOST. */
-const requireHost = ({ hosts }: SecretInfo, authority: string): void => {
+const requireHost = ({ hosts }: Pick<SecretInfo, "hosts">, authority: string): void => {
   const host: Host | undefined = parseHost(authority) ?? parseAuthority(authority)?.host;
   if (host === undefined) throw new SidekeyError("VAULT_SERVER_BAD_REQUEST");
   if (hosts.length > 0 && !hosts.includes(host.name)) throw new SidekeyError("POLICY_SECRET_HOST");

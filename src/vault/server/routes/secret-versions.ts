@@ -6,10 +6,10 @@ import { SidekeyError } from "../../../core/errors.ts";
 import { SecretValue } from "../../../core/secret-value.ts";
 import { SECRET_TIERS, SECRET_TYPES, type SecretInfo } from "../../index.ts";
 import { importEnv } from "../../secrets/env-import.ts";
-import { type Call, defineCall, frameOf, spendUse } from "../call.ts";
+import { type Call, defineCall, frameOf, requireUsesLeft, spendUse } from "../call.ts";
 import { requireChange } from "../change.ts";
 import type { ApiContext } from "../context.ts";
-import { nameOf } from "../principal.ts";
+import { covers, nameOf } from "../principal.ts";
 import { describeFields, infoSchema, seconds, valueText, wireInfo } from "../secret-wire.ts";
 import { secondsOf } from "../wire-seconds.ts";
 import { pathParams } from "../wire-types.ts";
@@ -125,7 +125,7 @@ const importCall = (context: ApiContext): Call => {
       overwrite: z
         .boolean()
         .default(true)
-        .describe("A secret that is there gets a new version where its value differs."),
+        .describe("A secret that is there gets a new version: where its value differs, for a caller that may read it."),
     }),
     answers: {
       200: {
@@ -145,15 +145,17 @@ const importCall = (context: ApiContext): Call => {
     async handle(request) {
       const { body, principal } = request;
       const { namespace, content, secret_type: type, access_tier: tier, metadata, dry_run: dryRun, overwrite } = body;
+      if (dryRun) requireUsesLeft(request);
       // Of each name, before the store is asked anything: who may write one of them only writes none, and learns nothing.
-      for (const { name } of readEnvFile(Buffer.from(content)).entries) {
-        await requireChange(context, principal, "write", `${namespace}/${name}`);
-      }
+      const paths = readEnvFile(Buffer.from(content)).entries.map(({ name }) => `${namespace}/${name}`);
+      for (const path of paths) await requireChange(context, principal, "write", path);
       const options = {
         namespace,
         content,
         by: nameOf(principal),
         overwrite,
+        // Whether a value is there already is for those alone who could read it: others would guess until it is.
+        compare: paths.every((path) => covers(principal, "read", path)),
         describe: {
           ...(type !== undefined && { type }),
           ...(tier !== undefined && { tier }),

@@ -2,7 +2,7 @@
 import * as z from "zod";
 import { SidekeyError } from "../../../core/errors.ts";
 import { type AnyVault, SECRET_CATEGORIES, type SecretInfo } from "../../index.ts";
-import { type Answer, type Call, type CallRequest, defineCall, frameOf, spendUse } from "../call.ts";
+import { type Answer, type Call, type CallRequest, defineCall, frameOf, requireUsesLeft, spendUse } from "../call.ts";
 import type { ApiContext } from "../context.ts";
 import { covers, type Principal, requireApproved, sees, type TokenPrincipal } from "../principal.ts";
 import { infoSchema, textOf, wireInfo } from "../secret-wire.ts";
@@ -99,6 +99,7 @@ const getSecret = async (
   const mayRead = covers(principal, "read", path) || takesPlaceholder(principal, path);
   const info = path.includes("/") ? await context.vault.secrets.find(path) : undefined;
   if (info !== undefined && mayRead) return { status: 200, body: await readSecret(context, request, info) };
+  requireUsesLeft(request);
   // What lies below a path of which the caller may know nothing is as if it were not there.
   const list = await listIn(context, principal, path, query);
   if (list.total > 0) return { status: 200, body: list };
@@ -119,6 +120,8 @@ const readSecret = async (
   const { path } = info;
   requireApproved(principal, info.tier);
   const secret = await vault.secrets.get(path, query.version);
+  // It may be another since it was found.
+  requireApproved(principal, secret.tier);
   const stand = standIn(principal);
   const value =
     stand === undefined
@@ -186,6 +189,7 @@ const historyCall = (context: ApiContext): Call =>
       // The two cannot both be there: a secret and a namespace share no path.
       const own = `${path}/history`;
       if ((await vault.secrets.find(own)) !== undefined) return getSecret(context, request, own);
+      requireUsesLeft(request);
       if (!sees(principal, path)) throw new SidekeyError("IDENTITY_SCOPE_DENIED");
       const versions = await vault.secrets.history(path);
       const items = versions.map(({ version: number, createdAt, by, readableUntil, expiresAt, restored }) => ({
