@@ -27,7 +27,7 @@ export interface VaultSidecars {
    * Errors: IDENTITY_AGENT_UNKNOWN, IDENTITY_SIDECAR_REVOKED, IDENTITY_PROOF_INVALID (jwk), CONFIG_USAGE.
    */
   enroll(request: EnrolRequest): Promise<SidecarInfo>;
-  /** Undefined also when it was revoked. One look. */
+  /** Revoked or not; undefined when it never was enrolled. One look. */
   find(agentId: string, jkt: string): Promise<SidecarInfo | undefined>;
   /** Revoked ones too, by time of enrolment. */
   list(of?: { readonly agentId: string }): Promise<readonly SidecarInfo[]>;
@@ -59,8 +59,7 @@ export const createVaultSidecars = (storage: VaultStorage, barrier: Barrier, clo
 
     async find(agentId, jkt) {
       if (!THUMBPRINT.test(jkt)) return undefined;
-      const found = await storage.read((tx) => readSidecar(tx, barrier, agentId, jkt));
-      return found?.revokedAt === undefined ? found : undefined;
+      return storage.read((tx) => readSidecar(tx, barrier, agentId, jkt));
     },
 
     list: (of) =>

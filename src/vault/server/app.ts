@@ -11,6 +11,7 @@ import {
   serializerCompiler,
   validatorCompiler,
 } from "fastify-type-provider-zod";
+import type { Clock } from "../../core/clock.ts";
 import { SidekeyError } from "../../core/errors.ts";
 import type { Log } from "../../core/log.ts";
 import type { VaultAudit } from "../audit.ts";
@@ -21,13 +22,16 @@ import { recordDenial } from "./denial.ts";
 import { createHttpServer, MAX_HEADERS, type SocketLimits, type TlsMaterial } from "./http-server.ts";
 import { parseJsonBody } from "./json.ts";
 import { apiRegistry, fastifySwagger, openapiOf, responsesOf, securityOf } from "./openapi.ts";
-import { idOf, type Principal } from "./principal.ts";
+import { budgetKeyOf, type Principal } from "./principal.ts";
 import { bodyOf, rawRefusal, refusalOf } from "./refusal.ts";
 import { MAX_TARGET_LENGTH, readTarget } from "./target.ts";
 
 export interface AppOptions {
   readonly calls: readonly Call[];
   readonly authenticate: Authenticate;
+  /** Throws when who was told apart is nobody any more. */
+  readonly requireStanding: (principal: Principal) => Promise<void>;
+  readonly clock: Pick<Clock, "monotonic">;
   readonly audit: VaultAudit;
   readonly log: Log;
   readonly version: string;
@@ -36,7 +40,7 @@ export interface AppOptions {
     /** `bytes` */
     readonly body: number;
   };
-  /** Of one key or token; undefined = none. */
+  /** Of one agent; undefined = none. */
   readonly requests: Budget | undefined;
   /** CIDRs. */
   readonly trustedProxies: readonly string[];
@@ -58,6 +62,8 @@ export interface App {
 const REFUSED_TARGET = "/refused";
 const REQUEST_ID = /^[A-Za-z0-9._-]{1,64}$/;
 const ANONYMOUS: Principal = { kind: "anonymous" };
+/** A body that comes so long after its headers is looked at under its sender's standing then. `ms` */
+const HELD_MS = 500;
 /** What a browser says of a request that a page of another site makes. */
 const OTHER_SITE = /^(?:cross-site|same-site)$/;
 
@@ -127,9 +133,10 @@ const admit = (request: FastifyRequest, reply: FastifyReply, { draining, tls }: 
 };
 
 const addCall = (app: FastifyInstance, call: Call, options: AppOptions): void => {
-  const { authenticate, requests } = options;
-  const principals = new WeakMap<FastifyRequest, Principal>();
-  const asCall = (request: FastifyRequest): CallRequest => callRequest(request, principals.get(request) ?? ANONYMOUS);
+  const { authenticate, requireStanding, clock, requests } = options;
+  const senders = new WeakMap<FastifyRequest, { readonly principal: Principal; readonly since: number }>();
+  const asCall = (request: FastifyRequest): CallRequest =>
+    callRequest(request, senders.get(request)?.principal ?? ANONYMOUS);
   app.route({
     method: call.method,
     url: call.path,
@@ -143,8 +150,8 @@ const addCall = (app: FastifyInstance, call: Call, options: AppOptions): void =>
         target: request.originalUrl,
         ip: request.ip,
       });
-      principals.set(request, principal);
-      const id = idOf(principal);
+      senders.set(request, { principal, since: clock.monotonic() });
+      const id = budgetKeyOf(principal);
       const wait = id === undefined ? undefined : requests?.spend(id);
       if (wait !== undefined) throw new SidekeyError("VAULT_SERVER_RATE_LIMITED", { retryAfter: wait });
       requireCaller(call, principal);
@@ -152,6 +159,10 @@ const addCall = (app: FastifyInstance, call: Call, options: AppOptions): void =>
     // A call whose body may be empty takes it as one without fields.
     async preValidation(request) {
       if (call.body !== undefined) request.body ??= {};
+    },
+    async preHandler(request) {
+      const sender = senders.get(request);
+      if (sender !== undefined && clock.monotonic() - sender.since >= HELD_MS) await requireStanding(sender.principal);
     },
     async handler(request, reply) {
       await send(await call.handle(asCall(request)), reply);

@@ -10,8 +10,9 @@ import { SidekeyError } from "../../core/errors.ts";
 import { verifyProof } from "../../identity/dpop.ts";
 import type { AnyVault, VerifiedToken } from "../index.ts";
 import type { ReplayGuard } from "../tokens/replay-guard.ts";
-import { createBudget } from "./budget.ts";
-import type { Principal, TokenPrincipal } from "./principal.ts";
+import { type Budget, createBudget } from "./budget.ts";
+import { networkOf } from "./network.ts";
+import { budgetKeyOf, type Principal, type TokenPrincipal } from "./principal.ts";
 
 export interface Credentials {
   readonly authorization: string | undefined;
@@ -29,7 +30,9 @@ export interface AuthOptions {
   readonly vault: Pick<AnyVault, "agents" | "tokens" | "sidecars" | "proofNonces">;
   readonly clock: Clock;
   readonly replays: ReplayGuard;
-  /** Wrong keys and tokens of one address within a minute. */
+  /** What the server counts requests by, so that a proof past them costs nothing; undefined = no limit. */
+  readonly requests: Pick<Budget, "excess"> | undefined;
+  /** Wrong keys and tokens of one address within a minute; of IPv6, of one /64. */
   readonly failuresPerMinute: number;
   /** What clients may write in front of the path: `https://vault.example.com`. */
   readonly origins: () => readonly string[];
@@ -77,8 +80,9 @@ export const createAuthenticate = (options: AuthOptions): Authenticate => {
   return async (credentials) => {
     const { authorization, ip } = credentials;
     if (authorization === undefined) return { kind: "anonymous" };
+    const network = networkOf(ip);
     const hash = createHash("sha256").update(authorization).digest("base64");
-    const wait = known.has(hash) ? undefined : failures.excess(ip);
+    const wait = known.has(hash) ? undefined : failures.excess(network);
     if (wait !== undefined) throw new SidekeyError("VAULT_SERVER_RATE_LIMITED", { retryAfter: wait });
     try {
       const principal = await identify(credentials);
@@ -87,7 +91,7 @@ export const createAuthenticate = (options: AuthOptions): Authenticate => {
     } catch (error) {
       if (isGuess(error)) {
         known.delete(hash);
-        failures.spend(ip);
+        failures.spend(network);
       }
       throw error;
     }
@@ -102,8 +106,11 @@ const provenToken = async (
   token: VerifiedToken,
   text: string,
   { proof, method, target }: Credentials,
-  { vault, clock, replays, origins }: AuthOptions,
+  { vault, clock, replays, requests, origins }: AuthOptions,
 ): Promise<TokenPrincipal> => {
+  const bearer: TokenPrincipal = { kind: "token", token, proof: undefined, isSidecar: false };
+  const wait = requests?.excess(budgetKeyOf(bearer) ?? "");
+  if (wait !== undefined) throw new SidekeyError("VAULT_SERVER_RATE_LIMITED", { retryAfter: wait });
   if (proof === undefined) throw new SidekeyError("IDENTITY_PROOF_INVALID", { detail: "There is none." });
   const path = target.split("?")[0] ?? "";
   const { jkt, id, usableUntil } = await verifyProof(proof, {
@@ -116,14 +123,15 @@ const provenToken = async (
   if (token.jkt !== undefined && token.jkt !== jkt) {
     throw new SidekeyError("IDENTITY_PROOF_INVALID", { detail: "It was made with another key than the token's." });
   }
-  if (!(await replays.firstUse(id, usableUntil))) {
+  const { agentId } = token;
+  const sidecar = agentId === undefined ? undefined : await vault.sidecars.find(agentId, jkt);
+  if (sidecar?.revokedAt !== undefined) throw new SidekeyError("IDENTITY_SIDECAR_REVOKED");
+  // A key that is nobody's proves nothing: it is a bearer of the token, and must not fill the memory for the others.
+  if (sidecar === undefined && token.jkt === undefined) return { ...bearer, proof: jkt };
+  if (!(await replays.firstUse(id, usableUntil, agentId ?? token.agent))) {
     throw new SidekeyError("IDENTITY_PROOF_INVALID", { detail: "It was used before." });
   }
-  const { agentId } = token;
-  const sidecars = agentId === undefined ? [] : await vault.sidecars.list({ agentId });
-  const sidecar = sidecars.find((one) => one.jkt === jkt);
-  if (sidecar?.revokedAt !== undefined) throw new SidekeyError("IDENTITY_SIDECAR_REVOKED");
-  return { kind: "token", token, proof: jkt, isSidecar: sidecar !== undefined || token.jkt !== undefined };
+  return { ...bearer, proof: jkt, isSidecar: true };
 };
 
 /**

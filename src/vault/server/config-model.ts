@@ -42,7 +42,7 @@ export interface VaultServerConfig {
     readonly webhook: { readonly url: string; readonly secret: Credential } | undefined;
   };
   readonly limits: {
-    /** Of one key or token; undefined = none. */
+    /** Of one agent, its key and its tokens together; undefined = none. */
     readonly requestsPerMinute: number | undefined;
     /** Wrong credentials of one address. */
     readonly failuresPerMinute: number;

@@ -107,7 +107,9 @@ export const vaultFileSchema = z.strictObject({
     .describe("Who says yes to tokens for secrets of a higher tier."),
   limits: z
     .strictObject({
-      requests_per_minute: COUNT.optional().describe("Of one key or token. Default: no limit."),
+      requests_per_minute: COUNT.optional().describe(
+        "Of one agent or operator: of its key and all its tokens together. Default: no limit.",
+      ),
       failures_per_minute: COUNT.default(100).describe("Wrong keys and tokens of one address, before it gets 429."),
       body: size({ min: 1024, max: 16 * 1024 * 1024 })
         .prefault("1MiB")

@@ -33,10 +33,14 @@ interface Place {
   catchingUp: boolean;
 }
 
+/** After a store that could not be read. `ms` */
+const RETRY_MS = 250;
+
 export const openEventHub = async (changes: VaultChanges, log: Log): Promise<EventHub> => {
   const places = new Set<Place>();
   let known = await changes.current();
   let reading: Promise<void> | undefined;
+  let retry: NodeJS.Timeout | undefined;
   let isAsked = false;
 
   const deliver = (place: Place, batch: ChangesOf): void => {
@@ -69,7 +73,14 @@ export const openEventHub = async (changes: VaultChanges, log: Log): Promise<Eve
   const wake = (): void => {
     isAsked = true;
     reading ??= readNew()
-      .catch((error: unknown) => log.error("changes cannot be read", { fault: toSidekeyError(error).code }))
+      .catch((error: unknown) => {
+        log.error("changes cannot be read", { fault: toSidekeyError(error).code });
+        // What was not told must not wait for the next change.
+        retry ??= setTimeout(() => {
+          retry = undefined;
+          wake();
+        }, RETRY_MS).unref();
+      })
       .finally(() => {
         reading = undefined;
         if (isAsked) wake();
@@ -99,6 +110,7 @@ export const openEventHub = async (changes: VaultChanges, log: Log): Promise<Eve
     },
     async close() {
       await stop();
+      clearTimeout(retry);
       places.clear();
       await reading;
     },

@@ -16,6 +16,8 @@ export interface EventStreamOptions {
   readonly since: number | undefined;
   /** Whether a token is one of the same agent's. */
   readonly isOfAgent: (tokenId: string) => Promise<boolean>;
+  /** Whether the reader may still listen: its token and its key are good. Rejects where that cannot be told. */
+  readonly isGood: () => Promise<boolean>;
   readonly ended: () => void;
 }
 
@@ -36,7 +38,7 @@ export interface EventStream {
 }
 
 export const openEventStream = (response: ServerResponse, options: EventStreamOptions): EventStream => {
-  const { principal, hub, clock, since, isOfAgent, ended } = options;
+  const { principal, hub, clock, since, isOfAgent, isGood, ended } = options;
   const { token, proof } = principal;
   let subscription: Subscription | undefined;
   let isOver = false;
@@ -70,7 +72,8 @@ export const openEventStream = (response: ServerResponse, options: EventStreamOp
         return (await isOfAgent(id)) ? { event: change.type, data: { jti: id } } : undefined;
       }
       case "sidecar.revoked":
-        if (change.jkt !== proof) return undefined;
+        // Another agent may have enrolled this key as well, and taken back what was its own.
+        if (change.jkt !== proof || (await isGood())) return undefined;
         return { event: change.type, data: { jkt: change.jkt }, isLast: true };
       default: {
         const { type, path, version } = change;
@@ -95,18 +98,33 @@ export const openEventStream = (response: ServerResponse, options: EventStreamOp
     }
   };
 
+  const then = (step: () => void | Promise<void>): void => {
+    queue = queue.then(step).catch(end);
+  };
+
+  /** What took the right to listen away may have been told before this stream began to hear, or be forgotten already. */
+  const look = async (): Promise<void> => {
+    if (!isOver && !(await isGood())) end();
+  };
+
   const listener: Listener = {
     changed(batch) {
-      queue = queue.then(() => tell(batch)).catch(end);
+      then(() => tell(batch));
     },
     reset(generation) {
-      queue = queue.then(() => write(`id: ${generation}\nevent: reset\ndata: ${JSON.stringify({ generation })}\n\n`));
+      then(look);
+      then(() => write(`id: ${generation}\nevent: reset\ndata: ${JSON.stringify({ generation })}\n\n`));
     },
   };
 
   const timer = setInterval(() => {
     if (token.expiresAt <= clock.now()) end();
-    else if (clock.monotonic() - spokenAt >= COMMENT_EVERY_MS) write(":\n\n");
+    else if (clock.monotonic() - spokenAt >= COMMENT_EVERY_MS) {
+      // Who hears that all is well must be somebody whom it is well for.
+      spokenAt = clock.monotonic();
+      then(look);
+      then(() => write(":\n\n"));
+    }
   }, LOOK_EVERY_MS).unref();
 
   response.on("close", end);
@@ -118,7 +136,8 @@ export const openEventStream = (response: ServerResponse, options: EventStreamOp
       subscription = opened;
       if (isOver) opened.end();
       const { generation } = opened;
-      queue = queue.then(() => write(`id: ${generation}\nevent: ready\ndata: ${JSON.stringify({ generation })}\n\n`));
+      then(look);
+      then(() => write(`id: ${generation}\nevent: ready\ndata: ${JSON.stringify({ generation })}\n\n`));
     })
     .catch(end);
   return { end };

@@ -25,6 +25,7 @@ import { openEventHub } from "./event-hub.ts";
 import type { SocketLimits } from "./http-server.ts";
 import { openStore } from "./open-store.ts";
 import { createCalls } from "./routes/index.ts";
+import { requireStanding } from "./standing.ts";
 import { readTls, watchCertificate } from "./tls.ts";
 
 /** Time that requests in flight get when the server stops. `ms` */
@@ -89,13 +90,17 @@ export const startVaultServer = async (options: ServeOptions): Promise<VaultServ
       draining: drain.isDraining,
     });
     const { requestsPerMinute, failuresPerMinute, body, connections } = config.limits;
+    const requests = requestsPerMinute === undefined ? undefined : createBudget(requestsPerMinute, clock);
     const app = closer.add(
       await createApp({
         calls,
+        clock,
+        requireStanding: (principal) => requireStanding({ vault, clock }, principal),
         authenticate: createAuthenticate({
           vault,
           clock,
           replays: vault.replays,
+          requests,
           failuresPerMinute,
           origins: () => originsOf(config, bound),
         }),
@@ -104,7 +109,7 @@ export const startVaultServer = async (options: ServeOptions): Promise<VaultServ
         version,
         tls,
         limits: { body, connections, ...sockets },
-        requests: requestsPerMinute === undefined ? undefined : createBudget(requestsPerMinute, clock),
+        requests,
         trustedProxies: config.trustedProxies,
         publicUrls: config.publicUrls,
         nonce: () => vault.proofNonces.current(),

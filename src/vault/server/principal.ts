@@ -84,9 +84,9 @@ export const agentIdOf = (principal: Principal): string | undefined => {
   }
 };
 
-/** The token's, or that of the key's agent: what limits are counted by. */
-export const idOf = (principal: Principal): string | undefined =>
-  principal.kind === "token" ? principal.token.id : agentIdOf(principal);
+/** What limits are counted by: the agent, which may make itself as many tokens as it likes. Undefined: nobody. */
+export const budgetKeyOf = (principal: Principal): string | undefined =>
+  agentIdOf(principal) ?? (principal.kind === "token" ? `name=${principal.token.agent}` : undefined);
 
 export const actorOf = (principal: Principal): VaultActor => {
   switch (principal.kind) {

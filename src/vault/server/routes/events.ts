@@ -1,10 +1,11 @@
 /** The stream of changes that sidecars listen to. */
 import type { ServerResponse } from "node:http";
 import * as z from "zod";
-import { SidekeyError } from "../../../core/errors.ts";
+import { isSidekeyError, SidekeyError } from "../../../core/errors.ts";
 import { type Call, defineCall } from "../call.ts";
 import type { ApiContext } from "../context.ts";
 import { type EventStream, openEventStream } from "../event-stream.ts";
+import { requireStanding } from "../standing.ts";
 
 export const eventCalls = ({ vault, hub, clock, config, draining }: ApiContext): readonly Call[] => {
   const open = new Set<EventStream>();
@@ -50,6 +51,14 @@ export const eventCalls = ({ vault, hub, clock, config, draining }: ApiContext):
             clock,
             since: last === undefined ? undefined : Number(last),
             isOfAgent: isOfAgent(principal.token.agentId),
+            isGood: () =>
+              requireStanding({ vault, clock }, principal).then(
+                () => true,
+                (error: unknown) => {
+                  if (isSidekeyError(error) && error.code.startsWith("IDENTITY_")) return false;
+                  throw error;
+                },
+              ),
             ended: () => open.delete(opened),
           });
           open.add(opened);

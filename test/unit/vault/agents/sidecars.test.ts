@@ -61,7 +61,7 @@ describe("vault.sidecars", () => {
     const second = await vault.sidecars.enroll({ agentId: b.id, name: "x", jkt: JKT });
     const before = await vault.changes.current();
     expect(await vault.sidecars.revoke(first.id)).toEqual([{ ...first, revokedAt: START }]);
-    expect(await vault.sidecars.find(a.id, JKT)).toBeUndefined();
+    expect(await vault.sidecars.find(a.id, JKT)).toEqual({ ...first, revokedAt: START });
     expect(await vault.sidecars.find(b.id, JKT)).toEqual(second);
     expect(await vault.sidecars.revoke(JKT)).toHaveLength(2);
     await vault.sidecars.revoke(JKT);

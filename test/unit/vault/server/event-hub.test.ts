@@ -116,4 +116,21 @@ describe("the hub of changes", () => {
     expect(gone.heard).toEqual([]);
     await hub.close();
   });
+
+  it("tells what it could not read as soon as it can, and does not wait for the next change", async () => {
+    const store = createStore(() => 0);
+    let isBroken = false;
+    const since: VaultChanges["since"] = (from) =>
+      isBroken ? Promise.reject(new Error("out of reach")) : store.changes.since(from);
+    const hub = await openEventHub({ ...store.changes, since }, silentLog);
+    const listener = createListener();
+    await hub.subscribe(listener, undefined);
+    isBroken = true;
+    store.change();
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(listener.heard).toEqual([]);
+    isBroken = false;
+    await expect.poll(() => listener.heard).toEqual([1]);
+    await hub.close();
+  });
 });

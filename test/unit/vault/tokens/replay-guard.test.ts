@@ -28,4 +28,17 @@ describe("the replay guard of one process", () => {
     expect(await guard.firstUse("c", start + 9000)).toBe(true);
     expect(await guard.firstUse("long", start + 5000)).toBe(false);
   });
+
+  it("lets nobody take the place of the others: who makes too many proofs is refused alone", async () => {
+    const clock = createTestClock();
+    const guard = createMemoryReplayGuard(clock, 8);
+    const until = clock.now() + 1000;
+    for (const id of ["a", "b"]) expect(await guard.firstUse(id, until, "greedy")).toBe(true);
+    expect(await codeOf(() => guard.firstUse("c", until, "greedy"))).toBe("OVERLOADED");
+    expect(await guard.firstUse("a", until, "greedy")).toBe(false);
+    for (const id of ["d", "e"]) expect(await guard.firstUse(id, until, "modest")).toBe(true);
+    clock.advance(1000);
+    for (const id of ["c", "f"]) expect(await guard.firstUse(id, clock.now() + 1000, "greedy")).toBe(true);
+    expect(await codeOf(() => guard.firstUse("g", clock.now() + 1000, "greedy"))).toBe("OVERLOADED");
+  });
 });
