@@ -23,7 +23,7 @@ export const askSidecar = async (
   path: string,
   timeoutMs = TIMEOUT_MS,
 ): Promise<AdminAnswer> => {
-  const { adminSocketOf } = await import("../sidecar/app/admin-address.ts");
+  const { adminSocketOf } = await import("../sidecar/app/config/admin-address.ts");
   const file = findConfigFile(invocation) ?? join(invocation.directory, DEFAULT_NAME);
   return ask(adminSocketOf(file), method, path, timeoutMs);
 };

@@ -3,7 +3,7 @@ import { X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { SidekeyError } from "../core/errors.ts";
-import type { SidecarConfig } from "../sidecar/app/config.ts";
+import type { SidecarConfig } from "../sidecar/app/config/config.ts";
 import { certificatesIn } from "../sidecar/tls/bundle.ts";
 
 export interface TrustedPem {

@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { formatProblem } from "../config/problem.ts";
 import { SidekeyError } from "../core/errors.ts";
-import type { loadConfig as Load, NamedVault, SidecarConfig } from "../sidecar/app/config.ts";
+import type { loadConfig as Load, NamedVault, SidecarConfig } from "../sidecar/app/config/config.ts";
 import type { Invocation } from "./command.ts";
 import { NO_FILE_HINT } from "./first-steps.ts";
 
@@ -37,13 +37,13 @@ export const requireConfigFile = (where: Where): string => {
  * detail; CONFIG_USAGE for a vault that is none.
  */
 export const loadRequiredConfig = async (invocation: Invocation, vault?: NamedVault): Promise<SidecarConfig> => {
-  const { readConfig } = await import("../sidecar/app/config.ts");
+  const { readConfig } = await import("../sidecar/app/config/config.ts");
   return accept(readConfig(requireConfigFile(invocation), undefined, undefined, vault), invocation);
 };
 
 /** The checked file, or the defaults where nothing names one: for commands on the state directory. */
 export const loadConfigOrDefaults = async (invocation: Invocation): Promise<SidecarConfig> => {
-  const { loadConfig, readConfig } = await import("../sidecar/app/config.ts");
+  const { loadConfig, readConfig } = await import("../sidecar/app/config/config.ts");
   const file = findConfigFile(invocation);
   if (file !== undefined) return accept(readConfig(file), invocation);
   return accept(loadConfig({ file: join(invocation.directory, DEFAULT_NAME), text: DEFAULT_TEXT }), invocation);

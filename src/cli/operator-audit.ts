@@ -11,7 +11,7 @@ import type { AuditBroker, AuditEvent } from "../audit/index.ts";
 import { systemClock } from "../core/clock.ts";
 import { isSidekeyError, SidekeyError, toSidekeyError } from "../core/errors.ts";
 import { silentLog } from "../core/log.ts";
-import type { SidecarConfig } from "../sidecar/app/config.ts";
+import type { SidecarConfig } from "../sidecar/app/config/config.ts";
 
 export type OperatorEvent = AuditEvent<"secret" | "token" | "admin">;
 

@@ -6,7 +6,7 @@ import { systemClock } from "../core/clock.ts";
 import { SidekeyError } from "../core/errors.ts";
 import { silentLog } from "../core/log.ts";
 import { prepareStateDirectory } from "../core/state-directory.ts";
-import type { SidecarConfig } from "../sidecar/app/config.ts";
+import type { SidecarConfig } from "../sidecar/app/config/config.ts";
 import type { AnyVault, VaultKeySource } from "../vault/index.ts";
 import type { Invocation, OptionSpec } from "./command.ts";
 import { loadConfigOrDefaults } from "./context.ts";

@@ -7,7 +7,7 @@ import { join, resolve } from "node:path";
 import type { Finding } from "../config/problem.ts";
 import { systemClock } from "../core/clock.ts";
 import { silentLog } from "../core/log.ts";
-import type { SidecarConfig } from "../sidecar/app/config.ts";
+import type { SidecarConfig } from "../sidecar/app/config/config.ts";
 import type { SecretSource } from "../sidecar/secrets/source.ts";
 import type { Vault } from "../vault/index.ts";
 import type { Invocation } from "./command.ts";

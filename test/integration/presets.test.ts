@@ -4,8 +4,8 @@
  */
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { placeholderOf } from "../../src/sidecar/app/placeholder.ts";
-import { createPresetLibrary } from "../../src/sidecar/app/presets.ts";
+import { placeholderOf } from "../../src/sidecar/app/config/placeholder.ts";
+import { createPresetLibrary } from "../../src/sidecar/app/config/presets.ts";
 import { createTestAuthority } from "../support/certificates.ts";
 import { openTlsTunnel } from "../support/raw-client.ts";
 import { startTestSidecar, type TestSidecar } from "../support/sidecar.ts";

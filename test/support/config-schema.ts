@@ -1,7 +1,7 @@
 /** config/schema.json, made from the zod schemas: what an editor checks is what the program reads. */
 import { z } from "zod";
-import { rootSchema } from "../../src/sidecar/app/config-schema.ts";
-import { createPresetLibrary } from "../../src/sidecar/app/presets.ts";
+import { createPresetLibrary } from "../../src/sidecar/app/config/presets.ts";
+import { rootSchema } from "../../src/sidecar/app/config/schema.ts";
 import { vaultFileSchema } from "../../src/vault/server/config-schema.ts";
 
 /**

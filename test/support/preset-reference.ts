@@ -1,6 +1,6 @@
 /** docs/presets.md, made from config/presets: what people read there is what a route gets. */
 
-import type { Preset } from "../../src/sidecar/app/presets.ts";
+import type { Preset } from "../../src/sidecar/app/config/presets.ts";
 import { placeText } from "../../src/sidecar/injection/place.ts";
 import { formatHostPattern } from "../../src/sidecar/policy/pattern.ts";
 import { table } from "./markdown.ts";
@@ -52,7 +52,7 @@ const row = (preset: Preset): readonly string[] => [
 
 export const renderPresetReference = (presets: readonly Preset[]): string => `# Presets
 
-<!-- Made from config/presets by test/unit/sidecar/app/presets.test.ts. To renew it: npm test -- --project unit presets -u -->
+<!-- Made from config/presets by test/unit/sidecar/app/config/presets.test.ts. To renew it: npm test -- --project unit presets -u -->
 
 A preset knows how one provider's API takes its credential: the hosts, the header, the variables that its SDKs read, and what a key
 looks like, since some SDKs check. Each is a file in [config/presets](../config/presets), with a link to the page of the vendor that says so.

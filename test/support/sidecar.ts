@@ -3,7 +3,7 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { silentLog } from "../../src/core/log.ts";
-import { loadConfig } from "../../src/sidecar/app/config.ts";
+import { loadConfig } from "../../src/sidecar/app/config/config.ts";
 import { type Sidecar, type StartOptions, startSidecar } from "../../src/sidecar/app/lifecycle.ts";
 
 export interface TestSidecar {

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { Script } from "node:vm";
 import { describe, expect, it } from "vitest";
 import { childEnvironment } from "../../src/cli/run/environment.ts";
-import { loadConfig, type SidecarConfig } from "../../src/sidecar/app/config.ts";
+import { loadConfig, type SidecarConfig } from "../../src/sidecar/app/config/config.ts";
 import { parseDockerfile } from "../support/dockerfile.ts";
 import {
   type ComposeService,

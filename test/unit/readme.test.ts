@@ -8,8 +8,8 @@ import { describe, expect, it } from "vitest";
 import { z } from "zod";
 import type { CommandSpec } from "../../src/cli/command.ts";
 import { COMMANDS, GROUPS } from "../../src/cli/commands/index.ts";
-import { loadConfig } from "../../src/sidecar/app/config.ts";
-import { rootSchema } from "../../src/sidecar/app/config-schema.ts";
+import { loadConfig } from "../../src/sidecar/app/config/config.ts";
+import { rootSchema } from "../../src/sidecar/app/config/schema.ts";
 import { isVaultFile, loadVaultConfig } from "../../src/vault/server/config.ts";
 
 const ROOT = join(import.meta.dirname, "../..");

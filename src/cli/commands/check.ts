@@ -1,7 +1,7 @@
 /** `check`: every problem of the file in one run, for people on standard error, for programs as JSON. */
 import { formatProblem, type Problem } from "../../config/problem.ts";
 import { systemClock } from "../../core/clock.ts";
-import type { LoadResult } from "../../sidecar/app/config.ts";
+import type { LoadResult } from "../../sidecar/app/config/config.ts";
 import { CONFIG_OPTION, type CommandSpec, type Invocation, JSON_OPTION } from "../command.ts";
 import { requireConfigFile } from "../context.ts";
 import { EXIT_OK, EXIT_USAGE } from "../exit.ts";
@@ -27,7 +27,7 @@ export const check: CommandSpec = {
   async run(invocation) {
     const { options, terminal } = invocation;
     const file = requireConfigFile(invocation);
-    const { readConfig } = await import("../../sidecar/app/config.ts");
+    const { readConfig } = await import("../../sidecar/app/config/config.ts");
     const result = readConfig(file, undefined, invocation.environment);
     const problems = "problems" in result ? result.problems : [];
     const warnings = "problems" in result ? [] : await warningsOf(result, invocation);

@@ -90,7 +90,7 @@ const checkAll = async (invocation: Invocation): Promise<Checked> => {
   const { checkAudit, checkCa, checkVaults } = await import("../doctor/keys.ts");
   const { checkPorts } = await import("../doctor/ports.ts");
   const { checkVaultServers } = await import("../doctor/vault-servers.ts");
-  const { credentialNames } = await import("../../sidecar/app/credential-names.ts");
+  const { credentialNames } = await import("../../sidecar/app/config/credential-names.ts");
   const kept: Finding[] = [
     ...(await looking("state directory", () => checkState(config))),
     ...(await looking("CA", () => checkCa(config))),

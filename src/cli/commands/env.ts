@@ -8,7 +8,7 @@ import { formatHost, parseHost } from "../../core/authority.ts";
 import { SidekeyError } from "../../core/errors.ts";
 import { packageFile } from "../../core/package.ts";
 import type { StatusReport } from "../../sidecar/admin/report.ts";
-import type { ListenAddress, SidecarConfig } from "../../sidecar/app/config.ts";
+import type { ListenAddress, SidecarConfig } from "../../sidecar/app/config/config.ts";
 import { askSidecar } from "../admin-client.ts";
 import { CONFIG_OPTION, type CommandSpec, type Invocation, JSON_OPTION } from "../command.ts";
 import { loadRequiredConfig } from "../context.ts";
@@ -84,7 +84,7 @@ const gatewayVariables = async (
   if (options.text("proxy") !== undefined || options.text("ca") !== undefined) {
     throw usage("With --gateway an agent needs neither a proxy nor a CA.", "Leave out --proxy and --ca.");
   }
-  const { createPresetLibrary } = await import("../../sidecar/app/presets.ts");
+  const { createPresetLibrary } = await import("../../sidecar/app/config/presets.ts");
   const presets = createPresetLibrary();
   const url = await urlOf("gateway", config.listen.gateway, invocation);
   const variables: Record<string, string> = {};

@@ -7,7 +7,7 @@ import { rmSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { EnvEntry, EnvFile } from "../../config/env-file.ts";
 import { SidekeyError } from "../../core/errors.ts";
-import type { SidecarConfig } from "../../sidecar/app/config.ts";
+import type { SidecarConfig } from "../../sidecar/app/config/config.ts";
 import type { Imported } from "../../vault/index.ts";
 import { CONFIG_OPTION, type CommandSpec, type Invocation, JSON_OPTION } from "../command.ts";
 import { DEFAULT_NAME, findConfigFile } from "../context.ts";
@@ -109,8 +109,8 @@ const readKeys = async (target: string, envPath: string): Promise<Keys> => {
       "Mend these lines; a line that cannot be read might hide the next.",
     );
   }
-  const { createPresetLibrary } = await import("../../sidecar/app/presets.ts");
-  const { placeholderOf } = await import("../../sidecar/app/placeholder.ts");
+  const { createPresetLibrary } = await import("../../sidecar/app/config/presets.ts");
+  const { placeholderOf } = await import("../../sidecar/app/config/placeholder.ts");
   const { recognise } = await import("../init/recognise.ts");
   const library = createPresetLibrary();
   const presets = library.names().flatMap((name) => library.get(name) ?? []);
@@ -129,7 +129,7 @@ const readKeys = async (target: string, envPath: string): Promise<Keys> => {
 
 /** The configuration that this text is at this place; undefined where it has problems. */
 const load = async (target: string, text: string): Promise<SidecarConfig | undefined> => {
-  const { loadConfig } = await import("../../sidecar/app/config.ts");
+  const { loadConfig } = await import("../../sidecar/app/config/config.ts");
   const result = loadConfig({ file: target, text });
   return "config" in result ? result.config : undefined;
 };

@@ -8,8 +8,8 @@ import { join, resolve } from "node:path";
 import { nearest } from "../../config/suggest.ts";
 import { SidekeyError, toSidekeyError } from "../../core/errors.ts";
 import { prepareStateDirectory } from "../../core/state-directory.ts";
-import type { NamedVault, SidecarConfig } from "../../sidecar/app/config.ts";
-import { exposures } from "../../sidecar/app/file-check.ts";
+import type { NamedVault, SidecarConfig } from "../../sidecar/app/config/config.ts";
+import { exposures } from "../../sidecar/app/config/file-check.ts";
 import type { Sidecar } from "../../sidecar/app/lifecycle.ts";
 import { CONFIG_OPTION, type CommandSpec, type Invocation } from "../command.ts";
 import { loadRequiredConfig } from "../context.ts";
@@ -147,7 +147,7 @@ const prepareEnvironment = async (
   { config, sidecar: { proxyUrl, files, runId, containsSecret, unknownSecrets }, boundary }: Stage,
 ): Promise<Readonly<Record<string, string>>> => {
   const { childEnvironment } = await import("../run/environment.ts");
-  const { credentialNames } = await import("../../sidecar/app/credential-names.ts");
+  const { credentialNames } = await import("../../sidecar/app/config/credential-names.ts");
   const { routeEnvironments } = await import("../run/from-config.ts");
   if (proxyUrl === undefined) throw new TypeError("run always has a proxy");
   const hasPreload = boundary?.canRead(PRELOAD) ?? true;

@@ -1,5 +1,5 @@
 /** `start`: the sidecar in the foreground. One line on standard output when every port is open; logs on standard error. */
-import { refuseExposedFile, refuseExposedFiles } from "../../sidecar/app/file-check.ts";
+import { refuseExposedFile, refuseExposedFiles } from "../../sidecar/app/config/file-check.ts";
 import { CONFIG_OPTION, type CommandSpec } from "../command.ts";
 import { loadRequiredConfig, requireConfigFile } from "../context.ts";
 import { EXIT_OK } from "../exit.ts";

@@ -1,7 +1,7 @@
 /** `vault serve`: the vault's server in the foreground. One line on standard output when its port is open; logs on standard error. */
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
-import { refuseExposedFile } from "../../sidecar/app/file-check.ts";
+import { refuseExposedFile } from "../../sidecar/app/config/file-check.ts";
 import type { VaultServerConfig } from "../../vault/server/config.ts";
 import type { CommandSpec } from "../command.ts";
 import { EXIT_OK } from "../exit.ts";

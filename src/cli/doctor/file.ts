@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import type { Problem } from "../../config/problem.ts";
 import { toSidekeyError } from "../../core/errors.ts";
-import type { SidecarConfig } from "../../sidecar/app/config.ts";
+import type { SidecarConfig } from "../../sidecar/app/config/config.ts";
 import type { Invocation } from "../command.ts";
 import { DEFAULT_NAME, DEFAULT_TEXT, findConfigFile } from "../context.ts";
 import { NO_FILE_HINT } from "../first-steps.ts";
@@ -16,7 +16,7 @@ export interface FileCheck {
 }
 
 export const checkFile = async (invocation: Invocation): Promise<FileCheck> => {
-  const { loadConfig, readConfig } = await import("../../sidecar/app/config.ts");
+  const { loadConfig, readConfig } = await import("../../sidecar/app/config/config.ts");
   const { environment } = invocation;
   const file = findConfigFile(invocation);
   if (file === undefined) {

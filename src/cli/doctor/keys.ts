@@ -6,7 +6,7 @@ import { dirname, join, resolve } from "node:path";
 import { systemClock } from "../../core/clock.ts";
 import { toSidekeyError } from "../../core/errors.ts";
 import { systemCode } from "../../core/whole-file.ts";
-import type { SidecarConfig } from "../../sidecar/app/config.ts";
+import type { SidecarConfig } from "../../sidecar/app/config/config.ts";
 import type { Invocation } from "../command.ts";
 import { type Finding, failed, finding } from "./finding.ts";
 

@@ -4,7 +4,7 @@ import { connect, createServer } from "node:net";
 import { dirname } from "node:path";
 import { systemCode } from "../../core/whole-file.ts";
 import type { StatusReport } from "../../sidecar/admin/report.ts";
-import type { SidecarConfig } from "../../sidecar/app/config.ts";
+import type { SidecarConfig } from "../../sidecar/app/config/config.ts";
 import { askSidecar } from "../admin-client.ts";
 import type { Invocation } from "../command.ts";
 import { type Finding, finding } from "./finding.ts";

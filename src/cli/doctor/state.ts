@@ -1,8 +1,8 @@
 /** The state directory: who owns what in it, with which modes, and whether there is room. Reads only. */
 import { existsSync, lstatSync, readdirSync, type Stats, statfsSync, statSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
-import type { SidecarConfig } from "../../sidecar/app/config.ts";
-import { exposures } from "../../sidecar/app/file-check.ts";
+import type { SidecarConfig } from "../../sidecar/app/config/config.ts";
+import { exposures } from "../../sidecar/app/config/file-check.ts";
 import { type Finding, finding } from "./finding.ts";
 
 const OTHERS = 0o077;

@@ -8,7 +8,7 @@ import type { AgentVault } from "../../client/index.ts";
 import { readCredential } from "../../config/credential.ts";
 import { systemClock } from "../../core/clock.ts";
 import { toSidekeyError } from "../../core/errors.ts";
-import type { SidecarConfig } from "../../sidecar/app/config.ts";
+import type { SidecarConfig } from "../../sidecar/app/config/config.ts";
 import type { Invocation } from "../command.ts";
 import { type Finding, failed, finding } from "./finding.ts";
 

@@ -5,7 +5,7 @@
 
 import type { EnvEntry } from "../../config/env-file.ts";
 import { SecretValue } from "../../core/secret-value.ts";
-import type { Preset } from "../../sidecar/app/presets.ts";
+import type { Preset } from "../../sidecar/app/config/presets.ts";
 import { secretValueFault } from "../../vault/secrets/value.ts";
 
 export interface FoundKey {

@@ -1,5 +1,5 @@
 /** What the file says about the environment of `run`'s child. */
-import type { SidecarConfig } from "../../sidecar/app/config.ts";
+import type { SidecarConfig } from "../../sidecar/app/config/config.ts";
 import type { RouteEnvironment } from "./environment.ts";
 
 export const routeEnvironments = ({ routes }: SidecarConfig): readonly RouteEnvironment[] =>

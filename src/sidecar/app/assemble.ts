@@ -16,7 +16,7 @@ import { createRequestHandler } from "../ingress/handler.ts";
 import type { ListenerTraits } from "../ingress/listener-traits.ts";
 import { createLoad, type Load } from "../ingress/load.ts";
 import type { ContextCache } from "../tls/context-cache.ts";
-import type { SidecarConfig } from "./config-model.ts";
+import type { SidecarConfig } from "./config/model.ts";
 
 export interface Parts {
   /** The keys that a reload cannot change. */

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createProblem, type Problem } from "../../config/problem.ts";
 import type { EpochMs } from "../../core/clock.ts";
-import type { SidecarConfig } from "./config-model.ts";
+import type { SidecarConfig } from "./config/model.ts";
 
 /** Time to hand out another one. `ms` */
 const WARN_BEFORE = 30 * 86_400_000;

@@ -14,7 +14,7 @@ import { type ContextCache, createContextCache } from "../tls/context-cache.ts";
 import { type PermittedHost, permits, shutOut } from "../tls/name-constraints.ts";
 import { type TrustFiles, writeBundle, writeTrustFiles } from "../tls/trust-files.ts";
 import { endsSoon } from "./ca-life.ts";
-import type { RouteConfig, SidecarConfig } from "./config-model.ts";
+import type { RouteConfig, SidecarConfig } from "./config/model.ts";
 
 export interface OpenedCa {
   readonly contexts: ContextCache;

@@ -13,7 +13,7 @@ import { isRemovable, placeText } from "../injection/place.ts";
 import { createEgressGuard } from "../policy/egress.ts";
 import { matchesHost, NEVER_FORWARDED } from "../policy/pattern.ts";
 import { createRouteTable } from "../policy/route-table.ts";
-import type { RouteConfig, SidecarConfig } from "./config-model.ts";
+import type { RouteConfig, SidecarConfig } from "./config/model.ts";
 
 /** JSON of `sidekey explain` (interface.md section 5); what does not apply is left out. */
 export interface Explanation {

@@ -32,7 +32,7 @@ import { createRedactionCache, type RedactionCache, type RedactionTerms } from "
 import { isWeak } from "../scrub/strength.ts";
 import { createBundles } from "../secrets/bundle.ts";
 import { REPLACED_MS, type SecretRef } from "../secrets/source.ts";
-import type { InjectionConfig, IssuedConfig, RouteConfig, SidecarConfig } from "./config-model.ts";
+import type { InjectionConfig, IssuedConfig, RouteConfig, SidecarConfig } from "./config/model.ts";
 import { type Mounted, resolverOf, sourcesOf } from "./sources.ts";
 import type { Tracing } from "./tracing.ts";
 import type { WayOut } from "./way-out.ts";

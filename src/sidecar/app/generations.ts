@@ -12,7 +12,7 @@ import { createReplayBudget } from "../pipeline/replay-buffer.ts";
 import { createLiveExchanges } from "../pipeline/revocation.ts";
 import type { LiveValues } from "../secrets/live-values.ts";
 import type { Upstream } from "../upstream/upstream.ts";
-import type { SidecarConfig } from "./config-model.ts";
+import type { SidecarConfig } from "./config/model.ts";
 import { createGeneration, type ServingGeneration } from "./generation.ts";
 import { type MountedSource, mountSources, NO_SOURCES } from "./sources.ts";
 import type { Tracing } from "./tracing.ts";

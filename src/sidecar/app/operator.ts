@@ -14,7 +14,7 @@ import type { Tally } from "../admin/tally.ts";
 import type { Load } from "../ingress/load.ts";
 import { listenerTraits } from "./assemble.ts";
 import type { OpenedCa } from "./ca.ts";
-import type { SidecarConfig } from "./config-model.ts";
+import type { SidecarConfig } from "./config/model.ts";
 import type { ServingGeneration } from "./generation.ts";
 import { readinessOf, secretReports } from "./health.ts";
 

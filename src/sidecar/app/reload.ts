@@ -9,9 +9,9 @@ import { createProblem, formatProblem, type Problem } from "../../config/problem
 import { SidekeyError, toSidekeyError } from "../../core/errors.ts";
 import { framesOf } from "../../core/frames.ts";
 import type { Log } from "../../core/log.ts";
-import { readConfig } from "./config.ts";
-import type { SidecarConfig } from "./config-model.ts";
-import { readAtReload, refuseExposedFile, refuseExposedFiles } from "./file-check.ts";
+import { readConfig } from "./config/config.ts";
+import { readAtReload, refuseExposedFile, refuseExposedFiles } from "./config/file-check.ts";
+import type { SidecarConfig } from "./config/model.ts";
 
 export type ReloadTrigger = "signal" | "file" | "admin";
 

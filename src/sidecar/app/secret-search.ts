@@ -2,7 +2,7 @@
 import { type ErrorCode, toSidekeyError } from "../../core/errors.ts";
 import type { SecretValue } from "../../core/secret-value.ts";
 import type { SecretResolver } from "../secrets/resolver.ts";
-import type { SidecarConfig } from "./config.ts";
+import type { SidecarConfig } from "./config/config.ts";
 
 /**
  * A shorter value is in many texts by chance: "bin" as a key would take PATH from the program. Such a value counts only

@@ -20,7 +20,7 @@ import {
   type SecretSource,
   type SourceDeps,
 } from "../secrets/source.ts";
-import type { SidecarConfig, SourceConfig } from "./config-model.ts";
+import type { SidecarConfig, SourceConfig } from "./config/model.ts";
 
 export interface SourceBuild {
   readonly environment: Readonly<Record<string, string | undefined>>;

@@ -12,7 +12,7 @@ import { createEgressGuard } from "../policy/egress.ts";
 import { parseVaultPlace } from "../secrets/vault-session/address.ts";
 import { createHttpUpstream } from "../upstream/http.ts";
 import type { Upstream } from "../upstream/upstream.ts";
-import type { SidecarConfig } from "./config-model.ts";
+import type { SidecarConfig } from "./config/model.ts";
 import { readUpstreamProxy } from "./upstream-proxy.ts";
 
 /** All that a way out depends on. */

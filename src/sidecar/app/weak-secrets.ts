@@ -10,7 +10,7 @@ import { createInjector } from "../injection/kinds/index.ts";
 import { isWeak, WEAK_BITS } from "../scrub/strength.ts";
 import { createSecretResolver } from "../secrets/resolver.ts";
 import type { SecretSource } from "../secrets/source.ts";
-import type { SidecarConfig } from "./config-model.ts";
+import type { SidecarConfig } from "./config/model.ts";
 
 const ONCE = { maxAgeMs: 60_000, staleWhileErrorMs: 0 } as const;
 

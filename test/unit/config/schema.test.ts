@@ -5,8 +5,8 @@ import { Ajv } from "ajv";
 import { describe, expect, it } from "vitest";
 import { parseAllDocuments } from "yaml";
 import { parseConfigDocument } from "../../../src/config/document.ts";
-import { loadConfig } from "../../../src/sidecar/app/config.ts";
-import { rootSchema } from "../../../src/sidecar/app/config-schema.ts";
+import { loadConfig } from "../../../src/sidecar/app/config/config.ts";
+import { rootSchema } from "../../../src/sidecar/app/config/schema.ts";
 import { isVaultFile } from "../../../src/vault/server/config.ts";
 import { renderConfigSchema } from "../../support/config-schema.ts";
 

@@ -9,7 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createCloser } from "../../../core/closer.ts";
 import { silentLog } from "../../../core/log.ts";
-import { loadConfig, type SidecarConfig } from "../../../sidecar/app/config.ts";
+import { loadConfig, type SidecarConfig } from "../../../sidecar/app/config/config.ts";
 import { startSidecar } from "../../../sidecar/app/lifecycle.ts";
 import { findProgram } from "../../../sidecar/secrets/program.ts";
 import { childEnvironment } from "../../run/environment.ts";

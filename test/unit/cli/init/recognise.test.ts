@@ -3,8 +3,8 @@ import { describe, expect, it } from "vitest";
 import { fileText } from "../../../../src/cli/init/file-text.ts";
 import { hostsOf, type Recognised, recognise } from "../../../../src/cli/init/recognise.ts";
 import { readEnvFile } from "../../../../src/config/env-file.ts";
-import { loadConfig } from "../../../../src/sidecar/app/config.ts";
-import { createPresetLibrary } from "../../../../src/sidecar/app/presets.ts";
+import { loadConfig } from "../../../../src/sidecar/app/config/config.ts";
+import { createPresetLibrary } from "../../../../src/sidecar/app/config/presets.ts";
 import { isSecretPath } from "../../../../src/vault/secrets/path.ts";
 
 const library = createPresetLibrary();

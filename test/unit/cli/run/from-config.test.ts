@@ -3,8 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { routeEnvironments } from "../../../../src/cli/run/from-config.ts";
-import { loadConfig, type SidecarConfig } from "../../../../src/sidecar/app/config.ts";
-import { credentialNames } from "../../../../src/sidecar/app/credential-names.ts";
+import { loadConfig, type SidecarConfig } from "../../../../src/sidecar/app/config/config.ts";
+import { credentialNames } from "../../../../src/sidecar/app/config/credential-names.ts";
 
 let root = "";
 beforeAll(() => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { loadConfig } from "../../../../src/sidecar/app/config.ts";
+import { loadConfig } from "../../../../src/sidecar/app/config/config.ts";
 import { createExplainer, type Explanation } from "../../../../src/sidecar/app/explain.ts";
 
 const ROUTES = `

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { SidekeyError } from "../../../../src/core/errors.ts";
 import { SecretValue } from "../../../../src/core/secret-value.ts";
-import { loadConfig } from "../../../../src/sidecar/app/config.ts";
+import { loadConfig } from "../../../../src/sidecar/app/config/config.ts";
 import { createSecretSearch } from "../../../../src/sidecar/app/secret-search.ts";
 import type { SecretResolver } from "../../../../src/sidecar/secrets/resolver.ts";
 

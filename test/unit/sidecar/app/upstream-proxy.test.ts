@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { loadConfig } from "../../../../src/sidecar/app/config.ts";
+import { loadConfig } from "../../../../src/sidecar/app/config/config.ts";
 import { readUpstreamProxy } from "../../../../src/sidecar/app/upstream-proxy.ts";
 
 const load = (proxy: string) =>

@@ -1,10 +1,10 @@
 /** The addresses of `listen`, checked against each other and against who could reach them (ruling 19). */
 import { join, resolve } from "node:path";
 import { isDeepStrictEqual } from "node:util";
-import { isLocalListener, type ListenAddress, MAX_SOCKET_PATH } from "../../config/addresses.ts";
-import type { Finding, KeyPath } from "../../config/problem.ts";
-import type { SidecarConfig } from "./config-model.ts";
-import type { RootFields } from "./config-schema.ts";
+import { isLocalListener, type ListenAddress, MAX_SOCKET_PATH } from "../../../config/addresses.ts";
+import type { Finding, KeyPath } from "../../../config/problem.ts";
+import type { SidecarConfig } from "./model.ts";
+import type { RootFields } from "./schema.ts";
 
 export interface ListenerChecks {
   readonly baseDir: string;

@@ -2,7 +2,7 @@
  * What the reference knows and this version does not build. Such a key is refused by its name: ignoring it could leave
  * a protection off that somebody counts on, and "unknown key" would send them looking for a spelling mistake.
  */
-import type { Finding, KeyPath } from "../../config/problem.ts";
+import type { Finding, KeyPath } from "../../../config/problem.ts";
 
 /** `*` is any one part. A key that the schema takes in one form (`listen.health: off`) is here for its others. */
 const LATER_KEYS: readonly string[] = ["agents"];

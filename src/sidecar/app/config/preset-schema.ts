@@ -1,9 +1,9 @@
 /** The shape of a file in `config/presets/`: what one provider's API takes, as data. Its parts are those of a route. */
 import * as z from "zod";
-import { origin } from "../../config/addresses.ts";
-import { variableName } from "../../config/units.ts";
-import { namedInjectionSchema, patternSchema } from "./config-schema.ts";
+import { origin } from "../../../config/addresses.ts";
+import { variableName } from "../../../config/units.ts";
 import { shapeProblem } from "./placeholder.ts";
+import { namedInjectionSchema, patternSchema } from "./schema.ts";
 
 const oneOrMore = <T extends z.ZodType>(type: T) => z.union([type.transform((one) => [one]), z.array(type).min(1)]);
 

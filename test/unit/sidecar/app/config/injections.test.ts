@@ -1,7 +1,7 @@
 /** What a route injects, as the file says it: several injections, their secrets, and places that two can't both have. */
 import { describe, expect, it } from "vitest";
-import { loadConfig } from "../../../../src/sidecar/app/config.ts";
-import type { InjectionConfig } from "../../../../src/sidecar/app/config-model.ts";
+import { loadConfig } from "../../../../../src/sidecar/app/config/config.ts";
+import type { InjectionConfig } from "../../../../../src/sidecar/app/config/model.ts";
 
 const load = (inject: string, secret = "secret: a/route") =>
   loadConfig({

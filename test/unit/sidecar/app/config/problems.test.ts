@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { loadConfig } from "../../../../src/sidecar/app/config.ts";
+import { loadConfig } from "../../../../../src/sidecar/app/config/config.ts";
 
 /** `line:column path message` of every problem. */
 const problems = (text: string): string[] => {

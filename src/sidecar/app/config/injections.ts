@@ -1,13 +1,13 @@
 /** The injections of a route: which secret each sends, and that no two of them write to one place. */
-import type { Finding, KeyPath } from "../../config/problem.ts";
-import { isIssued, isSwap } from "../injection/injector.ts";
-import { createInjector } from "../injection/kinds/index.ts";
-import { isSamePlace, type Place, placeText } from "../injection/place.ts";
-import { isReferenceProblem, parseReference, type ReferenceContext } from "../secrets/reference.ts";
-import type { SecretRef } from "../secrets/source.ts";
-import type { InjectionConfig, InjectionFields, IssuedConfig, IssuedFields } from "./config-model.ts";
-import type { PlacedPlaceholder } from "./config-placeholders.ts";
-import { injectionSchema, type RouteFields } from "./config-schema.ts";
+import type { Finding, KeyPath } from "../../../config/problem.ts";
+import { isIssued, isSwap } from "../../injection/injector.ts";
+import { createInjector } from "../../injection/kinds/index.ts";
+import { isSamePlace, type Place, placeText } from "../../injection/place.ts";
+import { isReferenceProblem, parseReference, type ReferenceContext } from "../../secrets/reference.ts";
+import type { SecretRef } from "../../secrets/source.ts";
+import type { PlacedPlaceholder } from "./distinct-placeholders.ts";
+import type { InjectionConfig, InjectionFields, IssuedConfig, IssuedFields } from "./model.ts";
+import { injectionSchema, type RouteFields } from "./schema.ts";
 
 export interface InjectionChecks {
   readonly references: ReferenceContext;

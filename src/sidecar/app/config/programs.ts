@@ -1,8 +1,8 @@
 /** The programs of `exec` sources: which they are, and whether they are there. */
 import { resolve } from "node:path";
-import type { Finding } from "../../config/problem.ts";
-import { findProgram } from "../secrets/program.ts";
-import type { SidecarConfig } from "./config-model.ts";
+import type { Finding } from "../../../config/problem.ts";
+import { findProgram } from "../../secrets/program.ts";
+import type { SidecarConfig } from "./model.ts";
 
 interface Named {
   readonly source: string;

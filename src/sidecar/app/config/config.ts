@@ -3,26 +3,26 @@
  * `check` accepts is what serves. Reports every problem of the file at once; never puts a value into one.
  */
 import { dirname, join, resolve } from "node:path";
-import { diagnose } from "../../config/diagnose.ts";
-import { parseConfigDocument } from "../../config/document.ts";
-import { compareProblems, createProblem, type Finding, type KeyPath, type Problem } from "../../config/problem.ts";
-import { digestOf, readConfigFile } from "../../config/read-file.ts";
-import { nearest } from "../../config/suggest.ts";
-import { parseAuthority } from "../../core/authority.ts";
-import { missingCredentials } from "./config-credentials.ts";
-import { changedFixedKeys } from "./config-fixed.ts";
-import { laterFinding } from "./config-later.ts";
-import { buildListeners } from "./config-listeners.ts";
-import type { RouteConfig, SidecarConfig, SourceConfig } from "./config-model.ts";
-import { missingPrograms } from "./config-programs.ts";
-import { buildRoutes } from "./config-routes.ts";
-import { isMap, salvageFields } from "./config-salvage.ts";
-import { type RootFields, rootSchema, sourceSchema } from "./config-schema.ts";
-import { NAMED_VAULT, type NamedVault, withNamedVault } from "./config-vault.ts";
+import { diagnose } from "../../../config/diagnose.ts";
+import { parseConfigDocument } from "../../../config/document.ts";
+import { compareProblems, createProblem, type Finding, type KeyPath, type Problem } from "../../../config/problem.ts";
+import { digestOf, readConfigFile } from "../../../config/read-file.ts";
+import { nearest } from "../../../config/suggest.ts";
+import { parseAuthority } from "../../../core/authority.ts";
+import { missingCredentials } from "./credentials.ts";
+import { changedFixedKeys } from "./fixed.ts";
+import { laterFinding } from "./later.ts";
+import { buildListeners } from "./listeners.ts";
+import type { RouteConfig, SidecarConfig, SourceConfig } from "./model.ts";
 import { createPresetLibrary } from "./presets.ts";
+import { missingPrograms } from "./programs.ts";
+import { buildRoutes } from "./routes.ts";
+import { isMap, salvageFields } from "./salvage.ts";
+import { type RootFields, rootSchema, sourceSchema } from "./schema.ts";
+import { NAMED_VAULT, type NamedVault, withNamedVault } from "./vault.ts";
 
-export type * from "./config-model.ts";
-export type { NamedVault } from "./config-vault.ts";
+export type * from "./model.ts";
+export type { NamedVault } from "./vault.ts";
 
 export type LoadResult =
   | {

@@ -2,17 +2,23 @@
  * Routes of the file, compiled and checked against the rest of it: references, cleartext, ties. Every problem is
  * reported, and a route with one is left out of the result.
  */
-import type { Origin } from "../../config/addresses.ts";
-import type { KeyPath } from "../../config/problem.ts";
-import { isPatternProblem, matchesHost, type Pattern, type PatternProblem, parseHostKey } from "../policy/pattern.ts";
-import { createRouteTable } from "../policy/route-table.ts";
-import { buildInjections, type InjectionChecks } from "./config-injections.ts";
-import type { RouteConfig, SidecarConfig } from "./config-model.ts";
-import { type PlacedPlaceholder, reportSharedPlaceholders } from "./config-placeholders.ts";
-import { presetOf, withPreset } from "./config-presets.ts";
-import { type RouteFields, routeSchema } from "./config-schema.ts";
+import type { Origin } from "../../../config/addresses.ts";
+import type { KeyPath } from "../../../config/problem.ts";
+import {
+  isPatternProblem,
+  matchesHost,
+  type Pattern,
+  type PatternProblem,
+  parseHostKey,
+} from "../../policy/pattern.ts";
+import { createRouteTable } from "../../policy/route-table.ts";
+import { type PlacedPlaceholder, reportSharedPlaceholders } from "./distinct-placeholders.ts";
+import { buildInjections, type InjectionChecks } from "./injections.ts";
+import type { RouteConfig, SidecarConfig } from "./model.ts";
 import { placeholderOf } from "./placeholder.ts";
 import type { PresetLibrary } from "./presets.ts";
+import { presetOf, withPreset } from "./route-preset.ts";
+import { type RouteFields, routeSchema } from "./schema.ts";
 
 export interface RouteChecks extends InjectionChecks {
   readonly presets: PresetLibrary;

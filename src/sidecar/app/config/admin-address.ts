@@ -1,9 +1,9 @@
 /** Where the sidecar of a file takes orders, also when the file has problems: then above all somebody wants to ask. */
 import { readFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
-import { parseConfigDocument } from "../../config/document.ts";
-import { ADMIN_SOCKET } from "./config-listeners.ts";
-import { salvageFields } from "./config-salvage.ts";
+import { parseConfigDocument } from "../../../config/document.ts";
+import { ADMIN_SOCKET } from "./listeners.ts";
+import { salvageFields } from "./salvage.ts";
 
 /** Absolute path of the admin socket. `file`: absolute; need not be there. */
 export const adminSocketOf = (file: string): string => {

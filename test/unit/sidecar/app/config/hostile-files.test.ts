@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from "vitest";
-import { formatProblem } from "../../../../src/config/problem.ts";
-import { loadConfig } from "../../../../src/sidecar/app/config.ts";
+import { formatProblem } from "../../../../../src/config/problem.ts";
+import { loadConfig } from "../../../../../src/sidecar/app/config/config.ts";
 
 const CANARY = "sk-canary-51f0a2";
 

@@ -1,6 +1,6 @@
 /** Which variables of the environment hold credentials, as the file says it. */
-import { SecretValue } from "../../core/secret-value.ts";
-import type { SidecarConfig } from "./config-model.ts";
+import { SecretValue } from "../../../core/secret-value.ts";
+import type { SidecarConfig } from "./model.ts";
 
 /**
  * Every variable that the file reads a credential from: `{ env: NAME }` anywhere in a source or the proxy, those that

@@ -1,11 +1,11 @@
 /** For `check`: what a vault's source would not find when it starts. Reads no further than it must, and shows nothing. */
 import { accessSync, constants } from "node:fs";
 import { resolve } from "node:path";
-import { type Environment, readCredential } from "../../config/credential.ts";
-import type { Finding, KeyPath } from "../../config/problem.ts";
-import { toSidekeyError } from "../../core/errors.ts";
-import { systemCode } from "../../core/whole-file.ts";
-import type { SidecarConfig } from "./config-model.ts";
+import { type Environment, readCredential } from "../../../config/credential.ts";
+import type { Finding, KeyPath } from "../../../config/problem.ts";
+import { toSidekeyError } from "../../../core/errors.ts";
+import { systemCode } from "../../../core/whole-file.ts";
+import type { SidecarConfig } from "./model.ts";
 
 export const missingCredentials = ({ sources, baseDir }: SidecarConfig, environment: Environment): readonly Finding[] =>
   sources.flatMap(({ name, fields }) => {

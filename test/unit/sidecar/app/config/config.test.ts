@@ -3,7 +3,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "n
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { loadConfig, readConfig, type SidecarConfig } from "../../../../src/sidecar/app/config.ts";
+import { loadConfig, readConfig, type SidecarConfig } from "../../../../../src/sidecar/app/config/config.ts";
 
 const FILE = "/srv/agent/sidekey.yaml";
 
@@ -210,7 +210,7 @@ routes:
 });
 
 describe("the examples in config/", () => {
-  const directory = new URL("../../../../config/", import.meta.url).pathname;
+  const directory = new URL("../../../../../config", import.meta.url).pathname;
 
   // The one file there that is no sidekey.yaml.
   it.each(

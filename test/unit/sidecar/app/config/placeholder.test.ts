@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { placeholderOf } from "../../../../src/sidecar/app/placeholder.ts";
+import { placeholderOf } from "../../../../../src/sidecar/app/config/placeholder.ts";
 
 describe("placeholderOf", () => {
   it("says what it is and whose it is", () => {

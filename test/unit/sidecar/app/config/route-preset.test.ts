@@ -1,6 +1,6 @@
 /** What a preset is to a route: filler for what the route does not say. */
 import { describe, expect, it } from "vitest";
-import { loadConfig, type RouteConfig } from "../../../../src/sidecar/app/config.ts";
+import { loadConfig, type RouteConfig } from "../../../../../src/sidecar/app/config/config.ts";
 
 const result = (route: string) => loadConfig({ file: "/x/sidekey.yaml", text: `version: 1\nroutes:\n  ${route}\n` });
 const load = (route: string): RouteConfig => {

@@ -4,12 +4,12 @@
  */
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { parseConfigDocument } from "../../config/document.ts";
-import { SidekeyError } from "../../core/errors.ts";
-import { packageFile } from "../../core/package.ts";
-import type { Pattern } from "../policy/pattern.ts";
-import { presetName } from "./config-schema.ts";
+import { parseConfigDocument } from "../../../config/document.ts";
+import { SidekeyError } from "../../../core/errors.ts";
+import { packageFile } from "../../../core/package.ts";
+import type { Pattern } from "../../policy/pattern.ts";
 import { createPresetSchema, type PresetFields, type PresetSchema } from "./preset-schema.ts";
+import { presetName } from "./schema.ts";
 
 export interface Preset extends PresetFields {
   readonly name: string;

@@ -1,8 +1,8 @@
 /** `run --vault URL`: a vault that the command line names in the place of the file's default source. */
-import type { Finding } from "../../config/problem.ts";
-import { SidekeyError } from "../../core/errors.ts";
-import type { SourceConfig } from "./config-model.ts";
-import { sourceSchema } from "./config-schema.ts";
+import type { Finding } from "../../../config/problem.ts";
+import { SidekeyError } from "../../../core/errors.ts";
+import type { SourceConfig } from "./model.ts";
+import { sourceSchema } from "./schema.ts";
 
 export interface NamedVault {
   readonly address: string;

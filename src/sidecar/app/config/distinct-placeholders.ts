@@ -1,5 +1,5 @@
 /** That each placeholder of the file stands for one secret: none is another one, or part of it. */
-import type { Finding, KeyPath } from "../../config/problem.ts";
+import type { Finding, KeyPath } from "../../../config/problem.ts";
 
 export interface PlacedPlaceholder {
   readonly text: string;

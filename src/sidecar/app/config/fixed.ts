@@ -1,7 +1,7 @@
 /** What a running sidecar cannot change: a reload that would is refused by name, never half applied. */
 import { isDeepStrictEqual } from "node:util";
-import type { Finding } from "../../config/problem.ts";
-import type { SidecarConfig } from "./config-model.ts";
+import type { Finding } from "../../../config/problem.ts";
+import type { SidecarConfig } from "./model.ts";
 
 /** Open ports, files that are locked, the CA, the name in every record. */
 const FIXED_KEYS = ["agent", "state", "listen", "tls", "audit"] as const satisfies readonly (keyof SidecarConfig)[];

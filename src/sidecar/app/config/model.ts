@@ -1,15 +1,15 @@
 /** A checked configuration: every default filled, every path absolute, every duration in `ms`. */
 import type { z } from "zod";
-import type { ListenAddress, Origin } from "../../config/addresses.ts";
-import type { AuditConfig } from "../../config/audit-fields.ts";
-import type { Cidr } from "../../core/ip.ts";
-import type { LogLevel } from "../../core/log.ts";
-import type { injectionKinds } from "../injection/kinds/index.ts";
-import type { ReflectionPolicy } from "../pipeline/reflection.ts";
-import type { DenyPattern, Pattern } from "../policy/pattern.ts";
-import type { sourceKinds } from "../secrets/kinds/index.ts";
-import type { SecretRef } from "../secrets/source.ts";
-import type { UpstreamProxyConfig } from "./upstream-proxy.ts";
+import type { ListenAddress, Origin } from "../../../config/addresses.ts";
+import type { AuditConfig } from "../../../config/audit-fields.ts";
+import type { Cidr } from "../../../core/ip.ts";
+import type { LogLevel } from "../../../core/log.ts";
+import type { injectionKinds } from "../../injection/kinds/index.ts";
+import type { ReflectionPolicy } from "../../pipeline/reflection.ts";
+import type { DenyPattern, Pattern } from "../../policy/pattern.ts";
+import type { sourceKinds } from "../../secrets/kinds/index.ts";
+import type { SecretRef } from "../../secrets/source.ts";
+import type { UpstreamProxyConfig } from "../upstream-proxy.ts";
 
 export type { ListenAddress };
 

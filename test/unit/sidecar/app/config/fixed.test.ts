@@ -1,6 +1,6 @@
 /** What a reload refuses because it cannot change while the sidecar runs. */
 import { describe, expect, it } from "vitest";
-import { loadConfig, type SidecarConfig } from "../../../../src/sidecar/app/config.ts";
+import { loadConfig, type SidecarConfig } from "../../../../../src/sidecar/app/config/config.ts";
 
 const load = (text: string, running?: SidecarConfig) => loadConfig({ file: "/srv/sidekey.yaml", text, running });
 

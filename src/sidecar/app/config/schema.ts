@@ -3,13 +3,13 @@
  * descriptions are what editors show: config/schema.json is made from it.
  */
 import * as z from "zod";
-import { authority, cidr, hostName, listenAddress, origin, unixAddress } from "../../config/addresses.ts";
-import { auditSchema } from "../../config/audit-fields.ts";
-import { agentName, duration, filePath, refuse, sourceName, variableName } from "../../config/units.ts";
-import { injectionKinds, namedKinds } from "../injection/kinds/index.ts";
-import { isPatternProblem, type PatternProblem, parseDeny, parseHostKey, parsePattern } from "../policy/pattern.ts";
-import { sourceKinds } from "../secrets/kinds/index.ts";
-import { upstreamProxySchema } from "./upstream-proxy.ts";
+import { authority, cidr, hostName, listenAddress, origin, unixAddress } from "../../../config/addresses.ts";
+import { auditSchema } from "../../../config/audit-fields.ts";
+import { agentName, duration, filePath, refuse, sourceName, variableName } from "../../../config/units.ts";
+import { injectionKinds, namedKinds } from "../../injection/kinds/index.ts";
+import { isPatternProblem, type PatternProblem, parseDeny, parseHostKey, parsePattern } from "../../policy/pattern.ts";
+import { sourceKinds } from "../../secrets/kinds/index.ts";
+import { upstreamProxySchema } from "../upstream-proxy.ts";
 
 const COUNT = z.int().min(1).max(1_000_000);
 

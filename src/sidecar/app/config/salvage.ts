@@ -3,7 +3,7 @@
  * and every problem is reported at once. The result is for finding more problems only: it never serves.
  */
 import type { ZodType } from "zod";
-import { type RootFields, rootSchema, routeSchema } from "./config-schema.ts";
+import { type RootFields, rootSchema, routeSchema } from "./schema.ts";
 
 export interface Salvaged {
   readonly fields: RootFields;

@@ -3,8 +3,8 @@ import { mkdtempSync, renameSync, rmSync, utimesSync, writeFileSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { silentLog } from "../../../../src/core/log.ts";
-import { type FileWatchOptions, watchFile } from "../../../../src/sidecar/app/file-watch.ts";
+import { silentLog } from "../../../../../src/core/log.ts";
+import { type FileWatchOptions, watchFile } from "../../../../../src/sidecar/app/config/file-watch.ts";
 
 let directory: string;
 let path: string;

@@ -2,11 +2,11 @@
  * What a preset adds to a route. The route's own keys stand above it, one by one: a written `inject` takes the place of
  * the preset's as a whole.
  */
-import type { Finding, KeyPath } from "../../config/problem.ts";
-import { nearest } from "../../config/suggest.ts";
-import { isPatternProblem, type Pattern, parseHostKey } from "../policy/pattern.ts";
-import type { RouteFields } from "./config-schema.ts";
+import type { Finding, KeyPath } from "../../../config/problem.ts";
+import { nearest } from "../../../config/suggest.ts";
+import { isPatternProblem, type Pattern, parseHostKey } from "../../policy/pattern.ts";
 import type { Preset, PresetLibrary } from "./presets.ts";
+import type { RouteFields } from "./schema.ts";
 
 export interface PresetChecks {
   readonly presets: PresetLibrary;

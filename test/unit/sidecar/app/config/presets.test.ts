@@ -3,12 +3,12 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { packageFile } from "../../../../src/core/package.ts";
-import { loadConfig, type SidecarConfig } from "../../../../src/sidecar/app/config.ts";
-import { createExplainer } from "../../../../src/sidecar/app/explain.ts";
-import { createPresetLibrary, indexHosts, type Preset } from "../../../../src/sidecar/app/presets.ts";
-import { parseHostKey } from "../../../../src/sidecar/policy/pattern.ts";
-import { renderPresetReference } from "../../../support/preset-reference.ts";
+import { packageFile } from "../../../../../src/core/package.ts";
+import { loadConfig, type SidecarConfig } from "../../../../../src/sidecar/app/config/config.ts";
+import { createPresetLibrary, indexHosts, type Preset } from "../../../../../src/sidecar/app/config/presets.ts";
+import { createExplainer } from "../../../../../src/sidecar/app/explain.ts";
+import { parseHostKey } from "../../../../../src/sidecar/policy/pattern.ts";
+import { renderPresetReference } from "../../../../support/preset-reference.ts";
 
 const library = createPresetLibrary();
 const NAMES = library.names();
@@ -52,11 +52,11 @@ describe("the presets", () => {
 
   it("are in the index by their hosts", async () => {
     const index = `${JSON.stringify(indexHosts(NAMES.map(preset)), undefined, 2)}\n`;
-    await expect(index).toMatchFileSnapshot("../../../../config/presets/hosts.json");
+    await expect(index).toMatchFileSnapshot("../../../../../config/presets/hosts.json");
   });
 
   it("are what docs/presets.md says", async () => {
-    await expect(renderPresetReference(NAMES.map(preset))).toMatchFileSnapshot("../../../../docs/presets.md");
+    await expect(renderPresetReference(NAMES.map(preset))).toMatchFileSnapshot("../../../../../docs/presets.md");
   });
 
   it("share no variable and no beginning of a key, so that one is told from the other", () => {

@@ -6,8 +6,8 @@
 import { type FSWatcher, watch } from "node:fs";
 import { stat } from "node:fs/promises";
 import { dirname } from "node:path";
-import type { Closable } from "../../core/closer.ts";
-import type { Log } from "../../core/log.ts";
+import type { Closable } from "../../../core/closer.ts";
+import type { Log } from "../../../core/log.ts";
 
 export interface FileWatchOptions {
   readonly path: string;

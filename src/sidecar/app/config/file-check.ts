@@ -3,10 +3,10 @@
  * `start` refuses, also at each reload; `run` has read them and says so in its log.
  */
 import { resolve } from "node:path";
-import { SidekeyError } from "../../core/errors.ts";
-import { type Exposure, findExposure } from "../../core/file-ownership.ts";
-import type { SidecarConfig } from "./config-model.ts";
-import { programsOf } from "./config-programs.ts";
+import { SidekeyError } from "../../../core/errors.ts";
+import { type Exposure, findExposure } from "../../../core/file-ownership.ts";
+import type { SidecarConfig } from "./model.ts";
+import { programsOf } from "./programs.ts";
 
 /** Errors: CONFIG_INVALID. */
 export const refuseExposedFile = (path: string): void => {

@@ -1,7 +1,7 @@
 /** A vault that the command line names beside the file (`run --vault`). */
 import { describe, expect, it } from "vitest";
-import { isSidekeyError } from "../../../../src/core/errors.ts";
-import { loadConfig } from "../../../../src/sidecar/app/config.ts";
+import { isSidekeyError } from "../../../../../src/core/errors.ts";
+import { loadConfig } from "../../../../../src/sidecar/app/config/config.ts";
 
 const VAULT = { address: "https://vault.test:7200", agentKey: "ASS_AGENT_KEY" };
 
