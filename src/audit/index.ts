@@ -13,14 +13,20 @@ import { type AuditLock, isLockable, lockAudit } from "./lock.ts";
 import { type Schedule, systemSchedule } from "./schedule.ts";
 
 export type { AuditBroker, AuditReceipt, AuditWaiter } from "./broker.ts";
-export { type ExportRequest, exportAudit } from "./export.ts";
 export { type AuditLog, filesOfLog, findAuditLogs, vaultLogPath } from "./log-files.ts";
-export { type AuditPage, type AuditPages, createAuditPages, type PageRequest } from "./page.ts";
+export { type ExportRequest, exportAudit } from "./reading/export.ts";
+export { type AuditPage, type AuditPages, createAuditPages, type PageRequest } from "./reading/page.ts";
+export type { RecordFilter } from "./reading/record-filter.ts";
+export {
+  type SearchField,
+  type SearchFilter,
+  type SearchOptions,
+  searchAudit,
+  type TextTest,
+} from "./reading/search.ts";
+export { type TailOptions, tailAudit } from "./reading/tail.ts";
+export { type AuditVerdict, type BrokenLog, type IntactLog, verifyAudit, verifyLog } from "./reading/verify.ts";
 export type { AuditDurations, AuditEvent, AuditType } from "./record.ts";
-export type { RecordFilter } from "./record-filter.ts";
-export { type SearchField, type SearchFilter, type SearchOptions, searchAudit, type TextTest } from "./search.ts";
-export { type TailOptions, tailAudit } from "./tail.ts";
-export { type AuditVerdict, type BrokenLog, type IntactLog, verifyAudit, verifyLog } from "./verify.ts";
 
 export interface OpenAuditOptions {
   /** The log; a device or FIFO is allowed. */

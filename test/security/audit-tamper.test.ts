@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { parseLine } from "../../src/audit/chain.ts";
 import { headPathOf } from "../../src/audit/head.ts";
 import { filesOfLog } from "../../src/audit/log-files.ts";
-import { verifyLog } from "../../src/audit/verify.ts";
+import { verifyLog } from "../../src/audit/reading/verify.ts";
 import { createTestTime, KEY, openLog, type TestTime } from "../unit/audit/support.ts";
 
 /** Files of a log, oldest first, by what stands behind its path. */

@@ -1,12 +1,12 @@
 /** `agent create`: prints the new agent's key, once and alone, on standard output. */
 import type { AgentRequest } from "../../client/index.ts";
 import { SidekeyError } from "../../core/errors.ts";
+import { adminEvent, onRecord } from "../audit/operator.ts";
 import { CONFIG_OPTION, type CommandSpec, JSON_OPTION, type Options } from "../command.ts";
 import { EXIT_OK } from "../exit.ts";
 import { refuseInsideRun } from "../inside-run.ts";
-import { adminEvent, onRecord } from "../operator-audit.ts";
-import { SOURCE_OPTION, withVault } from "../vault-access.ts";
-import { asksServer, SERVER_OPTIONS, withServer } from "../vault-server.ts";
+import { SOURCE_OPTION, withVault } from "../vault/access.ts";
+import { asksServer, SERVER_OPTIONS, withServer } from "../vault/server.ts";
 
 const NAME = /^[A-Za-z0-9._-]{1,64}$/;
 const READS = ["value", "placeholder"] as const;

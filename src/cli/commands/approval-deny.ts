@@ -1,11 +1,11 @@
 /** `approval deny`: a person's no to what an agent asked for. */
 import { SidekeyError } from "../../core/errors.ts";
+import { adminEvent, onRecord, operatorName } from "../audit/operator.ts";
 import { CONFIG_OPTION, type CommandSpec, JSON_OPTION } from "../command.ts";
 import { EXIT_OK } from "../exit.ts";
 import { refuseInsideRun } from "../inside-run.ts";
-import { adminEvent, onRecord, operatorName } from "../operator-audit.ts";
-import { SOURCE_OPTION, withVault } from "../vault-access.ts";
-import { asksServer, SERVER_OPTIONS, withServer } from "../vault-server.ts";
+import { SOURCE_OPTION, withVault } from "../vault/access.ts";
+import { asksServer, SERVER_OPTIONS, withServer } from "../vault/server.ts";
 
 export const approvalDeny: CommandSpec = {
   name: "approval deny",

@@ -1,11 +1,11 @@
 /** `approval list`: what agents want and a person has to decide on. */
 
-import { describeApproval, fromHere } from "../approval-shape.ts";
 import { CONFIG_OPTION, type CommandSpec, JSON_OPTION } from "../command.ts";
 import { EXIT_OK } from "../exit.ts";
 import { table } from "../table.ts";
-import { SOURCE_OPTION, withVault } from "../vault-access.ts";
-import { asksServer, SERVER_OPTIONS, withServer } from "../vault-server.ts";
+import { SOURCE_OPTION, withVault } from "../vault/access.ts";
+import { describeApproval, fromHere } from "../vault/approval-shape.ts";
+import { asksServer, SERVER_OPTIONS, withServer } from "../vault/server.ts";
 
 const STATUSES = ["pending", "approved", "denied", "expired"] as const;
 

@@ -1,12 +1,12 @@
 /** `audit search`: records by time and by what they say, of every log of the state directory with its rotated files. */
 
-import { FILTER_OPTIONS, readFilter } from "../audit-filters.ts";
-import { formatRecord } from "../audit-line.ts";
-import { AUDIT_FILE_OPTION, findAudit } from "../audit-logs.ts";
-import { readingAudit } from "../audit-reading.ts";
+import { FILTER_OPTIONS, readFilter } from "../audit/filters.ts";
+import { formatRecord } from "../audit/line.ts";
+import { AUDIT_FILE_OPTION, findAudit } from "../audit/logs.ts";
+import { readingAudit } from "../audit/reading.ts";
 import { type CommandSpec, JSON_OPTION } from "../command.ts";
 import { EXIT_OK } from "../exit.ts";
-import { asksServer, SERVER_OPTIONS, withServer } from "../vault-server.ts";
+import { asksServer, SERVER_OPTIONS, withServer } from "../vault/server.ts";
 
 /** Lines that are no records, told one by one; the rest is counted. */
 const BAD_LINES_TOLD = 5;
@@ -31,7 +31,7 @@ export const auditSearch: CommandSpec = {
   async run(invocation) {
     const { options, terminal } = invocation;
     if (asksServer(invocation)) {
-      const { searchServerAudit } = await import("../audit-server.ts");
+      const { searchServerAudit } = await import("../audit/server.ts");
       await withServer("audit search", invocation, (vault) => searchServerAudit(vault, invocation, Date.now()));
       return EXIT_OK;
     }

@@ -1,11 +1,11 @@
 /** `audit tail`: the last records of every log of the state directory, and those that come, also in logs that begin later. */
 import { SidekeyError } from "../../core/errors.ts";
-import { formatRecord } from "../audit-line.ts";
-import { AUDIT_FILE_OPTION, findAudit } from "../audit-logs.ts";
-import { readingAudit } from "../audit-reading.ts";
+import { formatRecord } from "../audit/line.ts";
+import { AUDIT_FILE_OPTION, findAudit } from "../audit/logs.ts";
+import { readingAudit } from "../audit/reading.ts";
 import { type CommandSpec, JSON_OPTION, type Options } from "../command.ts";
 import { EXIT_OK } from "../exit.ts";
-import { asksServer, SERVER_OPTIONS, withServer } from "../vault-server.ts";
+import { asksServer, SERVER_OPTIONS, withServer } from "../vault/server.ts";
 
 const DEFAULT_COUNT = 20;
 
@@ -24,7 +24,7 @@ export const auditTail: CommandSpec = {
     const { options, terminal } = invocation;
     const count = parseCount(options);
     if (asksServer(invocation)) {
-      const { tailServerAudit } = await import("../audit-server.ts");
+      const { tailServerAudit } = await import("../audit/server.ts");
       await withServer("audit tail", invocation, (vault) => tailServerAudit(vault, invocation, count));
       return EXIT_OK;
     }

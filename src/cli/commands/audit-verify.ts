@@ -6,8 +6,8 @@ import { statSync } from "node:fs";
 import { resolve } from "node:path";
 import type { AuditVerdict } from "../../audit/index.ts";
 import { SidekeyError } from "../../core/errors.ts";
-import { AUDIT_FILE_OPTION, findAudit } from "../audit-logs.ts";
-import { readingAudit } from "../audit-reading.ts";
+import { AUDIT_FILE_OPTION, findAudit } from "../audit/logs.ts";
+import { readingAudit } from "../audit/reading.ts";
 import { type CommandSpec, JSON_OPTION } from "../command.ts";
 import { EXIT_FAILED, EXIT_OK } from "../exit.ts";
 

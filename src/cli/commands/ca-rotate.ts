@@ -2,12 +2,12 @@
 import type { X509Certificate } from "node:crypto";
 import { statSync } from "node:fs";
 import { systemClock } from "../../core/clock.ts";
+import { adminEvent, onRecord } from "../audit/operator.ts";
 import { describeCertificate, publishedExtra } from "../ca-files.ts";
 import { CONFIG_OPTION, type CommandSpec, JSON_OPTION } from "../command.ts";
 import { loadConfigOrDefaults } from "../context.ts";
 import { EXIT_OK } from "../exit.ts";
 import { refuseInsideRun } from "../inside-run.ts";
-import { adminEvent, onRecord } from "../operator-audit.ts";
 
 export const caRotate: CommandSpec = {
   name: "ca rotate",

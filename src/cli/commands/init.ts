@@ -9,6 +9,7 @@ import type { EnvEntry, EnvFile } from "../../config/env-file.ts";
 import { SidekeyError } from "../../core/errors.ts";
 import type { SidecarConfig } from "../../sidecar/app/config/config.ts";
 import type { Imported } from "../../vault/index.ts";
+import { adminEvent, onRecord, operatorName, secretEvent } from "../audit/operator.ts";
 import { CONFIG_OPTION, type CommandSpec, type Invocation, JSON_OPTION } from "../command.ts";
 import { DEFAULT_NAME, findConfigFile } from "../context.ts";
 import { EXIT_FAILED, EXIT_OK } from "../exit.ts";
@@ -17,8 +18,7 @@ import { fileText } from "../init/file-text.ts";
 import { readIfThere, writeNew } from "../init/new-file.ts";
 import type { FoundKey, Recognised } from "../init/recognise.ts";
 import { refuseInsideRun } from "../inside-run.ts";
-import { adminEvent, onRecord, operatorName, secretEvent } from "../operator-audit.ts";
-import { withVault } from "../vault-access.ts";
+import { withVault } from "../vault/access.ts";
 
 export const init: CommandSpec = {
   name: "init",

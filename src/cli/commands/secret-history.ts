@@ -2,10 +2,10 @@
 import { SidekeyError } from "../../core/errors.ts";
 import { CONFIG_OPTION, type CommandSpec, JSON_OPTION } from "../command.ts";
 import { EXIT_OK } from "../exit.ts";
-import { suggestingPath } from "../nearest-secret.ts";
 import { table } from "../table.ts";
-import { SOURCE_OPTION, withVault } from "../vault-access.ts";
-import { asksServer, SERVER_OPTIONS, withServer } from "../vault-server.ts";
+import { SOURCE_OPTION, withVault } from "../vault/access.ts";
+import { suggestingPath } from "../vault/nearest-secret.ts";
+import { asksServer, SERVER_OPTIONS, withServer } from "../vault/server.ts";
 
 export const secretHistory: CommandSpec = {
   name: "secret history",

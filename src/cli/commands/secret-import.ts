@@ -7,14 +7,14 @@ import { badImport } from "../../config/env-faults.ts";
 import type { EnvEntry } from "../../config/env-file.ts";
 import { SidekeyError } from "../../core/errors.ts";
 import type { ImportEntry, Imported } from "../../vault/index.ts";
+import { onRecord, operatorName, secretEvent } from "../audit/operator.ts";
 import { CONFIG_OPTION, type CommandSpec, type Invocation, JSON_OPTION } from "../command.ts";
 import { readUpTo } from "../env-input.ts";
 import { EXIT_OK } from "../exit.ts";
 import { refuseInsideRun } from "../inside-run.ts";
-import { onRecord, operatorName, secretEvent } from "../operator-audit.ts";
 import { table } from "../table.ts";
-import { SOURCE_OPTION, withVault } from "../vault-access.ts";
-import { asksServer, SERVER_OPTIONS, withServer } from "../vault-server.ts";
+import { SOURCE_OPTION, withVault } from "../vault/access.ts";
+import { asksServer, SERVER_OPTIONS, withServer } from "../vault/server.ts";
 
 export const secretImport: CommandSpec = {
   name: "secret import",

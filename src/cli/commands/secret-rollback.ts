@@ -1,12 +1,12 @@
 /** `secret rollback`: the value of an older version, as a new one. */
 import { SidekeyError } from "../../core/errors.ts";
+import { onRecord, operatorName, secretEvent } from "../audit/operator.ts";
 import { CONFIG_OPTION, type CommandSpec, JSON_OPTION } from "../command.ts";
 import { EXIT_OK } from "../exit.ts";
 import { refuseInsideRun } from "../inside-run.ts";
-import { suggestingPath } from "../nearest-secret.ts";
-import { onRecord, operatorName, secretEvent } from "../operator-audit.ts";
-import { SOURCE_OPTION, withVault } from "../vault-access.ts";
-import { asksServer, SERVER_OPTIONS, withServer } from "../vault-server.ts";
+import { SOURCE_OPTION, withVault } from "../vault/access.ts";
+import { suggestingPath } from "../vault/nearest-secret.ts";
+import { asksServer, SERVER_OPTIONS, withServer } from "../vault/server.ts";
 
 export const secretRollback: CommandSpec = {
   name: "secret rollback",

@@ -1,13 +1,13 @@
 /** `secret rotate`: a new value for a secret that is there, and an end to the old ones. */
 import { SidekeyError } from "../../core/errors.ts";
 import { SecretValue } from "../../core/secret-value.ts";
+import { onRecord, operatorName, secretEvent } from "../audit/operator.ts";
 import { CONFIG_OPTION, type CommandSpec, JSON_OPTION, type Options } from "../command.ts";
 import { EXIT_OK } from "../exit.ts";
 import { refuseInsideRun } from "../inside-run.ts";
-import { suggestingPath } from "../nearest-secret.ts";
-import { onRecord, operatorName, secretEvent } from "../operator-audit.ts";
-import { SOURCE_OPTION, withVault } from "../vault-access.ts";
-import { asksServer, SERVER_OPTIONS, withServer } from "../vault-server.ts";
+import { SOURCE_OPTION, withVault } from "../vault/access.ts";
+import { suggestingPath } from "../vault/nearest-secret.ts";
+import { asksServer, SERVER_OPTIONS, withServer } from "../vault/server.ts";
 
 export const secretRotate: CommandSpec = {
   name: "secret rotate",

@@ -1,12 +1,12 @@
 /** `secret set`: the value comes from standard input or a hidden prompt, never from an argument. */
 import { SidekeyError } from "../../core/errors.ts";
 import { SecretValue } from "../../core/secret-value.ts";
+import { onRecord, operatorName, secretEvent } from "../audit/operator.ts";
 import { CONFIG_OPTION, type CommandSpec, JSON_OPTION } from "../command.ts";
 import { EXIT_OK } from "../exit.ts";
 import { refuseInsideRun } from "../inside-run.ts";
-import { onRecord, operatorName, secretEvent } from "../operator-audit.ts";
-import { SOURCE_OPTION, withVault } from "../vault-access.ts";
-import { asksServer, SERVER_OPTIONS, withServer } from "../vault-server.ts";
+import { SOURCE_OPTION, withVault } from "../vault/access.ts";
+import { asksServer, SERVER_OPTIONS, withServer } from "../vault/server.ts";
 
 export const secretSet: CommandSpec = {
   name: "secret set",

@@ -5,10 +5,10 @@ import type { AnyVault } from "../../vault/index.ts";
 import { CONFIG_OPTION, type CommandSpec, type Invocation, JSON_OPTION } from "../command.ts";
 import { EXIT_FAILED, EXIT_OK } from "../exit.ts";
 import { refuseInsideRun } from "../inside-run.ts";
-import { describeClaims } from "../token-claims.ts";
-import { claimedId, readTokenFromInput } from "../token-input.ts";
-import { SOURCE_OPTION, withVault } from "../vault-access.ts";
-import { asksServer, SERVER_OPTIONS, withServer } from "../vault-server.ts";
+import { SOURCE_OPTION, withVault } from "../vault/access.ts";
+import { asksServer, SERVER_OPTIONS, withServer } from "../vault/server.ts";
+import { describeClaims } from "../vault/token-claims.ts";
+import { claimedId, readTokenFromInput } from "../vault/token-input.ts";
 
 export const tokenInspect: CommandSpec = {
   name: "token inspect",

@@ -2,13 +2,13 @@
 import type { IssuedToken, TokenRequest } from "../../client/index.ts";
 import { SidekeyError } from "../../core/errors.ts";
 import type { Scope } from "../../identity/scope.ts";
+import { onRecord, tokenEvent } from "../audit/operator.ts";
 import { CONFIG_OPTION, type CommandSpec, JSON_OPTION, type Options } from "../command.ts";
 import { EXIT_OK } from "../exit.ts";
 import { refuseInsideRun } from "../inside-run.ts";
-import { onRecord, tokenEvent } from "../operator-audit.ts";
-import { describeClaims } from "../token-claims.ts";
-import { SOURCE_OPTION, withVault } from "../vault-access.ts";
-import { asksServer, SERVER_OPTIONS, withServer } from "../vault-server.ts";
+import { SOURCE_OPTION, withVault } from "../vault/access.ts";
+import { asksServer, SERVER_OPTIONS, withServer } from "../vault/server.ts";
+import { describeClaims } from "../vault/token-claims.ts";
 
 const AGENT = /^[A-Za-z0-9._-]{1,64}$/;
 const READS = ["value", "placeholder"] as const;

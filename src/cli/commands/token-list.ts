@@ -3,8 +3,8 @@ import type { AgentVault } from "../../client/index.ts";
 import { CONFIG_OPTION, type CommandSpec, JSON_OPTION } from "../command.ts";
 import { EXIT_OK } from "../exit.ts";
 import { table } from "../table.ts";
-import { SOURCE_OPTION, withVault } from "../vault-access.ts";
-import { asksServer, SERVER_OPTIONS, withServer } from "../vault-server.ts";
+import { SOURCE_OPTION, withVault } from "../vault/access.ts";
+import { asksServer, SERVER_OPTIONS, withServer } from "../vault/server.ts";
 
 interface Shown {
   readonly id: string;

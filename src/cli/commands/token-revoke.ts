@@ -1,12 +1,12 @@
 /** `token revoke`: by the id that `token list` shows, or by the token itself on standard input. */
 import { SidekeyError } from "../../core/errors.ts";
+import { onRecord, tokenEvent } from "../audit/operator.ts";
 import { CONFIG_OPTION, type CommandSpec, JSON_OPTION } from "../command.ts";
 import { EXIT_OK } from "../exit.ts";
 import { refuseInsideRun } from "../inside-run.ts";
-import { onRecord, tokenEvent } from "../operator-audit.ts";
-import { claimedId, readTokenFromInput } from "../token-input.ts";
-import { SOURCE_OPTION, type VaultUse, withVault } from "../vault-access.ts";
-import { asksServer, SERVER_OPTIONS, withServer } from "../vault-server.ts";
+import { SOURCE_OPTION, type VaultUse, withVault } from "../vault/access.ts";
+import { asksServer, SERVER_OPTIONS, withServer } from "../vault/server.ts";
+import { claimedId, readTokenFromInput } from "../vault/token-input.ts";
 
 export const tokenRevoke: CommandSpec = {
   name: "token revoke",

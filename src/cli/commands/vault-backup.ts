@@ -11,12 +11,12 @@ import {
   systemCode,
 } from "../../core/whole-file.ts";
 import type { Backup, VaultKeySource } from "../../vault/index.ts";
-import { backupWords } from "../backup-words.ts";
+import { adminEvent, onRecord } from "../audit/operator.ts";
 import { CONFIG_OPTION, type CommandSpec, JSON_OPTION } from "../command.ts";
 import { EXIT_OK } from "../exit.ts";
 import { refuseInsideRun } from "../inside-run.ts";
-import { adminEvent, onRecord } from "../operator-audit.ts";
-import { keyPlace, keyWords, locateVault, SOURCE_OPTION, withVault } from "../vault-access.ts";
+import { keyPlace, keyWords, locateVault, SOURCE_OPTION, withVault } from "../vault/access.ts";
+import { backupWords } from "../vault/backup-words.ts";
 
 export const vaultBackup: CommandSpec = {
   name: "vault backup",

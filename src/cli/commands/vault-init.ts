@@ -1,11 +1,11 @@
 /** `vault init`: an empty store and its key, where there is none. The first `secret set` makes them as well. */
 import { existsSync } from "node:fs";
 import { prepareStateDirectory } from "../../core/state-directory.ts";
+import { adminEvent, onRecord } from "../audit/operator.ts";
 import { CONFIG_OPTION, type CommandSpec, JSON_OPTION } from "../command.ts";
 import { EXIT_OK } from "../exit.ts";
 import { refuseInsideRun } from "../inside-run.ts";
-import { adminEvent, onRecord } from "../operator-audit.ts";
-import { keyPlace, keyWords, locateVault, openPlace, placeExists, SOURCE_OPTION } from "../vault-access.ts";
+import { keyPlace, keyWords, locateVault, openPlace, placeExists, SOURCE_OPTION } from "../vault/access.ts";
 
 /** Name of the one whose key `vault init` prints. */
 const FIRST_OPERATOR = "operator";

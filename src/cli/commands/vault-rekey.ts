@@ -1,10 +1,10 @@
 /** `vault rekey`: a new key for a store, while others use and change it. Cut short, the same command goes on. */
 import { SidekeyError } from "../../core/errors.ts";
+import { adminEvent, onRecord } from "../audit/operator.ts";
 import { CONFIG_OPTION, type CommandSpec, JSON_OPTION } from "../command.ts";
 import { EXIT_OK } from "../exit.ts";
 import { refuseInsideRun } from "../inside-run.ts";
-import { adminEvent, onRecord } from "../operator-audit.ts";
-import { keyPlace, locateVault, SOURCE_OPTION, sourcesWithKey, withVault } from "../vault-access.ts";
+import { keyPlace, locateVault, SOURCE_OPTION, sourcesWithKey, withVault } from "../vault/access.ts";
 
 export const vaultRekey: CommandSpec = {
   name: "vault rekey",

@@ -6,12 +6,12 @@ import { silentLog } from "../../core/log.ts";
 import { prepareStateDirectory } from "../../core/state-directory.ts";
 import { FileFault, readWholeFile } from "../../core/whole-file.ts";
 import type { Restored } from "../../vault/index.ts";
-import { backupWords } from "../backup-words.ts";
+import { adminEvent, onRecord } from "../audit/operator.ts";
 import { CONFIG_OPTION, type CommandSpec, JSON_OPTION } from "../command.ts";
 import { EXIT_OK } from "../exit.ts";
 import { refuseInsideRun } from "../inside-run.ts";
-import { adminEvent, onRecord } from "../operator-audit.ts";
-import { locateVault, placeExists, SOURCE_OPTION } from "../vault-access.ts";
+import { locateVault, placeExists, SOURCE_OPTION } from "../vault/access.ts";
+import { backupWords } from "../vault/backup-words.ts";
 
 export const vaultRestore: CommandSpec = {
   name: "vault restore",

@@ -9,7 +9,7 @@ import { refuseUntrustedTls } from "../guard.ts";
 import { refuseInsideRun } from "../inside-run.ts";
 import { LOG_LEVELS, logLevel } from "../log-level.ts";
 import { stopSignal } from "../stop-signal.ts";
-import { loadVaultFile, VAULT_FILE_OPTION } from "../vault-file.ts";
+import { loadVaultFile, VAULT_FILE_OPTION } from "../vault/file.ts";
 
 export const vaultServe: CommandSpec = {
   name: "vault serve",

@@ -5,7 +5,7 @@ import type { Imported } from "../../vault/index.ts";
 import type { Invocation } from "../command.ts";
 import { FIRST_STEPS } from "../first-steps.ts";
 import { table } from "../table.ts";
-import { keyWords, locateVault } from "../vault-access.ts";
+import { keyWords, locateVault } from "../vault/access.ts";
 import { routeLines } from "./file-text.ts";
 import type { FoundKey, Recognised } from "./recognise.ts";
 

@@ -13,7 +13,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { type AuditFs, nodeAuditFs } from "../../../../src/audit/file-access.ts";
 import { filesOfLog } from "../../../../src/audit/log-files.ts";
-import { type AuditVerdict, verifyAudit, verifyLog } from "../../../../src/audit/verify.ts";
+import { type AuditVerdict, verifyAudit, verifyLog } from "../../../../src/audit/reading/verify.ts";
 import { createTestTime, KEY, linesOf, openLog, openSink, recordsOf, tempDir } from "../support.ts";
 
 const body = (name: string): string => `"time":"t","type":"intent","request_id":"${name}"`;

@@ -1,5 +1,5 @@
 /** What the commands that read the audit share: what the system says about its files, as an error a person can act on. */
-import { SidekeyError } from "../core/errors.ts";
+import { SidekeyError } from "../../core/errors.ts";
 
 /** Errors: AUDIT_UNREADABLE where the system refuses a file; others as they are. */
 export const readingAudit = async <T>(read: () => T | Promise<T>): Promise<T> => {

@@ -3,8 +3,9 @@
  * quote within a text is stored behind a backslash, so that `"event":"secret.read"` stands in a line only where the
  * record has that member. Must never find less than a parser would.
  */
+
+import { createQuoteMemo, TEXT_CAPS } from "../record.ts";
 import { timeOf } from "./log-reader.ts";
-import { createQuoteMemo, TEXT_CAPS } from "./record.ts";
 
 export interface RecordFilter {
   /** ISO 8601 in UTC with milliseconds, as records have it. */

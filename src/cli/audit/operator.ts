@@ -7,11 +7,11 @@ import { randomUUID } from "node:crypto";
 import { userInfo } from "node:os";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
-import type { AuditBroker, AuditEvent } from "../audit/index.ts";
-import { systemClock } from "../core/clock.ts";
-import { isSidekeyError, SidekeyError, toSidekeyError } from "../core/errors.ts";
-import { silentLog } from "../core/log.ts";
-import type { SidecarConfig } from "../sidecar/app/config/config.ts";
+import type { AuditBroker, AuditEvent } from "../../audit/index.ts";
+import { systemClock } from "../../core/clock.ts";
+import { isSidekeyError, SidekeyError, toSidekeyError } from "../../core/errors.ts";
+import { silentLog } from "../../core/log.ts";
+import type { SidecarConfig } from "../../sidecar/app/config/config.ts";
 
 export type OperatorEvent = AuditEvent<"secret" | "token" | "admin">;
 
@@ -90,9 +90,9 @@ const openLog = async ({
   agent,
   audit,
 }: Pick<SidecarConfig, "state" | "agent" | "audit">): Promise<AuditBroker> => {
-  const { openAudit } = await import("../audit/index.ts");
-  const { createDirectSync } = await import("../audit/disk-sync.ts");
-  const { nodeAuditFs } = await import("../audit/file-access.ts");
+  const { openAudit } = await import("../../audit/index.ts");
+  const { createDirectSync } = await import("../../audit/disk-sync.ts");
+  const { nodeAuditFs } = await import("../../audit/file-access.ts");
   const until = systemClock.monotonic() + WAIT_MS;
   for (;;) {
     try {

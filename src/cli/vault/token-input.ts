@@ -1,6 +1,6 @@
 /** A token from the command line: from standard input, or as an argument where the command allows it. */
-import { SidekeyError } from "../core/errors.ts";
-import type { Invocation } from "./command.ts";
+import { SidekeyError } from "../../core/errors.ts";
+import type { Invocation } from "../command.ts";
 
 /** The id that a token says it has, unverified: whoever is told it looks it up. Errors: CONFIG_USAGE. */
 export const claimedId = (token: string): string => {

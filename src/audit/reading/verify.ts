@@ -3,12 +3,12 @@
  * records should have had, so that a record that was dropped is named by its own number. It believes nothing that its
  * hash does not prove.
  */
-import { type ChainHead, createLineHash, GENESIS_HASH, parseLine } from "./chain.ts";
-import { nodeAuditFs } from "./file-access.ts";
-import { readHead } from "./head.ts";
+import { type ChainHead, createLineHash, GENESIS_HASH, parseLine } from "../chain.ts";
+import { nodeAuditFs } from "../file-access.ts";
+import { readHead } from "../head.ts";
+import { type AuditLog, filesOfLog } from "../log-files.ts";
+import { continuesFrom, keptFrom, repairedBytes } from "../notes.ts";
 import { eachLine, fileChunks, type RawLine } from "./lines.ts";
-import { type AuditLog, filesOfLog } from "./log-files.ts";
-import { continuesFrom, keptFrom, repairedBytes } from "./notes.ts";
 
 export interface IntactLog {
   readonly ok: true;

@@ -1,10 +1,10 @@
 import { appendFileSync, mkdirSync, renameSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { nodeAuditFs } from "../../../src/audit/file-access.ts";
-import { filesOfLog, findAuditLogs, shiftFiles, vaultLogPath } from "../../../src/audit/log-files.ts";
-import { tailAudit } from "../../../src/audit/tail.ts";
-import { tempDir } from "./support.ts";
+import { nodeAuditFs } from "../../../../src/audit/file-access.ts";
+import { filesOfLog, findAuditLogs, shiftFiles, vaultLogPath } from "../../../../src/audit/log-files.ts";
+import { tailAudit } from "../../../../src/audit/reading/tail.ts";
+import { tempDir } from "../support.ts";
 
 const collect = async ({ path, last }: { path: string; last: number }): Promise<string[]> => {
   const lines: string[] = [];

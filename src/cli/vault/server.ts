@@ -4,10 +4,10 @@
  */
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
-import type { AgentVault, AgentVaultOptions } from "../client/index.ts";
-import { SidekeyError } from "../core/errors.ts";
-import type { Invocation, OptionSpec } from "./command.ts";
-import { refuseInsideRun } from "./inside-run.ts";
+import type { AgentVault, AgentVaultOptions } from "../../client/index.ts";
+import { SidekeyError } from "../../core/errors.ts";
+import type { Invocation, OptionSpec } from "../command.ts";
+import { refuseInsideRun } from "../inside-run.ts";
 
 const API_KEY_VARIABLE = "ASS_API_KEY";
 const AGENT_KEY_VARIABLE = "ASS_AGENT_KEY";
@@ -44,7 +44,7 @@ export const withServer = async <T>(
   use: (vault: AgentVault) => Promise<T>,
 ): Promise<T> => {
   refuseInsideRun(command, invocation);
-  const { AgentVault: Client } = await import("../client/index.ts");
+  const { AgentVault: Client } = await import("../../client/index.ts");
   const address = invocation.options.text("vault") ?? "";
   const ca = readCa(invocation);
   const vault = new Client({ address, ...credentialOf(readKey(invocation)), ...(ca !== undefined && { ca }) });

@@ -2,13 +2,13 @@ import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { exportAudit } from "../../../src/audit/export.ts";
-import { filesOfLog } from "../../../src/audit/log-files.ts";
-import { createAuditPages } from "../../../src/audit/page.ts";
-import type { AuditEvent } from "../../../src/audit/record.ts";
-import type { RecordFilter } from "../../../src/audit/record-filter.ts";
-import { verifyAudit } from "../../../src/audit/verify.ts";
-import { KEY, type LogOptions, openLog, tempDir } from "./support.ts";
+import { filesOfLog } from "../../../../src/audit/log-files.ts";
+import { exportAudit } from "../../../../src/audit/reading/export.ts";
+import { createAuditPages } from "../../../../src/audit/reading/page.ts";
+import type { RecordFilter } from "../../../../src/audit/reading/record-filter.ts";
+import { verifyAudit } from "../../../../src/audit/reading/verify.ts";
+import type { AuditEvent } from "../../../../src/audit/record.ts";
+import { KEY, type LogOptions, openLog, tempDir } from "../support.ts";
 
 const EVENTS = ["secret.read", "secret.read.denied", "token.issued", "agent.created"];
 

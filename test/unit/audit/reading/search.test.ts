@@ -2,12 +2,12 @@ import { appendFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { nodeAuditFs } from "../../../src/audit/file-access.ts";
-import { shiftFiles } from "../../../src/audit/log-files.ts";
-import { openLogReader } from "../../../src/audit/log-reader.ts";
-import { mergeLogs } from "../../../src/audit/merge.ts";
-import { type SearchFilter, type SearchOptions, searchAudit } from "../../../src/audit/search.ts";
-import { openLog, tempDir } from "./support.ts";
+import { nodeAuditFs } from "../../../../src/audit/file-access.ts";
+import { shiftFiles } from "../../../../src/audit/log-files.ts";
+import { openLogReader } from "../../../../src/audit/reading/log-reader.ts";
+import { mergeLogs } from "../../../../src/audit/reading/merge.ts";
+import { type SearchFilter, type SearchOptions, searchAudit } from "../../../../src/audit/reading/search.ts";
+import { openLog, tempDir } from "../support.ts";
 
 const PREV = "A".repeat(43);
 

@@ -1,13 +1,13 @@
 import { appendFileSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import fc from "fast-check";
 import { beforeAll, describe, expect, it } from "vitest";
-import { type ChainHead, closeLine, createLineHash, openLine, parseLine } from "../../../src/audit/chain.ts";
-import { nodeAuditFs } from "../../../src/audit/file-access.ts";
-import { headPathOf, readHead } from "../../../src/audit/head.ts";
-import { filesOfLog } from "../../../src/audit/log-files.ts";
-import { encodeEvent } from "../../../src/audit/record.ts";
-import { verifyAudit, verifyLog } from "../../../src/audit/verify.ts";
-import { createTestTime, KEY, linesOf, openLog, writeLog } from "./support.ts";
+import { type ChainHead, closeLine, createLineHash, openLine, parseLine } from "../../../../src/audit/chain.ts";
+import { nodeAuditFs } from "../../../../src/audit/file-access.ts";
+import { headPathOf, readHead } from "../../../../src/audit/head.ts";
+import { filesOfLog } from "../../../../src/audit/log-files.ts";
+import { verifyAudit, verifyLog } from "../../../../src/audit/reading/verify.ts";
+import { encodeEvent } from "../../../../src/audit/record.ts";
+import { createTestTime, KEY, linesOf, openLog, writeLog } from "../support.ts";
 
 const COUNT = 12;
 

@@ -1,5 +1,5 @@
 /** A token's claims as the command line shows them: the claims' own names, times as text. */
-import type { TokenClaims } from "../identity/token.ts";
+import type { TokenClaims } from "../../identity/token.ts";
 
 export const describeClaims = (claims: TokenClaims): Readonly<Record<string, string | number>> => ({
   id: claims.id,

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { readFilter } from "../../../src/cli/audit-filters.ts";
-import type { Options } from "../../../src/cli/command.ts";
+import { readFilter } from "../../../../src/cli/audit/filters.ts";
+import type { Options } from "../../../../src/cli/command.ts";
 
 const NOW = Date.parse("2026-11-25T12:00:00.000Z");
 

@@ -1,9 +1,9 @@
 /** The options of `audit search` as a filter. A filter that can match nothing is refused, so that "nothing" means nothing. */
-import type { SearchFilter, TextTest } from "../audit/index.ts";
-import type { EpochMs } from "../core/clock.ts";
-import { ERROR_TABLE, SidekeyError } from "../core/errors.ts";
-import { parseDuration } from "../core/units.ts";
-import type { OptionSpec, Options } from "./command.ts";
+import type { SearchFilter, TextTest } from "../../audit/index.ts";
+import type { EpochMs } from "../../core/clock.ts";
+import { ERROR_TABLE, SidekeyError } from "../../core/errors.ts";
+import { parseDuration } from "../../core/units.ts";
+import type { OptionSpec, Options } from "../command.ts";
 
 export const FILTER_OPTIONS: readonly OptionSpec[] = [
   { flags: "--since <when>", summary: "from then on: 15m, 2d, or 2026-11-25T09:00:00Z" },

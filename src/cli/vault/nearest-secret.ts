@@ -1,7 +1,7 @@
 /** "Did you mean" for secrets: a path that is not there is mostly one that was mistyped. */
-import { nearest } from "../config/suggest.ts";
-import { isSidekeyError, SidekeyError } from "../core/errors.ts";
-import type { AnyVault } from "../vault/index.ts";
+import { nearest } from "../../config/suggest.ts";
+import { isSidekeyError, SidekeyError } from "../../core/errors.ts";
+import type { AnyVault } from "../../vault/index.ts";
 
 /** What `work` gives; when it finds no secret at `path`, the error names the nearest one that there is. */
 export const suggestingPath = async <T>(vault: AnyVault, path: string, work: () => Promise<T>): Promise<T> => {

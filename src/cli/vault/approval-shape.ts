@@ -1,6 +1,6 @@
 /** Approvals as the command line shows them, whether they come from the vault of this machine or from a server. */
-import type { ApprovalInfo as ServerApproval } from "../client/index.ts";
-import type { ApprovalInfo } from "../vault/index.ts";
+import type { ApprovalInfo as ServerApproval } from "../../client/index.ts";
+import type { ApprovalInfo } from "../../vault/index.ts";
 
 export const fromHere = (info: ApprovalInfo): ServerApproval => ({
   id: info.id,

@@ -4,9 +4,9 @@
  */
 import { existsSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
-import type { AuditLog } from "../audit/index.ts";
-import type { Invocation, OptionSpec } from "./command.ts";
-import { findConfigFile, loadConfigOrDefaults } from "./context.ts";
+import type { AuditLog } from "../../audit/index.ts";
+import type { Invocation, OptionSpec } from "../command.ts";
+import { findConfigFile, loadConfigOrDefaults } from "../context.ts";
 
 export const AUDIT_FILE_OPTION: OptionSpec = {
   flags: "-c, --config <file>",
@@ -23,10 +23,10 @@ export interface AuditPlaces {
 
 /** Errors: CONFIG_UNREADABLE, CONFIG_INVALID. */
 export const findAudit = async (invocation: Invocation): Promise<AuditPlaces> => {
-  const { findAuditLogs, vaultLogPath } = await import("../audit/index.ts");
+  const { findAuditLogs, vaultLogPath } = await import("../../audit/index.ts");
   const file = await vaultFileOf(invocation);
   if (file !== undefined) {
-    const { readVaultConfig } = await import("../vault/server/config.ts");
+    const { readVaultConfig } = await import("../../vault/server/config.ts");
     const { state, audit } = readVaultConfig(file);
     const main = resolve(audit.path);
     return {
@@ -52,7 +52,7 @@ const keyIn = (state: string, other: string): string => {
 
 /** The file, where it is that of a vault's server. */
 const vaultFileOf = async (invocation: Invocation): Promise<string | undefined> => {
-  const { DEFAULT_VAULT_FILE, isVaultFile } = await import("../vault/server/config.ts");
+  const { DEFAULT_VAULT_FILE, isVaultFile } = await import("../../vault/server/config.ts");
   const file = findConfigFile(invocation);
   if (file === undefined) {
     const usual = join(invocation.directory, DEFAULT_VAULT_FILE);

@@ -1,16 +1,16 @@
 /** Opens the embedded vault that a command names. Must never make a store only to find nothing in it. */
 import { existsSync, realpathSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { nearest } from "../config/suggest.ts";
-import { systemClock } from "../core/clock.ts";
-import { SidekeyError } from "../core/errors.ts";
-import { silentLog } from "../core/log.ts";
-import { prepareStateDirectory } from "../core/state-directory.ts";
-import type { SidecarConfig } from "../sidecar/app/config/config.ts";
-import type { AnyVault, VaultKeySource } from "../vault/index.ts";
-import type { Invocation, OptionSpec } from "./command.ts";
-import { loadConfigOrDefaults } from "./context.ts";
-import { findVaultFile } from "./vault-file.ts";
+import { nearest } from "../../config/suggest.ts";
+import { systemClock } from "../../core/clock.ts";
+import { SidekeyError } from "../../core/errors.ts";
+import { silentLog } from "../../core/log.ts";
+import { prepareStateDirectory } from "../../core/state-directory.ts";
+import type { SidecarConfig } from "../../sidecar/app/config/config.ts";
+import type { AnyVault, VaultKeySource } from "../../vault/index.ts";
+import type { Invocation, OptionSpec } from "../command.ts";
+import { loadConfigOrDefaults } from "../context.ts";
+import { findVaultFile } from "./file.ts";
 
 export const SOURCE_OPTION: OptionSpec = { flags: "--source <name>", summary: "a local source of the file" };
 
@@ -44,7 +44,7 @@ export const locateVault = async (invocation: Invocation): Promise<VaultPlace> =
   const { name, fields } = localSource(config, invocation.options.text("source"));
   const { key } = fields;
   const directory = storeOf(config, fields);
-  const { vaultKeySource } = await import("../vault/index.ts");
+  const { vaultKeySource } = await import("../../vault/index.ts");
   const { environment } = invocation;
   const keys = vaultKeySource({ credential: key, baseDir: config.baseDir, stateDir: config.state, environment });
   return { config, source: name, directory, database: undefined, keys };
@@ -58,8 +58,8 @@ const placeOfVaultFile = async (file: string, { options, environment }: Invocati
       hint: "Leave --source out.",
     });
   }
-  const { readVaultConfig } = await import("../vault/server/config.ts");
-  const { vaultKeySource } = await import("../vault/index.ts");
+  const { readVaultConfig } = await import("../../vault/server/config.ts");
+  const { vaultKeySource } = await import("../../vault/index.ts");
   const config = readVaultConfig(file);
   const { baseDir, state: stateDir, key: credential, storage } = config;
   const keys = vaultKeySource({ credential, baseDir, stateDir, environment });
@@ -67,21 +67,21 @@ const placeOfVaultFile = async (file: string, { options, environment }: Invocati
   if (storage.kind === "lmdb") {
     return { config: owner, source: "vault", directory: storage.directory, database: undefined, keys };
   }
-  const { readCredential } = await import("../config/credential.ts");
+  const { readCredential } = await import("../../config/credential.ts");
   const database = readCredential(storage.url, { baseDir, environment });
   return { config: owner, source: "vault", directory: "the database of storage.url", database, keys };
 };
 
 /** Whether there is a store. Errors: VAULT_STORE_BUSY (it cannot be looked at). */
 export const placeExists = async ({ directory, database }: VaultPlace): Promise<boolean> => {
-  const { sharedStoreExists, storeExists } = await import("../vault/index.ts");
+  const { sharedStoreExists, storeExists } = await import("../../vault/index.ts");
   if (database === undefined) return storeExists(directory);
   return sharedStoreExists({ url: database, clock: systemClock, log: silentLog });
 };
 
 /** Makes it where there is none. The caller's to close. */
 export const openPlace = async ({ directory, database, keys, config }: VaultPlace): Promise<AnyVault> => {
-  const { openSharedVault, openVault } = await import("../vault/index.ts");
+  const { openSharedVault, openVault } = await import("../../vault/index.ts");
   prepareStateDirectory(config.state);
   if (database === undefined) return openVault({ directory, keys, clock: systemClock });
   return openSharedVault({ url: database, keys, clock: systemClock, log: silentLog });
@@ -112,7 +112,7 @@ export const withVault = async <T>(
 export const sourcesWithKey = async (invocation: Invocation, keys: VaultKeySource): Promise<readonly string[]> => {
   if (!("file" in keys)) return [];
   const { config, source } = await locateVault(invocation);
-  const { storeExists, vaultKeySource } = await import("../vault/index.ts");
+  const { storeExists, vaultKeySource } = await import("../../vault/index.ts");
   const { baseDir, state: stateDir } = config;
   const names: string[] = [];
   for (const { name, fields } of config.sources) {

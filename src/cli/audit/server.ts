@@ -1,10 +1,10 @@
 /** The audit of a vault server for people and programs: searched and followed over its API. */
 import { setTimeout as pause } from "node:timers/promises";
-import type { AgentVault, AuditEntry, AuditRequest } from "../client/index.ts";
-import { isSidekeyError, SidekeyError } from "../core/errors.ts";
-import { readSpan } from "./audit-filters.ts";
-import { printable } from "./audit-line.ts";
-import type { Invocation, Options } from "./command.ts";
+import type { AgentVault, AuditEntry, AuditRequest } from "../../client/index.ts";
+import { isSidekeyError, SidekeyError } from "../../core/errors.ts";
+import type { Invocation, Options } from "../command.ts";
+import { readSpan } from "./filters.ts";
+import { printable } from "./line.ts";
 
 /** Of `audit search`, that a server does not know. */
 const ONLY_HERE = ["route", "decision", "code", "status", "type", "request"] as const;

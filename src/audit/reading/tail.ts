@@ -1,8 +1,8 @@
 /** The last records of logs and those that come: for people who watch. Checks nothing; that is `verify`. */
 import { closeSync, fstatSync, readSync } from "node:fs";
 import { setTimeout as wait } from "node:timers/promises";
-import { nodeAuditFs, statIfThere } from "./file-access.ts";
-import { filesOfLog, rotatedPath } from "./log-files.ts";
+import { nodeAuditFs, statIfThere } from "../file-access.ts";
+import { filesOfLog, rotatedPath } from "../log-files.ts";
 import { openLogFile, timeOf } from "./log-reader.ts";
 
 export interface TailOptions {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { formatRecord } from "../../../src/cli/audit-line.ts";
+import { formatRecord } from "../../../../src/cli/audit/line.ts";
 
 describe("formatRecord", () => {
   it("shows when, who, what, to where and how it ended, in one line", () => {

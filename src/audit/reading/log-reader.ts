@@ -4,9 +4,9 @@
  * reads, and never read from a device or a FIFO.
  */
 import { closeSync, fstatSync, openSync, readSync, type Stats } from "node:fs";
-import { isAbsent, nodeAuditFs, READ_FLAGS, statIfThere } from "./file-access.ts";
+import { isAbsent, nodeAuditFs, READ_FLAGS, statIfThere } from "../file-access.ts";
+import { filesOfLog } from "../log-files.ts";
 import { LONGEST_LINE } from "./lines.ts";
-import { filesOfLog } from "./log-files.ts";
 
 /** A line as it is stored, Latin-1: one character a byte. */
 export interface StoredLine {

@@ -1,5 +1,5 @@
 /** What a backup holds, in words. */
-import type { Backup } from "../vault/index.ts";
+import type { Backup } from "../../vault/index.ts";
 
 /** `3 secrets`, `1 secret and 2 agents`. */
 export const backupWords = ({ secrets, agents }: Pick<Backup, "secrets" | "agents">): string => {
