@@ -7,7 +7,7 @@ import { systemClock } from "../../src/core/clock.ts";
 import { silentLog } from "../../src/core/log.ts";
 import { generateFernetKey } from "../../src/vault/barrier/fernet.ts";
 import { openSharedVault } from "../../src/vault/index.ts";
-import { loadVaultConfig } from "../../src/vault/server/config.ts";
+import { loadVaultConfig } from "../../src/vault/server/config/config.ts";
 import { startVaultServer } from "../../src/vault/server/lifecycle.ts";
 import { noPostgres, type PostgresServer, startPostgres } from "../support/postgres.ts";
 import { createProofKey, makeProof } from "../support/proofs.ts";

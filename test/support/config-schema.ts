@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { createPresetLibrary } from "../../src/sidecar/app/config/presets.ts";
 import { rootSchema } from "../../src/sidecar/app/config/schema.ts";
-import { vaultFileSchema } from "../../src/vault/server/config-schema.ts";
+import { vaultFileSchema } from "../../src/vault/server/config/schema.ts";
 
 /**
  * Draft 7 is what the YAML language server and the JetBrains editors know best. Of what a transform checks only the
@@ -28,7 +28,7 @@ export const renderVaultSchema = (): string => {
   const document = {
     $schema,
     $comment:
-      "Made by test/unit/vault/server/config.test.ts. To renew it: npm test -- --project unit vault/server/config -u",
+      "Made by test/unit/vault/server/config/config.test.ts. To renew it: npm test -- --project unit vault/server/config -u",
     title: "vault.yaml",
     ...rest,
   };

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { systemClock } from "../../src/core/clock.ts";
 import { silentLog } from "../../src/core/log.ts";
 import { openVault, vaultKeySource } from "../../src/vault/index.ts";
-import { loadVaultConfig } from "../../src/vault/server/config.ts";
+import { loadVaultConfig } from "../../src/vault/server/config/config.ts";
 import { startVaultServer } from "../../src/vault/server/lifecycle.ts";
 import { createTestAuthority } from "./certificates.ts";
 

@@ -2,7 +2,7 @@
 import type { Call } from "../../src/vault/server/call.ts";
 import type { ApiContext } from "../../src/vault/server/context.ts";
 import { createCalls } from "../../src/vault/server/routes/index.ts";
-import { WIRE_ERRORS } from "../../src/vault/server/wire-error.ts";
+import { WIRE_ERRORS } from "../../src/vault/server/wire/error.ts";
 import { cell, table } from "./markdown.ts";
 
 /** Nothing is asked of it: the calls are looked at, not made. */

@@ -6,7 +6,7 @@ import { onTestFinished } from "vitest";
 import { type Clock, systemClock } from "../../src/core/clock.ts";
 import { type Log, silentLog } from "../../src/core/log.ts";
 import { openVault, vaultKeySource } from "../../src/vault/index.ts";
-import { loadVaultConfig } from "../../src/vault/server/config.ts";
+import { loadVaultConfig } from "../../src/vault/server/config/config.ts";
 import { type ServeOptions, startVaultServer } from "../../src/vault/server/lifecycle.ts";
 import { makeProof, type ProofKey } from "./proofs.ts";
 

@@ -90,8 +90,8 @@ const PACKAGE_DOORS: Readonly<Record<string, readonly string[]>> = {
   "lru-cache": [
     "sidecar/secrets/resolver.ts",
     "vault/tokens/tokens.ts",
-    "vault/server/auth.ts",
-    "vault/server/budget.ts",
+    "vault/server/callers/auth.ts",
+    "vault/server/callers/budget.ts",
   ],
   yaml: ["config/document.ts"],
   pino: ["core/process-log.ts"],

@@ -10,7 +10,7 @@ import type { CommandSpec } from "../../src/cli/command.ts";
 import { COMMANDS, GROUPS } from "../../src/cli/commands/index.ts";
 import { loadConfig } from "../../src/sidecar/app/config/config.ts";
 import { rootSchema } from "../../src/sidecar/app/config/schema.ts";
-import { isVaultFile, loadVaultConfig } from "../../src/vault/server/config.ts";
+import { isVaultFile, loadVaultConfig } from "../../src/vault/server/config/config.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 const read = (path: string): string => readFileSync(join(ROOT, path), "utf8");

@@ -26,7 +26,7 @@ export const findAudit = async (invocation: Invocation): Promise<AuditPlaces> =>
   const { findAuditLogs, vaultLogPath } = await import("../../audit/index.ts");
   const file = await vaultFileOf(invocation);
   if (file !== undefined) {
-    const { readVaultConfig } = await import("../../vault/server/config.ts");
+    const { readVaultConfig } = await import("../../vault/server/config/config.ts");
     const { state, audit } = readVaultConfig(file);
     const main = resolve(audit.path);
     return {
@@ -52,7 +52,7 @@ const keyIn = (state: string, other: string): string => {
 
 /** The file, where it is that of a vault's server. */
 const vaultFileOf = async (invocation: Invocation): Promise<string | undefined> => {
-  const { DEFAULT_VAULT_FILE, isVaultFile } = await import("../../vault/server/config.ts");
+  const { DEFAULT_VAULT_FILE, isVaultFile } = await import("../../vault/server/config/config.ts");
   const file = findConfigFile(invocation);
   if (file === undefined) {
     const usual = join(invocation.directory, DEFAULT_VAULT_FILE);

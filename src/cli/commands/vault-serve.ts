@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { refuseExposedFile } from "../../sidecar/app/config/file-check.ts";
-import type { VaultServerConfig } from "../../vault/server/config.ts";
+import type { VaultServerConfig } from "../../vault/server/config/config.ts";
 import type { CommandSpec } from "../command.ts";
 import { EXIT_OK } from "../exit.ts";
 import { refuseUntrustedTls } from "../guard.ts";

@@ -58,7 +58,7 @@ const placeOfVaultFile = async (file: string, { options, environment }: Invocati
       hint: "Leave --source out.",
     });
   }
-  const { readVaultConfig } = await import("../../vault/server/config.ts");
+  const { readVaultConfig } = await import("../../vault/server/config/config.ts");
   const { vaultKeySource } = await import("../../vault/index.ts");
   const config = readVaultConfig(file);
   const { baseDir, state: stateDir, key: credential, storage } = config;

@@ -1,7 +1,7 @@
 /** Finds and reads the file of the vault's server. Must never look further than `-c` and ./vault.yaml. */
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
-import type { VaultServerConfig } from "../../vault/server/config.ts";
+import type { VaultServerConfig } from "../../vault/server/config/config.ts";
 import type { Invocation, OptionSpec } from "../command.ts";
 import { findConfigFile } from "../context.ts";
 
@@ -15,7 +15,7 @@ export const VAULT_FILE_OPTION: OptionSpec = { flags: "-c, --config <file>", sum
  * sidekey.yaml. A file that cannot be read is told by whoever reads it.
  */
 export const findVaultFile = async (invocation: Invocation): Promise<string | undefined> => {
-  const { DEFAULT_VAULT_FILE, isVaultFile } = await import("../../vault/server/config-kind.ts");
+  const { DEFAULT_VAULT_FILE, isVaultFile } = await import("../../vault/server/config/kind.ts");
   const { options, directory } = invocation;
   const file = findConfigFile(invocation);
   if (file !== undefined) return isVaultFile(file, textOf(file)) ? file : undefined;
@@ -35,7 +35,9 @@ const textOf = (file: string): string => {
 
 /** The checked file, or the defaults where there is none. Errors: CONFIG_UNREADABLE, CONFIG_INVALID. */
 export const loadVaultFile = async ({ options, directory }: Invocation): Promise<VaultServerConfig> => {
-  const { DEFAULT_VAULT_FILE, defaultVaultConfig, readVaultConfig } = await import("../../vault/server/config.ts");
+  const { DEFAULT_VAULT_FILE, defaultVaultConfig, readVaultConfig } = await import(
+    "../../vault/server/config/config.ts"
+  );
   const named = options.text("config");
   if (named !== undefined) return readVaultConfig(resolve(directory, named));
   const usual = join(directory, DEFAULT_VAULT_FILE);

@@ -15,16 +15,16 @@ import type { Clock } from "../../core/clock.ts";
 import { SidekeyError } from "../../core/errors.ts";
 import type { Log } from "../../core/log.ts";
 import type { VaultAudit } from "../audit.ts";
-import type { Authenticate } from "./auth.ts";
-import type { Budget } from "./budget.ts";
 import type { Answer, Call, Caller, CallRequest } from "./call.ts";
-import { recordDenial } from "./denial.ts";
-import { createHttpServer, MAX_HEADERS, type SocketLimits, type TlsMaterial } from "./http-server.ts";
-import { parseJsonBody } from "./json.ts";
+import type { Authenticate } from "./callers/auth.ts";
+import type { Budget } from "./callers/budget.ts";
+import { recordDenial } from "./callers/denial.ts";
+import { budgetKeyOf, type Principal } from "./callers/principal.ts";
+import { createHttpServer, MAX_HEADERS, type SocketLimits, type TlsMaterial } from "./http/server.ts";
+import { MAX_TARGET_LENGTH, readTarget } from "./http/target.ts";
 import { apiRegistry, fastifySwagger, openapiOf, responsesOf, securityOf } from "./openapi.ts";
-import { budgetKeyOf, type Principal } from "./principal.ts";
-import { bodyOf, rawRefusal, refusalOf } from "./refusal.ts";
-import { MAX_TARGET_LENGTH, readTarget } from "./target.ts";
+import { parseJsonBody } from "./wire/json.ts";
+import { bodyOf, rawRefusal, refusalOf } from "./wire/refusal.ts";
 
 export interface AppOptions {
   readonly calls: readonly Call[];

@@ -5,8 +5,8 @@ import { SidekeyError } from "../../core/errors.ts";
 import type { Log } from "../../core/log.ts";
 import { createWebhook, parseWebhookSecret } from "../approvals/webhook.ts";
 import type { ApprovalInfo } from "../index.ts";
-import type { VaultServerConfig } from "./config-model.ts";
-import { wireTime } from "./wire-types.ts";
+import type { VaultServerConfig } from "./config/model.ts";
+import { wireTime } from "./wire/types.ts";
 
 export type ApprovalNews = "approval.requested" | "approval.granted" | "approval.denied" | "approval.timed_out";
 

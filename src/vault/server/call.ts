@@ -7,8 +7,8 @@ import type * as z from "zod";
 import { SidekeyError } from "../../core/errors.ts";
 import type { VaultActor, VaultAudit } from "../audit.ts";
 import type { AnyVault } from "../index.ts";
-import { actorOf, type Principal } from "./principal.ts";
-import type { WireCode } from "./wire-error.ts";
+import { actorOf, type Principal } from "./callers/principal.ts";
+import type { WireCode } from "./wire/error.ts";
 
 /** Who may make it. `token` is one sent as Bearer, or with its proof where it is bound to a key. */
 export type Caller = "anyone" | "operator" | "agent" | "token";

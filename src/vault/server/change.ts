@@ -1,6 +1,6 @@
 /** What has to hold before a secret is changed. */
 import type { AnyVault } from "../index.ts";
-import { type Principal, requireApproved, requireScope } from "./principal.ts";
+import { type Principal, requireApproved, requireScope } from "./callers/principal.ts";
 
 /** The tier is that of what is there: lowering it needs the same word as reading. Errors: IDENTITY_SCOPE_DENIED, IDENTITY_APPROVAL_REQUIRED. */
 export const requireChange = async (

@@ -4,7 +4,7 @@ import type { Log } from "../../core/log.ts";
 import type { VaultAudit } from "../audit.ts";
 import type { AnyVault } from "../index.ts";
 import type { ApprovalTeller } from "./approval-news.ts";
-import type { VaultServerConfig } from "./config-model.ts";
+import type { VaultServerConfig } from "./config/model.ts";
 import type { EventHub } from "./event-hub.ts";
 
 export interface ApiContext {

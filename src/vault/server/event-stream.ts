@@ -5,8 +5,8 @@
 import type { ServerResponse } from "node:http";
 import type { Clock } from "../../core/clock.ts";
 import type { ChangesOf, VaultChange } from "../index.ts";
+import { covers, type TokenPrincipal } from "./callers/principal.ts";
 import type { EventHub, Listener, Subscription } from "./event-hub.ts";
-import { covers, type TokenPrincipal } from "./principal.ts";
 
 export interface EventStreamOptions {
   readonly principal: TokenPrincipal;

@@ -16,17 +16,17 @@ import { readVersion } from "../../core/version.ts";
 import { createVaultAudit } from "../audit.ts";
 import { createApp } from "./app.ts";
 import { createApprovalTeller } from "./approval-news.ts";
-import { createAuthenticate } from "./auth.ts";
-import { createBudget } from "./budget.ts";
+import { createAuthenticate } from "./callers/auth.ts";
+import { createBudget } from "./callers/budget.ts";
+import { requireStanding } from "./callers/standing.ts";
 import { startChores } from "./chores.ts";
-import type { VaultServerConfig } from "./config-model.ts";
-import { createDrain } from "./drain.ts";
+import type { VaultServerConfig } from "./config/model.ts";
 import { openEventHub } from "./event-hub.ts";
-import type { SocketLimits } from "./http-server.ts";
+import { createDrain } from "./http/drain.ts";
+import type { SocketLimits } from "./http/server.ts";
+import { readTls, watchCertificate } from "./http/tls.ts";
 import { openStore } from "./open-store.ts";
 import { createCalls } from "./routes/index.ts";
-import { requireStanding } from "./standing.ts";
-import { readTls, watchCertificate } from "./tls.ts";
 
 /** Time that requests in flight get when the server stops. `ms` */
 const GRACE_MS = 30_000;

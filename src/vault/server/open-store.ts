@@ -12,7 +12,7 @@ import {
   storeExists,
   vaultKeySource,
 } from "../index.ts";
-import type { VaultServerConfig } from "./config-model.ts";
+import type { VaultServerConfig } from "./config/model.ts";
 
 export interface OpenStoreOptions {
   readonly config: VaultServerConfig;

@@ -2,8 +2,8 @@
 import { fastifySwagger } from "@fastify/swagger";
 import * as z from "zod";
 import type { AnswerSpec, Call, Caller } from "./call.ts";
-import { WIRE_ERRORS, type WireCode } from "./wire-error.ts";
-import { errorSchema } from "./wire-types.ts";
+import { WIRE_ERRORS, type WireCode } from "./wire/error.ts";
+import { errorSchema } from "./wire/types.ts";
 
 /** Any call may give these. */
 const USUAL: readonly WireCode[] = [

@@ -7,7 +7,7 @@ import { parseAllDocuments } from "yaml";
 import { parseConfigDocument } from "../../../src/config/document.ts";
 import { loadConfig } from "../../../src/sidecar/app/config/config.ts";
 import { rootSchema } from "../../../src/sidecar/app/config/schema.ts";
-import { isVaultFile } from "../../../src/vault/server/config.ts";
+import { isVaultFile } from "../../../src/vault/server/config/config.ts";
 import { renderConfigSchema } from "../../support/config-schema.ts";
 
 const ROOT = join(import.meta.dirname, "../../..");

@@ -4,8 +4,8 @@ import { SidekeyError } from "../../../core/errors.ts";
 import type { AgentInfo, SidecarInfo } from "../../index.ts";
 import { type Call, type CallRequest, defineCall, frameOf } from "../call.ts";
 import type { ApiContext } from "../context.ts";
-import { scopeList, scopesIn } from "../scope-wire.ts";
-import { listOf, page, paged, timestamp, wireTime } from "../wire-types.ts";
+import { scopeList, scopesIn } from "../wire/scope.ts";
+import { listOf, page, paged, timestamp, wireTime } from "../wire/types.ts";
 
 const idOrName = z.object({ id: z.string().regex(/^[A-Za-z0-9._-]{1,64}$/) });
 

@@ -5,7 +5,7 @@ import { formatScopes } from "../../../identity/scope.ts";
 import type { ApprovalInfo } from "../../index.ts";
 import { type Call, type CallRequest, defineCall, frameOf } from "../call.ts";
 import type { ApiContext } from "../context.ts";
-import { listOf, page, paged, timestamp, wireTime } from "../wire-types.ts";
+import { listOf, page, paged, timestamp, wireTime } from "../wire/types.ts";
 
 const STATUSES = ["pending", "approved", "denied", "expired"] as const;
 

@@ -9,7 +9,7 @@ import { parseDuration } from "../../../core/units.ts";
 import { viewOf } from "../../audit-view.ts";
 import { type Call, defineCall } from "../call.ts";
 import type { ApiContext } from "../context.ts";
-import { page, timestamp } from "../wire-types.ts";
+import { page, timestamp } from "../wire/types.ts";
 
 /** A search may go through gigabytes, and everybody else is served beside it. */
 const READERS = 2;

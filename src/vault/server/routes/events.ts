@@ -3,9 +3,9 @@ import type { ServerResponse } from "node:http";
 import * as z from "zod";
 import { isSidekeyError, SidekeyError } from "../../../core/errors.ts";
 import { type Call, defineCall } from "../call.ts";
+import { requireStanding } from "../callers/standing.ts";
 import type { ApiContext } from "../context.ts";
 import { type EventStream, openEventStream } from "../event-stream.ts";
-import { requireStanding } from "../standing.ts";
 
 export const eventCalls = ({ vault, hub, clock, config, draining }: ApiContext): readonly Call[] => {
   const open = new Set<EventStream>();

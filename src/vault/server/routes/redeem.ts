@@ -6,11 +6,11 @@ import { parseScopes, scopesCover } from "../../../identity/scope.ts";
 import { requireTier } from "../../../identity/tier.ts";
 import type { SecretInfo, StoredSecret, TokenInfo } from "../../index.ts";
 import { type Call, type CallRequest, defineCall, frameOf, spendUse } from "../call.ts";
+import { requireApproved, requireScope, type TokenPrincipal } from "../callers/principal.ts";
 import type { ApiContext } from "../context.ts";
-import { requireApproved, requireScope, type TokenPrincipal } from "../principal.ts";
-import { textOf } from "../secret-wire.ts";
-import { toldFields, toldHeaders } from "../told.ts";
-import { timestamp, wireTime } from "../wire-types.ts";
+import { textOf } from "../wire/secret.ts";
+import { toldFields, toldHeaders } from "../wire/told.ts";
+import { timestamp, wireTime } from "../wire/types.ts";
 
 const path = z
   .string()

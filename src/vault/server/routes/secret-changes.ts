@@ -4,12 +4,12 @@ import { SidekeyError } from "../../../core/errors.ts";
 import type { SecretValue } from "../../../core/secret-value.ts";
 import type { SecretInfo, SecretReference, SetOptions } from "../../index.ts";
 import { type Call, type CallRequest, defineCall, frameOf, spendUse } from "../call.ts";
+import { nameOf } from "../callers/principal.ts";
 import { requireChange } from "../change.ts";
 import type { ApiContext } from "../context.ts";
-import { nameOf } from "../principal.ts";
-import { describeFields, givenValue, infoSchema, optionsOf, seconds, valueFields, wireInfo } from "../secret-wire.ts";
-import { secondsOf } from "../wire-seconds.ts";
-import { pathParams } from "../wire-types.ts";
+import { secondsOf } from "../wire/seconds.ts";
+import { describeFields, givenValue, infoSchema, optionsOf, seconds, valueFields, wireInfo } from "../wire/secret.ts";
+import { pathParams } from "../wire/types.ts";
 
 const WHO = ["operator", "agent", "token"] as const;
 const WRITE_ERRORS = ["SCOPE_DENIED", "APPROVAL_REQUIRED", "CONFLICT"] as const;

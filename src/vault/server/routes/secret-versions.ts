@@ -7,12 +7,12 @@ import { SecretValue } from "../../../core/secret-value.ts";
 import { SECRET_TIERS, SECRET_TYPES, type SecretInfo } from "../../index.ts";
 import { importEnv } from "../../secrets/env-import.ts";
 import { type Call, defineCall, frameOf, requireUsesLeft, spendUse } from "../call.ts";
+import { covers, nameOf } from "../callers/principal.ts";
 import { requireChange } from "../change.ts";
 import type { ApiContext } from "../context.ts";
-import { covers, nameOf } from "../principal.ts";
-import { describeFields, infoSchema, seconds, valueText, wireInfo } from "../secret-wire.ts";
-import { secondsOf } from "../wire-seconds.ts";
-import { pathParams } from "../wire-types.ts";
+import { secondsOf } from "../wire/seconds.ts";
+import { describeFields, infoSchema, seconds, valueText, wireInfo } from "../wire/secret.ts";
+import { pathParams } from "../wire/types.ts";
 
 const WHO = ["operator", "agent", "token"] as const;
 const ERRORS = ["SCOPE_DENIED", "APPROVAL_REQUIRED", "SECRET_NOT_FOUND"] as const;

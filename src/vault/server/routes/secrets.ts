@@ -3,11 +3,11 @@ import * as z from "zod";
 import { SidekeyError } from "../../../core/errors.ts";
 import { type AnyVault, SECRET_CATEGORIES, type SecretInfo } from "../../index.ts";
 import { type Answer, type Call, type CallRequest, defineCall, frameOf, requireUsesLeft, spendUse } from "../call.ts";
+import { covers, type Principal, requireApproved, sees, type TokenPrincipal } from "../callers/principal.ts";
 import type { ApiContext } from "../context.ts";
-import { covers, type Principal, requireApproved, sees, type TokenPrincipal } from "../principal.ts";
-import { infoSchema, textOf, wireInfo } from "../secret-wire.ts";
-import { toldFields, toldHeaders } from "../told.ts";
-import { listOf, page, paged, pathParams, timestamp, wireTime } from "../wire-types.ts";
+import { infoSchema, textOf, wireInfo } from "../wire/secret.ts";
+import { toldFields, toldHeaders } from "../wire/told.ts";
+import { listOf, page, paged, pathParams, timestamp, wireTime } from "../wire/types.ts";
 
 const WHO = ["operator", "agent", "token"] as const;
 

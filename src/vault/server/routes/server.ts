@@ -2,8 +2,8 @@
 import * as z from "zod";
 import { SidekeyError } from "../../../core/errors.ts";
 import { type Call, defineCall } from "../call.ts";
+import { agentIdOf, nameOf, sees } from "../callers/principal.ts";
 import type { ApiContext } from "../context.ts";
-import { agentIdOf, nameOf, sees } from "../principal.ts";
 
 const PLAN = { plan: "self-hosted", subscription_status: "active" } as const;
 

@@ -6,10 +6,10 @@ import type { AgentInfo, TokenInfo } from "../../index.ts";
 import { type Call, type CallRequest, defineCall, frameOf } from "../call.ts";
 import type { ApiContext } from "../context.ts";
 import { type Issued, issueToken, type Wish } from "../issue.ts";
-import { scopeFields, scopesIn, wireScopes } from "../scope-wire.ts";
-import { seconds } from "../secret-wire.ts";
-import { secondsOf } from "../wire-seconds.ts";
-import { listOf, page, timestamp, wireTime } from "../wire-types.ts";
+import { scopeFields, scopesIn, wireScopes } from "../wire/scope.ts";
+import { secondsOf } from "../wire/seconds.ts";
+import { seconds } from "../wire/secret.ts";
+import { listOf, page, timestamp, wireTime } from "../wire/types.ts";
 
 const idParams = z.object({ id: z.string().regex(/^[A-Za-z0-9-]{1,64}$/) });
 

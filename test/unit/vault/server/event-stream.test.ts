@@ -3,9 +3,9 @@ import { IncomingMessage, ServerResponse } from "node:http";
 import { Socket } from "node:net";
 import { describe, expect, it } from "vitest";
 import { parseScopes } from "../../../../src/identity/scope.ts";
+import type { TokenPrincipal } from "../../../../src/vault/server/callers/principal.ts";
 import type { EventHub, Listener } from "../../../../src/vault/server/event-hub.ts";
 import { openEventStream } from "../../../../src/vault/server/event-stream.ts";
-import type { TokenPrincipal } from "../../../../src/vault/server/principal.ts";
 
 const JKT = "A".repeat(43);
 

@@ -1,6 +1,6 @@
 /** Times as clients write them: `3600`, `"3600"` and `"1h"` are the same. Pure. */
-import { SidekeyError } from "../../core/errors.ts";
-import { parseDuration } from "../../core/units.ts";
+import { SidekeyError } from "../../../core/errors.ts";
+import { parseDuration } from "../../../core/units.ts";
 
 /** Errors: VAULT_SERVER_BAD_REQUEST. */
 export const secondsOf = (given: number | string): number => {

@@ -1,16 +1,8 @@
 /** From an error to what a client reads. Must never pass on an error's own words, nor anything that was sent. */
 import { randomUUID } from "node:crypto";
-import { type ErrorCode, isSidekeyError, SidekeyError } from "../../core/errors.ts";
+import { type ErrorCode, isSidekeyError, SidekeyError } from "../../../core/errors.ts";
+import { reasonOf, retryAfterOf, WIRE_ERRORS, type WireCode, type WireError, wireCodeOf, wireError } from "./error.ts";
 import { BadJson } from "./json.ts";
-import {
-  reasonOf,
-  retryAfterOf,
-  WIRE_ERRORS,
-  type WireCode,
-  type WireError,
-  wireCodeOf,
-  wireError,
-} from "./wire-error.ts";
 
 export interface Refusal {
   /** For the audit: INTERNAL for what we did not foresee. */

@@ -3,18 +3,18 @@
  * never puts a value into one.
  */
 import { dirname, join, resolve } from "node:path";
-import { isLocalListener, type ListenAddress, MAX_SOCKET_PATH } from "../../config/addresses.ts";
-import { diagnose } from "../../config/diagnose.ts";
-import { parseConfigDocument } from "../../config/document.ts";
-import { compareProblems, createProblem, type Finding, formatProblem, type Problem } from "../../config/problem.ts";
-import { readConfigFile } from "../../config/read-file.ts";
-import { SidekeyError } from "../../core/errors.ts";
-import { DEFAULT_VAULT_FILE } from "./config-kind.ts";
-import type { VaultServerConfig } from "./config-model.ts";
-import { type VaultFileFields, vaultFileSchema } from "./config-schema.ts";
+import { isLocalListener, type ListenAddress, MAX_SOCKET_PATH } from "../../../config/addresses.ts";
+import { diagnose } from "../../../config/diagnose.ts";
+import { parseConfigDocument } from "../../../config/document.ts";
+import { compareProblems, createProblem, type Finding, formatProblem, type Problem } from "../../../config/problem.ts";
+import { readConfigFile } from "../../../config/read-file.ts";
+import { SidekeyError } from "../../../core/errors.ts";
+import { DEFAULT_VAULT_FILE } from "./kind.ts";
+import type { VaultServerConfig } from "./model.ts";
+import { type VaultFileFields, vaultFileSchema } from "./schema.ts";
 
-export { DEFAULT_VAULT_FILE, isVaultFile } from "./config-kind.ts";
-export type * from "./config-model.ts";
+export { DEFAULT_VAULT_FILE, isVaultFile } from "./kind.ts";
+export type * from "./model.ts";
 
 /** What holds where there is no file. */
 export const DEFAULT_VAULT_TEXT = "version: 1\n";

@@ -2,7 +2,7 @@
  * What a client of the vault reads when a call is refused: a code, a sentence, and what to do next, all from this table.
  * Must never pass on an error's own words: they may quote what was sent.
  */
-import type { ErrorCode, SidekeyError } from "../../core/errors.ts";
+import type { ErrorCode, SidekeyError } from "../../../core/errors.ts";
 
 interface WireEntry {
   readonly status: number;

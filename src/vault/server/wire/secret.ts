@@ -1,8 +1,8 @@
 /** Secrets as the wire has them: one spelling for all calls that tell of one. Holds no value. */
 import { isUtf8 } from "node:buffer";
 import * as z from "zod";
-import { SidekeyError } from "../../core/errors.ts";
-import { SecretValue } from "../../core/secret-value.ts";
+import { SidekeyError } from "../../../core/errors.ts";
+import { SecretValue } from "../../../core/secret-value.ts";
 import {
   type DescribeOptions,
   REFERENCE_BACKENDS,
@@ -12,8 +12,8 @@ import {
   type SecretInfo,
   type SecretReference,
   type SetOptions,
-} from "../index.ts";
-import { timestamp, wireTime } from "./wire-types.ts";
+} from "../../index.ts";
+import { timestamp, wireTime } from "./types.ts";
 
 /** Free: what a secret's owner says about it. */
 const metadataSchema = z.record(z.string(), z.unknown()).describe("JSON of at most 8 KiB. No secret.");

@@ -1,8 +1,8 @@
 /** A checked vault.yaml: every default filled, every path absolute, every duration in `ms`. */
-import type { ListenAddress } from "../../config/addresses.ts";
-import type { AuditConfig } from "../../config/audit-fields.ts";
-import type { Credential } from "../../config/credential.ts";
-import type { LogLevel } from "../../core/log.ts";
+import type { ListenAddress } from "../../../config/addresses.ts";
+import type { AuditConfig } from "../../../config/audit-fields.ts";
+import type { Credential } from "../../../config/credential.ts";
+import type { LogLevel } from "../../../core/log.ts";
 
 export interface TlsFiles {
   /** PEM files. */

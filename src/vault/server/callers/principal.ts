@@ -1,9 +1,9 @@
 /** Who makes a request, and what that allows. Pure. */
-import { SidekeyError } from "../../core/errors.ts";
-import { type Scope, type SecretAction, scopesCover } from "../../identity/scope.ts";
-import { type AccessTier, requireTier } from "../../identity/tier.ts";
-import type { VaultActor } from "../audit.ts";
-import type { AgentInfo, VerifiedToken } from "../index.ts";
+import { SidekeyError } from "../../../core/errors.ts";
+import { type Scope, type SecretAction, scopesCover } from "../../../identity/scope.ts";
+import { type AccessTier, requireTier } from "../../../identity/tier.ts";
+import type { VaultActor } from "../../audit.ts";
+import type { AgentInfo, VerifiedToken } from "../../index.ts";
 
 export interface OperatorPrincipal {
   readonly kind: "operator";

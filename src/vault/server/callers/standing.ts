@@ -2,10 +2,10 @@
  * Whether who began a request, or listens to a stream, may go on: a body can be held back, and a stream lasts, longer than
  * a key. Asks the store, never its own memory. Must never say why in an answer.
  */
-import type { Clock } from "../../core/clock.ts";
-import { SidekeyError } from "../../core/errors.ts";
-import { isOver } from "../../identity/token.ts";
-import type { AnyVault } from "../index.ts";
+import type { Clock } from "../../../core/clock.ts";
+import { SidekeyError } from "../../../core/errors.ts";
+import { isOver } from "../../../identity/token.ts";
+import type { AnyVault } from "../../index.ts";
 import type { Principal, TokenPrincipal } from "./principal.ts";
 
 export interface StandingOptions {

@@ -1,6 +1,6 @@
 /** Whose an address is, in whatever way it is written. */
 import { describe, expect, it } from "vitest";
-import { networkOf } from "../../../../src/vault/server/network.ts";
+import { networkOf } from "../../../../../src/vault/server/callers/network.ts";
 
 describe("the network of an address", () => {
   it("is one for all addresses of a /64, and for all spellings of one", () => {

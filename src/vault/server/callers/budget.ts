@@ -1,6 +1,6 @@
 /** How much somebody may ask for within a minute. Knows some thousand callers at once; whoever asks least is forgotten first. */
 import { LRUCache } from "lru-cache";
-import type { Clock } from "../../core/clock.ts";
+import type { Clock } from "../../../core/clock.ts";
 
 export interface Budget {
   /** Counts one; the seconds to wait when it is one too many, else undefined. */

@@ -5,11 +5,11 @@
 import { readFileSync, statSync } from "node:fs";
 import type { Server } from "node:https";
 import { createSecureContext } from "node:tls";
-import { SidekeyError } from "../../core/errors.ts";
-import type { Log } from "../../core/log.ts";
-import { systemCode } from "../../core/whole-file.ts";
-import type { TlsFiles } from "./config-model.ts";
-import { MIN_TLS, type TlsMaterial } from "./http-server.ts";
+import { SidekeyError } from "../../../core/errors.ts";
+import type { Log } from "../../../core/log.ts";
+import { systemCode } from "../../../core/whole-file.ts";
+import type { TlsFiles } from "../config/model.ts";
+import { MIN_TLS, type TlsMaterial } from "./server.ts";
 
 export interface CertificateWatch {
   /** Reads the files now; false when they cannot be used. */

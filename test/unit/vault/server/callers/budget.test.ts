@@ -1,6 +1,6 @@
 /** Budgets: so much in a minute, for each caller by itself. */
 import { describe, expect, it } from "vitest";
-import { createBudget } from "../../../../src/vault/server/budget.ts";
+import { createBudget } from "../../../../../src/vault/server/callers/budget.ts";
 
 describe("a budget", () => {
   it("is one caller's own, says how long to wait, and is whole again after a minute", () => {

@@ -5,11 +5,11 @@
  */
 import { createHash } from "node:crypto";
 import { LRUCache } from "lru-cache";
-import type { Clock } from "../../core/clock.ts";
-import { SidekeyError } from "../../core/errors.ts";
-import { verifyProof } from "../../identity/dpop.ts";
-import type { AnyVault, VerifiedToken } from "../index.ts";
-import type { ReplayGuard } from "../tokens/replay-guard.ts";
+import type { Clock } from "../../../core/clock.ts";
+import { SidekeyError } from "../../../core/errors.ts";
+import { verifyProof } from "../../../identity/dpop.ts";
+import type { AnyVault, VerifiedToken } from "../../index.ts";
+import type { ReplayGuard } from "../../tokens/replay-guard.ts";
 import { type Budget, createBudget } from "./budget.ts";
 import { networkOf } from "./network.ts";
 import { budgetKeyOf, type Principal, type TokenPrincipal } from "./principal.ts";

@@ -1,7 +1,7 @@
 /** Zod types that the API's calls have in common. */
 import * as z from "zod";
-import { MAX_PATH_LENGTH } from "../secrets/path.ts";
-import { WIRE_ERRORS, WIRE_REASONS, type WireCode } from "./wire-error.ts";
+import { MAX_PATH_LENGTH } from "../../secrets/path.ts";
+import { WIRE_ERRORS, WIRE_REASONS, type WireCode } from "./error.ts";
 
 export const errorSchema = z
   .object({

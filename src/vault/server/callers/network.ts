@@ -1,5 +1,5 @@
 /** Whose address it is: what limits of one address are counted by. Pure. */
-import { parsePeer } from "../../core/ip.ts";
+import { parsePeer } from "../../../core/ip.ts";
 
 /** Bytes of an IPv6 address that a provider gives whole to one customer (RFC 6177). */
 const CUSTOMER_BYTES = 8;

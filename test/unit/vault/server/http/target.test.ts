@@ -1,7 +1,7 @@
 /** Targets: one spelling each, or none. */
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { readTarget } from "../../../../src/vault/server/target.ts";
+import { readTarget } from "../../../../../src/vault/server/http/target.ts";
 
 const read = (target: string, method = "GET"): string | undefined => readTarget(method, target)?.url;
 

@@ -1,7 +1,7 @@
 /** Puts on record who was refused what. */
-import type { VaultAudit } from "../audit.ts";
-import { type Call, type CallRequest, frameOf } from "./call.ts";
-import type { Refusal } from "./refusal.ts";
+import type { VaultAudit } from "../../audit.ts";
+import { type Call, type CallRequest, frameOf } from "../call.ts";
+import type { Refusal } from "../wire/refusal.ts";
 
 /** 401, 403 and 429 say something about a caller; what is merely missing or wrong does not. Errors: AUDIT_UNAVAILABLE. */
 export const recordDenial = async (

@@ -3,12 +3,12 @@
  * config/vault-schema.json is made from it.
  */
 import * as z from "zod";
-import { listenAddress } from "../../config/addresses.ts";
-import { auditSchema } from "../../config/audit-fields.ts";
-import { credentialSchema } from "../../config/credential.ts";
-import { duration, filePath, refuse, size } from "../../config/units.ts";
-import { parseCidr } from "../../core/ip.ts";
-import { webhookUrlFault } from "../approvals/webhook.ts";
+import { listenAddress } from "../../../config/addresses.ts";
+import { auditSchema } from "../../../config/audit-fields.ts";
+import { credentialSchema } from "../../../config/credential.ts";
+import { duration, filePath, refuse, size } from "../../../config/units.ts";
+import { parseCidr } from "../../../core/ip.ts";
+import { webhookUrlFault } from "../../approvals/webhook.ts";
 
 const HOUR = 60 * 60 * 1000;
 

@@ -1,7 +1,7 @@
 /** Scopes as clients write them: a list, one text, or the words of Agent Secret Store's own command line. */
 import * as z from "zod";
-import { SidekeyError } from "../../core/errors.ts";
-import { formatScopes, parseScopes, type Scope } from "../../identity/scope.ts";
+import { SidekeyError } from "../../../core/errors.ts";
+import { formatScopes, parseScopes, type Scope } from "../../../identity/scope.ts";
 
 const ALIASES: Readonly<Record<string, string>> = {
   "read:secrets": "secrets:read:*",

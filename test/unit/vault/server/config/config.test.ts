@@ -3,16 +3,16 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Ajv } from "ajv";
 import { describe, expect, it } from "vitest";
-import { parseConfigDocument } from "../../../../src/config/document.ts";
+import { parseConfigDocument } from "../../../../../src/config/document.ts";
 import {
   defaultVaultConfig,
   isVaultFile,
   loadVaultConfig,
   readVaultConfig,
-} from "../../../../src/vault/server/config.ts";
-import { renderVaultSchema } from "../../../support/config-schema.ts";
+} from "../../../../../src/vault/server/config/config.ts";
+import { renderVaultSchema } from "../../../../support/config-schema.ts";
 
-const ROOT = join(import.meta.dirname, "../../../..");
+const ROOT = join(import.meta.dirname, "../../../../..");
 
 const problemsOf = (text: string): readonly string[] => {
   const result = loadVaultConfig({ file: "/v/vault.yaml", text });
@@ -78,7 +78,7 @@ describe("vault.yaml", () => {
 
   it("has a schema for editors, which takes the published file", async () => {
     const schema = renderVaultSchema();
-    await expect(schema).toMatchFileSnapshot("../../../../config/vault-schema.json");
+    await expect(schema).toMatchFileSnapshot("../../../../../config/vault-schema.json");
     const validate = new Ajv({ strict: true, allowUnionTypes: true }).compile(JSON.parse(schema));
     const published = parseConfigDocument(readFileSync(join(ROOT, "config/vault.yaml"), "utf8")).value;
     expect([validate(published), validate.errors]).toEqual([true, null]);
