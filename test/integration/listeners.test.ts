@@ -8,6 +8,7 @@ import { afterEach, describe, expect, it } from "vitest";
 import type { Log } from "../../src/core/log.ts";
 import { silentLog } from "../../src/core/log.ts";
 import { verdictOf } from "../support/gateway.ts";
+import { choosePort } from "../support/ports.ts";
 import { openConnection, openTunnel, openUnixConnection } from "../support/raw-client.ts";
 import { startTestSidecar, type TestSidecar, type TestSidecarOptions } from "../support/sidecar.ts";
 import { startUpstream, type TestUpstream } from "../support/upstream.ts";
@@ -208,7 +209,7 @@ describe("an upstream that is the sidecar itself", () => {
   });
 
   it("stays one behind upstream.connect and a route", async () => {
-    const port = await freePort();
+    const port = await choosePort();
     const sidecar = await sidecarOf(
       `proxy: "127.0.0.1:${port}"`,
       `routes: { loop.test: KEY }\nupstream: { connect: { "loop.test:443": "127.0.0.1:${port}" } }\n`,
@@ -222,7 +223,7 @@ describe("an upstream that is the sidecar itself", () => {
 
 describe("two sidecars whose routes lead to each other's gateway", () => {
   it("answer at once: every hop uses up a segment of the path", async () => {
-    const [first, second] = [await freePort(), await freePort()];
+    const [first, second] = [await choosePort(), await choosePort()];
     const pair = (own: number, other: number) =>
       sidecarOf(
         `proxy: "off", gateway: "127.0.0.1:${own}"`,
@@ -238,11 +239,3 @@ describe("two sidecars whose routes lead to each other's gateway", () => {
     connection.destroy();
   });
 });
-
-const freePort = async (): Promise<number> => {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-};

@@ -1,5 +1,6 @@
 /** `upstream.proxy`: everything goes by CONNECT through the operator's proxy, and the proxy sees no more than that. */
 import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
@@ -7,6 +8,7 @@ import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { createTestAuthority, type TestAuthority } from "../support/certificates.ts";
 import { type ConnectProxy, startConnectProxy } from "../support/connect-proxy.ts";
+import { choosePort } from "../support/ports.ts";
 import { openConnection, openTlsTunnel, openTunnel } from "../support/raw-client.ts";
 import { type RawUpstream, startRawUpstream } from "../support/raw-upstream.ts";
 import { startTestSidecar, type TestSidecar } from "../support/sidecar.ts";
@@ -329,12 +331,7 @@ describe("a proxy that is not there", () => {
   });
 
   it("because it is this sidecar is 508", async () => {
-    // A free port, taken at once by the sidecar that is told to use itself.
-    const holder = createServer();
-    await new Promise<void>((resolve) => holder.listen(0, "127.0.0.1", resolve));
-    const address = holder.address();
-    const port = typeof address === "object" ? address?.port : 0;
-    await new Promise((resolve) => holder.close(resolve));
+    const port = await choosePort();
     const other = await startTestSidecar({
       environment: { KEY: CANARY },
       file: `
@@ -362,17 +359,14 @@ const installed = (program: string): boolean => {
 describe.runIf(installed("tinyproxy"))("tinyproxy", () => {
   it("carries the same calls, with a password", async () => {
     const directory = await mkdtemp(join(tmpdir(), "sidekey-tinyproxy-"));
-    const holder = createServer();
-    await new Promise<void>((resolve) => holder.listen(0, "127.0.0.1", resolve));
-    const address = holder.address();
-    const port = typeof address === "object" ? (address?.port ?? 0) : 0;
-    await new Promise((resolve) => holder.close(resolve));
+    const port = await choosePort();
     const file = join(directory, "tinyproxy.conf");
     await writeFile(
       file,
       `Port ${port}\nListen 127.0.0.1\nTimeout 60\nMaxClients 20\nBasicAuth corp secret123\nLogFile "${directory}/log"\n`,
     );
     const child = spawn("tinyproxy", ["-d", "-c", file], { stdio: "ignore" });
+    const ended = once(child, "exit");
     try {
       await expect
         .poll(
@@ -397,6 +391,7 @@ describe.runIf(installed("tinyproxy"))("tinyproxy", () => {
       await denied.close();
     } finally {
       child.kill();
+      await ended;
       await rm(directory, { recursive: true, force: true });
     }
   });

@@ -1,9 +1,10 @@
 /** Debian's haproxy as a TLS front of an upstream: a second, strict reader of what the sidecar sends. */
 import { spawn, spawnSync } from "node:child_process";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { connect, createServer } from "node:net";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { choosePort } from "./ports.ts";
 
 export const hasHaproxy = (): boolean => spawnSync("haproxy", ["-v"]).status === 0;
 
@@ -18,7 +19,7 @@ export interface Haproxy {
 /** Shows `certificate` and passes requests in cleartext to `upstream` (`127.0.0.1:PORT`), as it reads them. */
 export const startHaproxy = async (certificate: { cert: string; key: string }, upstream: string): Promise<Haproxy> => {
   const directory = await mkdtemp(join(tmpdir(), "sidekey-haproxy-"));
-  const port = await freePort();
+  const port = await choosePort();
   const pem = join(directory, "front.pem");
   const file = join(directory, "haproxy.cfg");
   await writeFile(pem, certificate.cert + certificate.key, { mode: 0o600 });
@@ -64,14 +65,6 @@ backend back
   }
   return { address: `127.0.0.1:${port}`, log, close };
 };
-
-const freePort = (): Promise<number> =>
-  new Promise((resolve) => {
-    const server = createServer().listen(0, "127.0.0.1", () => {
-      const address = server.address();
-      server.close(() => resolve(typeof address === "object" && address !== null ? address.port : 0));
-    });
-  });
 
 const answers = (port: number): Promise<boolean> =>
   new Promise((resolve) => {

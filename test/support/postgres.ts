@@ -5,11 +5,11 @@
 import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
 import { chown, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import pg from "pg";
 import { createTestAuthority, type TestAuthority } from "./certificates.ts";
+import { choosePort } from "./ports.ts";
 
 export type StopMode = "fast" | "immediate";
 
@@ -50,15 +50,6 @@ export const noPostgres = (): string | undefined => {
   return spawnSync("setpriv", ["--version"]).status === 0 ? undefined : "no setpriv here";
 };
 
-const freePort = (): Promise<number> =>
-  new Promise((resolve, reject) => {
-    const server = createServer().once("error", reject);
-    server.listen(0, "127.0.0.1", () => {
-      const address = server.address();
-      server.close(() => resolve(typeof address === "object" && address !== null ? address.port : 0));
-    });
-  });
-
 interface User {
   readonly uid: number;
   readonly gid: number;
@@ -96,7 +87,7 @@ export const startPostgres = async (): Promise<PostgresServer> => {
   ];
   const authority: TestAuthority = await createTestAuthority("PostgreSQL test CA");
   const { cert, key } = await authority.issue({ names: ["localhost"] });
-  const port = await freePort();
+  const port = await choosePort();
   const caFile = join(root, "ca.pem");
   const files = { password: join(root, "password"), cert: join(root, "server.pem"), key: join(root, "server.key") };
   await mkdir(socket);
