@@ -3,6 +3,7 @@
  * say: another uid, a read-only root, a network of its own. The volumes are laid out as a kubelet does.
  */
 import { execFileSync } from "node:child_process";
+import { once } from "node:events";
 import { chmodSync, chownSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
@@ -116,13 +117,17 @@ describe.skipIf(reason !== undefined)(`the image${reason === undefined ? "" : ` 
       upstream.stdout?.once("data", () => resolve());
       upstream.stderr?.once("data", (text) => reject(new Error(String(text))));
     });
-    stopUpstream = () => upstream.kill();
+    stopUpstream = async () => {
+      const closed = once(upstream, "close");
+      upstream.kill();
+      await closed;
+    };
   }, 180_000);
   let uncached = false;
   beforeEach((context) => {
     if (uncached) context.skip("npm's cache lacks a package of the image");
   });
-  let stopUpstream: (() => void) | undefined;
+  let stopUpstream: (() => Promise<void>) | undefined;
   let started: Process | undefined;
   /** Until its health check passes, or with what it wrote when it ends before that. */
   const start = async (container: Container, command: readonly string[], isReady: () => Promise<boolean>) => {
@@ -136,12 +141,14 @@ describe.skipIf(reason !== undefined)(`the image${reason === undefined ? "" : ` 
     expect(ended).toBeUndefined();
     return started;
   };
-  afterEach(() => {
+  afterEach(async () => {
     started?.child.kill("SIGKILL");
+    // Its streams are open until the last process of the container is gone.
+    await started?.end;
     started = undefined;
   });
   afterAll(async () => {
-    stopUpstream?.();
+    await stopUpstream?.();
     await host?.close();
     work?.remove();
   });

@@ -1,12 +1,10 @@
 /** What a process that holds secrets leaves open, prints or leaves behind (guarantees.md F1 to F3, R11, R17, R25). */
-import { once } from "node:events";
 import { mkdirSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { connect, type Socket } from "node:net";
-import { createInterface } from "node:readline";
 import { ProxyAgent, request } from "undici";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { API_HOST, API_URL, type Api, CANARY, CANARY_FORMS, createApi } from "../support/api.ts";
-import { type Running, type RunOptions, startSidekey } from "../support/program.ts";
+import { logged, type Running, type RunOptions, startSidekey } from "../support/program.ts";
 import { createWorkspace, type Workspace } from "../support/workspace.ts";
 
 const portOf = (running: Running): number => Number(String(running.ready["proxy"]).split(":").at(-1));
@@ -198,7 +196,7 @@ describe("TERM under load", () => {
       if (open.length === CALLS) arrived();
     });
     const calls = Array.from({ length: CALLS }, call);
-    const stopping = once(createInterface({ input: running.child.stderr ?? process.stdin }), "line");
+    const stopping = logged(running.child, "stopping");
     await all;
     running.child.kill("SIGTERM");
     await stopping;

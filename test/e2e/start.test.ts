@@ -7,7 +7,7 @@ import { createInterface } from "node:readline";
 import { ProxyAgent, request } from "undici";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { API_URL, createApi } from "../support/api.ts";
-import { finished, launch, type Running, startSidekey } from "../support/program.ts";
+import { finished, launch, logged, type Running, startSidekey } from "../support/program.ts";
 import { createWorkspace, type Workspace } from "../support/workspace.ts";
 
 const FILE = 'version: 1\nlisten: { proxy: "127.0.0.1:0" }\nroutes:\n  api.example.test: production/x/key\n';
@@ -76,7 +76,7 @@ describe("start", () => {
         const call = request(API_URL, { dispatcher })
           .then(({ body }) => body.text())
           .catch(() => "cut off");
-        const stopping = once(createInterface({ input: running.child.stderr ?? process.stdin }), "line");
+        const stopping = logged(running.child, "stopping");
         const answer = await asked;
         running.child.kill("SIGTERM");
         await stopping;
@@ -114,9 +114,9 @@ describe("start", () => {
 
   it("reads its file again at HUP, and goes on", async () => {
     const running = await start();
-    const told = once(createInterface({ input: running.child.stderr ?? process.stdin }), "line");
+    const told = logged(running.child, "the file was read again");
     running.child.kill("SIGHUP");
-    expect(JSON.parse(String(await told))).toMatchObject({ generation: 2, trigger: "signal" });
+    expect(await told).toMatchObject({ generation: 2, trigger: "signal" });
     expect((await running.stop()).code).toBe(0);
   });
 

@@ -62,6 +62,20 @@ export const startSidekey = async (args: readonly string[], options: RunOptions)
   };
 };
 
+/**
+ * The first line on its standard error that says this. Others may come before it: a busy machine makes the program say that
+ * it stood still. Rejects when the program ends without it.
+ */
+export const logged = (child: ChildProcess, message: string): Promise<Readonly<Record<string, unknown>>> =>
+  new Promise((resolve, reject) => {
+    if (child.stderr === null) return reject(new Error("no standard error"));
+    createInterface({ input: child.stderr })
+      .on("line", (line) => {
+        if (line.includes(`"msg":"${message}"`)) resolve(JSON.parse(line));
+      })
+      .once("close", () => reject(new Error(`it ended and did not say: ${message}`)));
+  });
+
 export const launch = (args: readonly string[], options: RunOptions): ChildProcess => {
   const node = [process.execPath, ...(options.nodeArguments ?? []), MAIN, ...args];
   const { before } = options;
