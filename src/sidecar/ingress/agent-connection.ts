@@ -179,6 +179,7 @@ export class AgentConnection implements RequestReceiver, ResponseConnection {
       this.#fail(toSidekeyError(thrown));
     }
     this.#isReading = false;
+    if (this.#body?.flush() === false) this.socket.pause();
     if (this.#isBetween && this.#parser.isInHead) {
       this.#isBetween = false;
       this.#deadline = this.#now() + HEAD_MS;
@@ -242,7 +243,7 @@ export class AgentConnection implements RequestReceiver, ResponseConnection {
 
   data(chunk: Buffer): void {
     if (this.#linger !== undefined) this.#drop(chunk.length);
-    else if (this.#body?.destroyed === false && !this.#body.push(chunk)) this.socket.pause();
+    else if (this.#body?.destroyed === false && !this.#body.add(chunk)) this.socket.pause();
   }
 
   readonly #wanted = (): void => {
@@ -255,7 +256,7 @@ export class AgentConnection implements RequestReceiver, ResponseConnection {
     const body = this.#body;
     if (body === undefined) return;
     this.#body = undefined;
-    body.push(null);
+    body.end();
     // It is read on, to see the client leave.
     this.socket.resume();
     if (this.#linger === undefined) return;

@@ -10,6 +10,11 @@ export const REPLAY_REQUEST_BYTES = 256 * 1024;
 /** `bytes` */
 export const REPLAY_PROCESS_BYTES = 32 * 1024 * 1024;
 
+/** A piece costs more than its bytes: past so many, little ones are put together. */
+const MAX_PIECES = 16;
+/** What they are put together in. `bytes` */
+const BLOCK = 4 * 1024;
+
 /** What all requests of the process may hold together. */
 export interface ReplayBudget {
   /** False: there is no room for so many bytes. */
@@ -51,14 +56,33 @@ export const keepBody = (body: RequestBody | undefined, budget: ReplayBudget): R
   const { stream, length } = body;
   if (length !== undefined && length > REPLAY_REQUEST_BYTES) return NOTHING_KEPT;
   let chunks: Buffer[] | undefined = [];
+  /** The last of them, as long as there is room in it. */
+  let block: { readonly memory: Buffer; used: number } | undefined;
   let bytes = 0;
   let ended = false;
+
+  const keep = (chunk: Buffer, kept: Buffer[]): void => {
+    if (kept.length < MAX_PIECES || chunk.length >= BLOCK / 4) {
+      block = undefined;
+      // A piece of a larger buffer would keep all of that in memory: little pieces add up to more than any budget.
+      kept.push(chunk.length * 2 < chunk.buffer.byteLength ? Buffer.from(chunk) : chunk);
+      return;
+    }
+    if (block === undefined || block.used + chunk.length > BLOCK) {
+      block = { memory: Buffer.allocUnsafeSlow(BLOCK), used: 0 };
+      kept.push(block.memory);
+    }
+    block.memory.set(chunk, block.used);
+    block.used += chunk.length;
+    kept[kept.length - 1] = block.memory.subarray(0, block.used);
+  };
 
   const release = (): void => {
     if (chunks === undefined) return;
     stream.off("data", onData);
     budget.giveBack(bytes);
     chunks = undefined;
+    block = undefined;
     bytes = 0;
   };
   const onData = (chunk: Buffer): void => {
@@ -68,8 +92,7 @@ export const keepBody = (body: RequestBody | undefined, budget: ReplayBudget): R
       return;
     }
     bytes += chunk.length;
-    // A piece of a larger buffer would keep all of that in memory: little pieces add up to more than any budget.
-    chunks.push(chunk.length * 2 < chunk.buffer.byteLength ? Buffer.from(chunk) : chunk);
+    keep(chunk, chunks);
   };
   stream.on("data", onData);
   stream.once("end", () => {

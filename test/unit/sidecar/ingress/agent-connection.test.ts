@@ -123,6 +123,20 @@ describe("requests of one connection", () => {
     await expect.poll(flood.counts).toEqual([1, 1]);
   });
 
+  it("in thousands of chunks are handed on in as many pieces as they came in", async () => {
+    const t = await open();
+    const count = 5_000;
+    t.client.send("POST /tiny HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n");
+    const { request } = await t.turn(0);
+    const pieces: Buffer[] = [];
+    const whole = once(request.body?.on("data", (piece: Buffer) => pieces.push(piece)) ?? t.client.socket, "end");
+    t.client.send(`${Array.from({ length: count }, (_, i) => `1\r\n${i % 10}\r\n`).join("")}0\r\n\r\n`);
+    await whole;
+    expect(String(Buffer.concat(pieces))).toBe("0123456789".repeat(count / 10));
+    // 30 KB on the wire: what is waiting may cost what came, not a hundred times that.
+    expect(pieces.length).toBeLessThan(count / 50);
+  });
+
   it("wait while nobody reads the answers before them", async () => {
     const t = await open();
     t.client.socket.pause();
