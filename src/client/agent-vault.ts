@@ -6,24 +6,16 @@ import { setTimeout as pauseFor } from "node:timers/promises";
 import * as z from "zod";
 import { type Clock, systemClock } from "../core/clock.ts";
 import type { SecretValue } from "../core/secret-value.ts";
-import { parseVaultAddress } from "./address.ts";
+import { type AgentsApi, createAgentsApi } from "./agents.ts";
+import { type ApprovalsApi, createApprovalsApi } from "./approvals.ts";
 import { type AuditPage, type AuditRequest, readAudit } from "./audit.ts";
 import { type Calls, createCalls } from "./calls.ts";
 import { type Credentials, createCredentials, type Held } from "./credentials.ts";
 import { type EventsRequest, type VaultEvent, vaultEvents } from "./events.ts";
 import { type Imported, type ImportRequest, importEnv } from "./import-env.ts";
-import {
-  type AgentsApi,
-  type ApprovalsApi,
-  createAgentsApi,
-  createApprovalsApi,
-  createSidecarsApi,
-  type SidecarsApi,
-} from "./managed.ts";
 import { allPages } from "./pages.ts";
 import type { ProofKey } from "./proof.ts";
 import { type Redeemed, type RedeemRequest, redeem, type Unchanged } from "./redeem.ts";
-import type { RetryPolicy } from "./retry.ts";
 import {
   createSecretsApi,
   type ListRequest,
@@ -35,8 +27,11 @@ import {
   type SecretVersion,
   type WriteOptions,
 } from "./secrets.ts";
+import { createSidecarsApi, type SidecarsApi } from "./sidecars.ts";
 import { createTokensApi, type IssuedToken, type TokenRequest, type TokensApi } from "./tokens.ts";
-import { createWire, type Wire } from "./wire.ts";
+import { parseVaultAddress } from "./transport/address.ts";
+import type { RetryPolicy } from "./transport/retry.ts";
+import { createWire, type Wire } from "./transport/wire.ts";
 
 export interface AgentVaultOptions {
   /** `https://HOST[:PORT]`; `http://` only for this machine. */

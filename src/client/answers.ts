@@ -18,6 +18,8 @@ export const optional = <T extends z.ZodType>(schema: T) =>
 
 export const version = z.int().min(1);
 export const name = z.string().min(1).max(1024);
+export const text = z.string().max(4096);
+export const texts = z.array(text).max(4096);
 
 /** Nothing but what may stand in a header. */
 export const credential = z.string().regex(/^[\x21-\x7e]{1,8192}$/);
@@ -28,6 +30,8 @@ export const pageMembers = {
   page: optional(z.int().min(0)),
   limit: optional(z.int().min(0)),
 };
+
+export const listOf = <T extends z.ZodType>(item: T) => z.object({ ...pageMembers, items: z.array(item) });
 
 export interface Page<T> {
   readonly items: readonly T[];

@@ -1,7 +1,7 @@
 /** The vault's audit, read page by page, newest first. */
 import * as z from "zod";
 import type { EpochMs } from "../core/clock.ts";
-import { given, name, optional, type PageRequest, pageMembers, time } from "./answers.ts";
+import { given, name, optional, type PageRequest, pageMembers, text, time } from "./answers.ts";
 import type { Calls } from "./calls.ts";
 import type { Credentials } from "./credentials.ts";
 
@@ -33,7 +33,6 @@ export interface AuditPage {
   readonly total?: number;
 }
 
-const text = z.string().max(4096);
 const auditSchema = z.object({
   ...pageMembers,
   events: z.array(

@@ -5,13 +5,13 @@
 import { randomUUID } from "node:crypto";
 import type * as z from "zod";
 import type { Clock } from "../core/clock.ts";
-import type { VaultAddress } from "./address.ts";
 import { AuthError, type VaultClientError } from "./errors.ts";
-import { parseAnswer } from "./json.ts";
 import { createProof, type ProofKey } from "./proof.ts";
 import { refusalOf } from "./refusal.ts";
-import { type RetryPolicy, retrying } from "./retry.ts";
-import type { Wire, WireAnswer, WireRequest, WireStream } from "./wire.ts";
+import type { VaultAddress } from "./transport/address.ts";
+import { parseAnswer } from "./transport/json.ts";
+import { type RetryPolicy, retrying } from "./transport/retry.ts";
+import type { Wire, WireAnswer, WireRequest, WireStream } from "./transport/wire.ts";
 
 /** How a call shows who asks. */
 export type Credential =

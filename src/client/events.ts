@@ -7,9 +7,9 @@ import * as z from "zod";
 import type { Calls } from "./calls.ts";
 import type { Credentials } from "./credentials.ts";
 import { BadAnswerError, NetworkError, RateLimitError, UnavailableError, type VaultClientError } from "./errors.ts";
-import { backoff, type RetryPolicy } from "./retry.ts";
-import { createEventParser, type ServerEvent } from "./sse.ts";
-import type { WireStream } from "./wire.ts";
+import { backoff, type RetryPolicy } from "./transport/retry.ts";
+import { createEventParser, type ServerEvent } from "./transport/sse.ts";
+import type { WireStream } from "./transport/wire.ts";
 
 export type VaultEvent =
   /** The stream stands; what happens from now on is told. */

@@ -2,7 +2,9 @@
 export { SidekeyError } from "../core/errors.ts";
 export { SecretValue } from "../core/secret-value.ts";
 export { AgentVault, type AgentVaultOptions, type Health } from "./agent-vault.ts";
+export type { AgentInfo, AgentRequest, AgentsApi } from "./agents.ts";
 export type { Page, PageRequest } from "./answers.ts";
+export type { ApprovalInfo, ApprovalsApi } from "./approvals.ts";
 export type { AuditEntry, AuditPage, AuditRequest } from "./audit.ts";
 export {
   ApprovalRequiredError,
@@ -21,16 +23,6 @@ export {
 } from "./errors.ts";
 export type { EventsRequest, VaultEvent } from "./events.ts";
 export type { Imported, ImportRequest } from "./import-env.ts";
-export type {
-  AgentInfo,
-  AgentRequest,
-  AgentsApi,
-  ApprovalInfo,
-  ApprovalsApi,
-  EnrolRequest,
-  SidecarInfo,
-  SidecarsApi,
-} from "./managed.ts";
 export { allPages } from "./pages.ts";
 export type { ProofKey } from "./proof.ts";
 export type { Redeemed, RedeemRequest, Unchanged } from "./redeem.ts";
@@ -44,4 +36,5 @@ export type {
   SecretVersion,
   WriteOptions,
 } from "./secrets.ts";
+export type { EnrolRequest, SidecarInfo, SidecarsApi } from "./sidecars.ts";
 export type { IssuedToken, TokenInfo, TokenRequest, TokensApi } from "./tokens.ts";

@@ -15,8 +15,8 @@ import {
   type VaultClientError,
   type VaultErrorFacts,
 } from "./errors.ts";
-import { readJson } from "./json.ts";
-import type { WireAnswer } from "./wire.ts";
+import { readJson } from "./transport/json.ts";
+import type { WireAnswer } from "./transport/wire.ts";
 
 const refusalSchema = z.object({
   error: z.object({

@@ -3,7 +3,7 @@ import { isUtf8 } from "node:buffer";
 import * as z from "zod";
 import type { EpochMs } from "../core/clock.ts";
 import { SecretValue } from "../core/secret-value.ts";
-import { given, name, optional, type Page, type PageRequest, pageMembers, time, toPage, version } from "./answers.ts";
+import { given, listOf, name, optional, type Page, type PageRequest, time, toPage, version } from "./answers.ts";
 import type { Call, Calls } from "./calls.ts";
 import type { Credentials } from "./credentials.ts";
 import { ValidationError } from "./errors.ts";
@@ -104,7 +104,7 @@ const infoSchema = z.object(infoMembers);
 type InfoBody = z.infer<typeof infoSchema>;
 
 const recordSchema = z.object({ ...infoMembers, value: z.string().min(1), placeholder: optional(z.boolean()) });
-const listSchema = z.object({ ...pageMembers, items: z.array(infoSchema) });
+const listSchema = listOf(infoSchema);
 const historySchema = z.object({
   items: z.array(z.object({ version, created_at: time, by: optional(name), readable_until: optional(time) })),
 });

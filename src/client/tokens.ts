@@ -4,11 +4,12 @@ import type { EpochMs } from "../core/clock.ts";
 import {
   credential,
   given,
+  listOf,
   name,
   optional,
   type Page,
   type PageRequest,
-  pageMembers,
+  text,
   time,
   toPage,
 } from "./answers.ts";
@@ -93,39 +94,36 @@ const issuedSchema = z.union([
     .transform((body) => body),
 ]);
 
-const listSchema = z.object({
-  ...pageMembers,
-  items: z.array(
-    z
-      .object({
-        token_id: name,
-        agent_id: optional(z.string().max(1024)),
-        agent: optional(z.string().max(1024)),
-        scopes,
-        issued_at: time,
-        expires_at: time,
-        revoked_at: optional(time),
-        uses: optional(z.int().min(0)),
-        max_uses: optional(z.int().min(1)),
-        description: optional(z.string().max(4096)),
-      })
-      .transform(
-        (item): TokenInfo =>
-          given({
-            id: item.token_id,
-            agentId: item.agent_id ?? "",
-            agent: item.agent,
-            scopes: item.scopes,
-            issuedAt: item.issued_at,
-            expiresAt: item.expires_at,
-            revokedAt: item.revoked_at,
-            uses: item.uses,
-            maxUses: item.max_uses,
-            description: item.description,
-          }),
-      ),
-  ),
-});
+const listSchema = listOf(
+  z
+    .object({
+      token_id: name,
+      agent_id: optional(z.string().max(1024)),
+      agent: optional(z.string().max(1024)),
+      scopes,
+      issued_at: time,
+      expires_at: time,
+      revoked_at: optional(time),
+      uses: optional(z.int().min(0)),
+      max_uses: optional(z.int().min(1)),
+      description: optional(text),
+    })
+    .transform(
+      (item): TokenInfo =>
+        given({
+          id: item.token_id,
+          agentId: item.agent_id ?? "",
+          agent: item.agent,
+          scopes: item.scopes,
+          issuedAt: item.issued_at,
+          expiresAt: item.expires_at,
+          revokedAt: item.revoked_at,
+          uses: item.uses,
+          maxUses: item.max_uses,
+          description: item.description,
+        }),
+    ),
+);
 
 export const createTokensApi = (calls: Calls, credentials: Pick<Credentials, "own">): TokensApi => ({
   async request({ signal, ...asked }) {

@@ -1,7 +1,7 @@
 /** The address of a vault: one origin, over TLS unless it is this machine. Must never accept one with a credential in it. */
-import { formatAuthority, parseAuthority } from "../core/authority.ts";
-import { isLoopback, parseIp } from "../core/ip.ts";
-import { VaultClientError } from "./errors.ts";
+import { formatAuthority, parseAuthority } from "../../core/authority.ts";
+import { isLoopback, parseIp } from "../../core/ip.ts";
+import { VaultClientError } from "../errors.ts";
 
 export interface VaultAddress {
   /** `https://vault.internal:7200`, as DPoP proofs and messages name it. */

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { parseVaultAddress } from "../../../src/client/address.ts";
-import { AgentVault, VaultClientError } from "../../../src/client/index.ts";
+import { AgentVault, VaultClientError } from "../../../../src/client/index.ts";
+import { parseVaultAddress } from "../../../../src/client/transport/address.ts";
 
 const failure = (text: string): VaultClientError => {
   try {

@@ -2,8 +2,9 @@
  * Why no answer came, in words a person can act on. Told by the system's and OpenSSL's own codes; the error itself never
  * gets through, since what a peer sent may stand in it.
  */
+
+import { NetworkError } from "../errors.ts";
 import type { VaultAddress } from "./address.ts";
-import { NetworkError } from "./errors.ts";
 
 interface Reason {
   readonly detail: string;

@@ -2,7 +2,7 @@
  * When a call is made again, and after how long. A call that changes something is repeated only when the vault surely
  * took no notice of it; everything else also when nobody knows.
  */
-import { NetworkError, RateLimitError, UnavailableError, type VaultClientError } from "./errors.ts";
+import { NetworkError, RateLimitError, UnavailableError, type VaultClientError } from "../errors.ts";
 
 export interface RetryPolicy {
   /** Calls beyond the first. */

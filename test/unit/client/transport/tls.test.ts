@@ -1,8 +1,8 @@
 /** TLS of the client: whom it believes, and that nothing of a request leaves before that is settled. */
 import { createServer, type Server } from "node:https";
 import { afterEach, beforeAll, describe, expect, it, vi } from "vitest";
-import { createTestAuthority, type TestAuthority, type TestCertificate } from "../../support/certificates.ts";
-import { failureOf, OPERATOR_KEY, quickVault } from "./support.ts";
+import { createTestAuthority, type TestAuthority, type TestCertificate } from "../../../support/certificates.ts";
+import { failureOf, OPERATOR_KEY, quickVault } from "../support.ts";
 
 let authority: TestAuthority;
 let good: TestCertificate;

@@ -5,8 +5,8 @@
  */
 import { type ClientRequest, Agent as HttpAgent, request as httpRequest, type IncomingMessage } from "node:http";
 import { Agent as HttpsAgent, request as httpsRequest, type RequestOptions } from "node:https";
+import { BadAnswerError, type NetworkError } from "../errors.ts";
 import type { VaultAddress } from "./address.ts";
-import { BadAnswerError, type NetworkError } from "./errors.ts";
 import { ANSWER_TIMEOUT, CONNECT_TIMEOUT, networkFault } from "./network-fault.ts";
 
 export interface WireRequest {

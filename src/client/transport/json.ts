@@ -1,6 +1,6 @@
 /** The body of an answer as a checked value. Must never quote what it read, and never guess. */
 import type * as z from "zod";
-import { BadAnswerError } from "./errors.ts";
+import { BadAnswerError } from "../errors.ts";
 import type { WireAnswer } from "./wire.ts";
 
 /** The document, unchecked. `quiet`: undefined where there is none. Errors: CLIENT_BAD_ANSWER. */

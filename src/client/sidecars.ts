@@ -1,0 +1,87 @@
+/** The sidecars that redeem for an agent, over the vault's API. */
+import * as z from "zod";
+import type { EpochMs } from "../core/clock.ts";
+import { given, listOf, name, optional, type Page, type PageRequest, text, time, toPage } from "./answers.ts";
+import type { Calls } from "./calls.ts";
+import type { Credentials } from "./credentials.ts";
+import { oneSegment } from "./secret-path.ts";
+
+export interface SidecarInfo {
+  readonly id: string;
+  readonly name: string;
+  /** Thumbprint of its key. */
+  readonly jkt: string;
+  readonly agentId?: string;
+  readonly createdAt?: EpochMs;
+}
+
+export interface EnrolRequest {
+  readonly name: string;
+  /** The public key, or its thumbprint. */
+  readonly jwk?: { readonly kty?: string; readonly crv?: string; readonly x?: string; readonly y?: string };
+  readonly jkt?: string;
+  /** For an operator: whose sidecar it is. */
+  readonly agent?: string;
+  readonly signal?: AbortSignal;
+}
+
+export interface SidecarsApi {
+  /** The same key again for the same agent is no error. */
+  enroll(request: EnrolRequest): Promise<SidecarInfo>;
+  list(request?: PageRequest): Promise<Page<SidecarInfo>>;
+  revoke(idOrJkt: string): Promise<void>;
+}
+
+const sidecarSchema = z.object({
+  id: name,
+  name: optional(text),
+  jkt: name,
+  agent_id: optional(text),
+  created_at: optional(time),
+});
+const sidecarList = listOf(sidecarSchema);
+
+export const createSidecarsApi = (calls: Calls, { own }: Pick<Credentials, "own">): SidecarsApi => ({
+  async enroll({ name: asked, jwk, jkt, agent, signal }) {
+    // Only the members that a public key has.
+    const key = jwk === undefined ? undefined : { kty: jwk.kty, crv: jwk.crv, x: jwk.x, y: jwk.y };
+    const body = { name: asked, jwk: key, jkt, agent };
+    const call = {
+      method: "POST",
+      path: "/v1/sidecars",
+      credential: own(),
+      body,
+      repeatable: true,
+      what: asked,
+    } as const;
+    return toSidecar(await calls.json({ ...call, signal }, sidecarSchema));
+  },
+  async list({ page, limit, signal } = {}) {
+    const call = {
+      method: "GET",
+      path: "/v1/sidecars",
+      query: { page, limit },
+      credential: own(),
+      repeatable: true,
+    } as const;
+    const { items, total } = await calls.json({ ...call, signal }, sidecarList);
+    return toPage(items.map(toSidecar), total);
+  },
+  revoke: async (idOrJkt) =>
+    calls.nothing({
+      method: "DELETE",
+      path: `/v1/sidecars/${oneSegment(idOrJkt)}`,
+      credential: own(),
+      repeatable: false,
+      what: idOrJkt,
+    }),
+});
+
+const toSidecar = (body: z.infer<typeof sidecarSchema>): SidecarInfo =>
+  given({
+    id: body.id,
+    name: body.name ?? "",
+    jkt: body.jkt,
+    agentId: body.agent_id,
+    createdAt: body.created_at,
+  });
