@@ -17,6 +17,7 @@ import { EXIT_RUN_FAILED } from "../exit.ts";
 import { keepRequestsYoung } from "../heap.ts";
 import { logLevel } from "../log-level.ts";
 import { PRELOAD } from "../run/preload-path.ts";
+import { type StopWatch, watchForStop } from "../run/stop-watch.ts";
 import type { Boundary } from "../run/user.ts";
 
 const AGENT_KEY_VARIABLE = "ASS_AGENT_KEY";
@@ -53,19 +54,25 @@ export const run: CommandSpec = {
     const { options } = invocation;
     // Only the child's copy is removed by the table; ours would turn off the checks of our own connections.
     delete process.env["NODE_TLS_REJECT_UNAUTHORIZED"];
+    // Before anything is made that has to be taken back.
+    const stop = watchForStop();
     const user = options.text("user");
-    if (user === undefined) return runBehindSidecar(invocation, undefined);
+    if (user === undefined) return runBehindSidecar(invocation, undefined, stop);
     const { openBoundary } = await import("../run/user.ts");
     const boundary = openBoundary(user);
     try {
-      return await runBehindSidecar(invocation, boundary);
+      return await runBehindSidecar(invocation, boundary, stop);
     } finally {
       boundary.close();
     }
   },
 };
 
-const runBehindSidecar = async (invocation: Invocation, boundary: Boundary | undefined): Promise<number> => {
+const runBehindSidecar = async (
+  invocation: Invocation,
+  boundary: Boundary | undefined,
+  stop: StopWatch,
+): Promise<number> => {
   const { environment, options, parameters, terminal } = invocation;
   for (const name of options.list("expose")) checkExposed(name, environment);
   const config = await loadRequiredConfig(invocation, namedVault(invocation));
@@ -80,6 +87,8 @@ const runBehindSidecar = async (invocation: Invocation, boundary: Boundary | und
   const { callerBundles } = await import("../run/environment.ts");
   keepRequestsYoung();
   const { startSidecar } = await import("../../sidecar/app/lifecycle.ts");
+  const { runChild } = await import("../run/child.ts");
+  if (stop.exitCode !== undefined) return stop.exitCode;
   const sidecar = await startSidecar({
     config,
     environment,
@@ -89,10 +98,12 @@ const runBehindSidecar = async (invocation: Invocation, boundary: Boundary | und
     ...(boundary !== undefined && { publicDirectory: boundary.publicDirectory }),
   });
   try {
+    if (stop.exitCode !== undefined) return stop.exitCode;
     const variables = await prepareEnvironment(invocation, { config, sidecar, boundary });
+    if (stop.exitCode !== undefined) return stop.exitCode;
     for (const note of boundary?.notes ?? [SAME_USER]) terminal.note(note);
-    const { runChild } = await import("../run/child.ts");
-    const { exitCode, failure } = await runChild(boundary?.command(parameters) ?? parameters, variables);
+    const command = boundary?.command(parameters) ?? parameters;
+    const { exitCode, failure } = await stop.leaveTo(() => runChild(command, variables));
     if (failure !== undefined) terminal.fail(notStarted(parameters[0] ?? "", failure));
     return exitCode;
   } finally {

@@ -113,6 +113,8 @@ interface Slot {
   usedAt: number;
   /** Unused for this long, it goes. `ms` */
   keepMs: number;
+  /** Of the routes that asked, the one that bridges longest. */
+  patient: CachePolicy;
   /** When it was last renewed ahead of time. */
   renewedAheadAt: number;
   /** When it was last renewed for a 401. */
@@ -127,6 +129,8 @@ const RENEW_EVERY_MS = 1_000;
 /** What its source can tell again, old values included, is not kept in memory while nobody uses it (F7). `ms` */
 const IDLE_MS = 45_000;
 const SWEEP_EVERY_MS = 10_000;
+/** A vault says "unchanged" by the version, and looks at what else changed in the last 10 minutes alone. `ms` */
+const KNOWN_MS = 5 * 60_000;
 
 export const createSecretResolver = (
   sources: ReadonlyMap<string, SecretSource>,
@@ -144,7 +148,7 @@ export const createSecretResolver = (
     return source;
   };
 
-  const slotOf = (ref: SecretRef): Slot => {
+  const slotOf = (ref: SecretRef, policy: CachePolicy): Slot => {
     const now = clock.monotonic();
     let slot = slots.get(ref.text);
     if (slot === undefined) {
@@ -156,6 +160,7 @@ export const createSecretResolver = (
         flight: undefined,
         usedAt: now,
         keepMs: IDLE_MS,
+        patient: policy,
         renewedAheadAt: Number.NEGATIVE_INFINITY,
         renewedAt: Number.NEGATIVE_INFINITY,
       };
@@ -163,6 +168,7 @@ export const createSecretResolver = (
       stopSweep ??= every(SWEEP_EVERY_MS, sweep);
     }
     slot.usedAt = now;
+    if (bridgedMs(policy) > bridgedMs(slot.patient)) slot.patient = policy;
     return slot;
   };
 
@@ -214,7 +220,8 @@ export const createSecretResolver = (
     const { maxAgeMs, staleWhileErrorMs, name: route } = policy;
     const [use, by] = asking;
     const began = clock.monotonic();
-    const known = slot.entry?.material;
+    // Of one that has been out of touch for longer, nobody remembers what else changed beside its value.
+    const known = slot.entry !== undefined && began - slot.entry.fetchedAt < KNOWN_MS ? slot.entry.material : undefined;
     const context = {
       agent,
       ...(use !== undefined && { authority: use.authority }),
@@ -273,8 +280,11 @@ export const createSecretResolver = (
   const bridge = (slot: Slot, source: SecretSource, generation: number, policy: CachePolicy) => {
     const old = slot.entry;
     if (old === undefined || old.generation !== generation || !isValid(old, clock)) return undefined;
-    if (clock.monotonic() - outageBegan(slot, old, source, policy) < policy.staleWhileErrorMs) return old.material;
-    withdraw(slot);
+    const mayServe = (by: CachePolicy): boolean =>
+      clock.monotonic() - outageBegan(slot, old, source, by) < by.staleWhileErrorMs;
+    if (mayServe(policy)) return old.material;
+    // Another route may bridge longer with the same secret.
+    if (!mayServe(slot.patient)) withdraw(slot);
     return undefined;
   };
 
@@ -309,7 +319,7 @@ export const createSecretResolver = (
     resolve(ref, agent, policy, ...asking) {
       const source = sourceOf(ref);
       const generation = generationOf(source, ref);
-      const slot = slotOf(ref);
+      const slot = slotOf(ref, policy);
       const { entry } = slot;
       const now = slot.usedAt;
       if (entry !== undefined && entry.generation === generation && isValid(entry, clock)) {
@@ -341,7 +351,7 @@ export const createSecretResolver = (
     async renew(ref, agent, policy, used, ...asking) {
       const source = sourceOf(ref);
       const generation = generationOf(source, ref);
-      const slot = slotOf(ref);
+      const slot = slotOf(ref, policy);
       const { entry, failure, flight, usedAt: now } = slot;
       // Somebody else was told so before, or the source has changed since.
       if (entry?.generation === generation && !isSameValue(entry.material.value, used.value)) return entry.material;
@@ -360,6 +370,8 @@ export const createSecretResolver = (
     },
   };
 };
+
+const bridgedMs = ({ maxAgeMs, staleWhileErrorMs }: CachePolicy): number => maxAgeMs + staleWhileErrorMs;
 
 const isValid = ({ material: { notAfter } }: Entry, clock: Clock): boolean =>
   notAfter === undefined || clock.now() < notAfter;

@@ -148,6 +148,35 @@ describe("a source that says what changes", () => {
     expect(await codeOf(t.ask())).toBe("SOURCE_UNAVAILABLE");
   });
 
+  it("bridges each route's own time, where several have the secret", async () => {
+    const t = stage();
+    await t.ask();
+    t.lose();
+    t.state.failure = DOWN;
+    t.advance(30_000);
+    expect(await codeOf(t.ask({ staleWhileErrorMs: 0, name: "other" }))).toBe("SOURCE_UNAVAILABLE");
+    expect(await t.ask()).toBe("one");
+    t.advance(30_000);
+    expect(await codeOf(t.ask())).toBe("SOURCE_UNAVAILABLE");
+    // Past the longest of them it is no more, whoever asks.
+    expect(await codeOf(t.ask({ staleWhileErrorMs: 90_000 }))).toBe("SOURCE_UNAVAILABLE");
+  });
+
+  it("is asked for the whole secret once it was out of touch for minutes", async () => {
+    const t = stage();
+    await t.ask();
+    t.lose();
+    t.state.failure = DOWN;
+    for (let minute = 0; minute < 30; minute += 1) {
+      t.advance(60_000);
+      expect(await t.ask({ staleWhileErrorMs: 3_600_000 })).toBe("one");
+    }
+    t.state.failure = undefined;
+    t.advance(60_000);
+    expect(await t.ask({ staleWhileErrorMs: 3_600_000 })).toBe("one");
+    await expect.poll(() => t.state.contexts.at(-1)?.known).toBeUndefined();
+  });
+
   it("keeps a field that was cut out of an unchanged document", async () => {
     const t = stage();
     t.state.text = '{"key":"inner"}';
