@@ -384,6 +384,15 @@ describe("events", () => {
     await expect.poll(async () => (await listen(at)).response.status).toBe(200);
   });
 
+  it("are no agent's alone: one takes half of them, and the others have theirs", async () => {
+    const at = await stage("limits: { streams: 4 }\n");
+    for (let count = 0; count < 2; count += 1) expect((await listen(at)).response.status).toBe(200);
+    expect(codeOf(await at.vault.prove(at.key, at.token, "GET", "/v1/events"))).toBe("503 OVERLOADED");
+    const other = await at.vault.agent("other", { allowed_scopes: ["secrets:use:p/*"] });
+    const token = await at.vault.token(other, { scopes: ["secrets:use:p/*"], dpop_jkt: at.key.jkt });
+    expect((await listen(at, {}, token)).response.status).toBe(200);
+  });
+
   it("end when the server stops, and hold it up for no time", async () => {
     const at = await stage();
     const one = await listen(at);

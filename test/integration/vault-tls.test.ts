@@ -1,6 +1,7 @@
 /** The vault's server over TLS: its versions, its certificate when that changes, and clients that need one. */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { type RequestOptions, request } from "node:https";
+import { connect as connectPlain } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect, type TLSSocket } from "node:tls";
@@ -11,7 +12,9 @@ import { startTestVault } from "../support/vault-server.ts";
 
 const authority = await createTestAuthority();
 
-const stage = async (options: { readonly clients?: boolean } = {}) => {
+const stage = async (
+  options: { readonly clients?: boolean; readonly yaml?: string; readonly handshakeTimeout?: number } = {},
+) => {
   const directory = mkdtempSync(join(tmpdir(), "sidekey-vault-tls-"));
   onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
   const write = ({ cert, key }: TestCertificate): void => {
@@ -23,8 +26,13 @@ const stage = async (options: { readonly clients?: boolean } = {}) => {
   const clientCa = options.clients === true ? `, client_ca: ${directory}/ca.pem` : "";
   const messages: string[] = [];
   const log = { ...silentLog, error: (message: string) => void messages.push(message) };
-  const yaml = `tls: { cert: ${directory}/cert.pem, key: ${directory}/key.pem${clientCa} }\n`;
-  const vault = await startTestVault({ yaml, log });
+  const yaml = `tls: { cert: ${directory}/cert.pem, key: ${directory}/key.pem${clientCa} }\n${options.yaml ?? ""}`;
+  const { handshakeTimeout } = options;
+  const vault = await startTestVault({
+    yaml,
+    log,
+    ...(handshakeTimeout !== undefined && { sockets: { handshakeTimeout } }),
+  });
   const port = Number(new URL(vault.url).port);
   return { directory, write, vault, port, messages };
 };
@@ -93,6 +101,21 @@ describe("TLS", () => {
     expect((await ask(port, { cert, key })).status).toBe(200);
     const stranger = await (await createTestAuthority()).issue({ names: ["client.test"] });
     await expect(ask(port, { cert: stranger.cert, key: stranger.key })).rejects.toThrow();
+  });
+
+  it("gives back the place of who connects and says nothing, or nothing of TLS", async () => {
+    const { port } = await stage({ yaml: "limits: { connections: 4 }\n", handshakeTimeout: 300 });
+    const closed: string[] = [];
+    for (const said of ["", "GET / HTTP/1.1\r\n\r\n", "\x16\x03\x01\x02", "x"]) {
+      const socket = connectPlain({ port, host: "127.0.0.1", allowHalfOpen: true });
+      socket.on("error", () => {});
+      socket.on("close", () => closed.push(said));
+      socket.on("end", () => socket.end());
+      onTestFinished(() => void socket.destroy());
+      socket.write(said);
+    }
+    await expect.poll(() => closed.length).toBe(4);
+    expect((await ask(port)).status).toBe(200);
   });
 
   it("does not start with files that are no certificate and its key", async () => {

@@ -272,6 +272,41 @@ describe("a slow client", () => {
     expect((await vault.call("GET", "/v1/secrets")).json.total).toBe(0);
   });
 
+  it("that is refused and never ends its own side gives its place back", async () => {
+    const vault = await startTestVault({ yaml: "limits: { connections: 3 }\n" });
+    const sockets = Array.from({ length: 3 }, () => {
+      const socket = connect({ port: portOf(vault), host: "127.0.0.1", allowHalfOpen: true });
+      socket.on("error", () => {});
+      onTestFinished(() => void socket.destroy());
+      socket.write("no request at all\r\n\r\n");
+      return socket;
+    });
+    await expect.poll(() => sockets.every(({ bytesRead }) => bytesRead > 0)).toBe(true);
+    await expect
+      .poll(async () => (await vault.call("GET", "/v1/health", { as: null }).catch(() => ({ status: 0 }))).status)
+      .toBe(200);
+  });
+
+  it("takes no more connections than one address may have, and leaves the others to the others", async () => {
+    const vault = await startTestVault({ yaml: "limits: { connections: 8, connections_per_address: 3 }\n" });
+    const closed: string[] = [];
+    const open = (localAddress: string) => {
+      const socket = connect({ port: portOf(vault), host: "127.0.0.1", localAddress });
+      socket.on("error", () => {});
+      socket.on("close", () => closed.push(localAddress));
+      onTestFinished(() => void socket.destroy());
+      return socket;
+    };
+    const greedy = Array.from({ length: 10 }, () => open("127.0.0.2"));
+    await expect.poll(() => closed.length).toBe(7);
+    await stillServes(vault);
+    for (const socket of greedy) socket.destroy();
+    await expect.poll(() => closed.length).toBe(10);
+    const again = open("127.0.0.2");
+    again.write("GET /v1/health HTTP/1.1\r\nHost: v\r\n\r\n");
+    await expect.poll(() => again.bytesRead).toBeGreaterThan(0);
+  });
+
   it("beyond the number of connections waits for nothing", async () => {
     const vault = await startTestVault({ yaml: "limits: { connections: 5 }\n" });
     const sockets = Array.from({ length: 20 }, () => connect(portOf(vault), "127.0.0.1"));

@@ -62,6 +62,9 @@ export interface App {
 const REFUSED_TARGET = "/refused";
 const REQUEST_ID = /^[A-Za-z0-9._-]{1,64}$/;
 const ANONYMOUS: Principal = { kind: "anonymous" };
+const NO_TLS = /^ERR_(?:SSL|TLS)_/;
+/** For the words that end a connection to get there. `ms` */
+const LINGER_MS = 1_000;
 /** A body that comes so long after its headers is looked at under its sender's standing then. `ms` */
 const HELD_MS = 500;
 /** What a browser says of a request that a page of another site makes. */
@@ -84,8 +87,13 @@ export const createApp = async (options: AppOptions): Promise<App> => {
     serverFactory: (handler) => createHttpServer(handler, tls, limits),
     rewriteUrl: ({ method = "", url = "" }) => readTarget(method, url)?.url ?? REFUSED_TARGET,
     clientErrorHandler(error, socket) {
-      if (error.code === "ECONNRESET" || !socket.writable) return void socket.destroy();
+      // Before the handshake is done nothing can be said, and what waits to be said would keep the connection for ever.
+      if (error.code === "ECONNRESET" || !socket.writable || NO_TLS.test(error.code ?? "")) {
+        return void socket.destroy();
+      }
       socket.end(rawRefusal(error.code));
+      // Whoever reads nothing, or never ends his side, has said enough.
+      setTimeout(() => socket.destroy(), LINGER_MS).unref();
     },
   });
   app.setValidatorCompiler(validatorCompiler);

@@ -18,6 +18,7 @@ import { createApp } from "./app.ts";
 import { createApprovalTeller } from "./approval-news.ts";
 import { createAuthenticate } from "./callers/auth.ts";
 import { createBudget } from "./callers/budget.ts";
+import { createRanges } from "./callers/network.ts";
 import { requireStanding } from "./callers/standing.ts";
 import { startChores } from "./chores.ts";
 import type { VaultServerConfig } from "./config/model.ts";
@@ -38,7 +39,7 @@ export interface ServeOptions {
   /** Default the system's. */
   readonly clock?: Clock;
   /** Other times than usual, for tests. */
-  readonly sockets?: Omit<SocketLimits, "connections">;
+  readonly sockets?: Omit<SocketLimits, "connections" | "perAddress" | "isProxy">;
 }
 
 /** The JSON of the ready line. */
@@ -89,7 +90,13 @@ export const startVaultServer = async (options: ServeOptions): Promise<VaultServ
       document: () => document,
       draining: drain.isDraining,
     });
-    const { requestsPerMinute, failuresPerMinute, body, connections } = config.limits;
+    const {
+      requestsPerMinute,
+      failuresPerMinute,
+      body,
+      connections,
+      connectionsPerAddress: perAddress,
+    } = config.limits;
     const requests = requestsPerMinute === undefined ? undefined : createBudget(requestsPerMinute, clock);
     const app = closer.add(
       await createApp({
@@ -108,7 +115,7 @@ export const startVaultServer = async (options: ServeOptions): Promise<VaultServ
         log,
         version,
         tls,
-        limits: { body, connections, ...sockets },
+        limits: { body, connections, perAddress, isProxy: createRanges(config.trustedProxies), ...sockets },
         requests,
         trustedProxies: config.trustedProxies,
         publicUrls: config.publicUrls,

@@ -1,5 +1,5 @@
 /** Whose address it is: what limits of one address are counted by. Pure. */
-import { parsePeer } from "../../../core/ip.ts";
+import { cidrContains, parseCidr, parsePeer } from "../../../core/ip.ts";
 
 /** Bytes of an IPv6 address that a provider gives whole to one customer (RFC 6177). */
 const CUSTOMER_BYTES = 8;
@@ -12,4 +12,13 @@ export const networkOf = (ip: string): string => {
   const bytes = parsePeer(ip);
   if (bytes === undefined) return "unknown";
   return Buffer.from(bytes.length === 16 ? bytes.subarray(0, CUSTOMER_BYTES) : bytes).toString("hex");
+};
+
+/** Whether an address is in one of these CIDRs. */
+export const createRanges = (cidrs: readonly string[]): ((ip: string) => boolean) => {
+  const ranges = cidrs.flatMap((text) => parseCidr(text) ?? []);
+  return (ip) => {
+    const bytes = parsePeer(ip);
+    return bytes !== undefined && ranges.some((range) => cidrContains(range, bytes));
+  };
 };

@@ -124,6 +124,7 @@ const assemble = (
       failuresPerMinute: limits.failures_per_minute,
       body: limits.body,
       connections: limits.connections,
+      connectionsPerAddress: limits.connections_per_address ?? usualShare(limits.connections),
       streams: limits.streams,
     },
     publicUrls: typeof urls === "string" ? [urls] : urls,
@@ -163,3 +164,6 @@ const check = (config: VaultServerConfig): Finding[] => {
   }
   return findings;
 };
+
+/** Enough for a host full of sidecars, and not enough to leave nothing for others. */
+const usualShare = (connections: number): number => Math.min(connections, Math.max(64, Math.floor(connections / 4)));

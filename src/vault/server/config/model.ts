@@ -49,6 +49,8 @@ export interface VaultServerConfig {
     /** `bytes` */
     readonly body: number;
     readonly connections: number;
+    /** Of one address. */
+    readonly connectionsPerAddress: number;
     readonly streams: number;
   };
   /** Origins, without a slash at the end. */

@@ -115,7 +115,10 @@ export const vaultFileSchema = z.strictObject({
         .prefault("1MiB")
         .describe("Largest request body."),
       connections: COUNT.default(1024).describe("Open connections."),
-      streams: COUNT.default(256).describe("Open event streams."),
+      connections_per_address: COUNT.optional().describe(
+        "Open connections of one address; of IPv6, of one /64. Trusted proxies are not counted. Default: a quarter of 'connections', or 64.",
+      ),
+      streams: COUNT.default(256).describe("Open event streams; of one agent, half of them."),
     })
     .prefault({})
     .describe("Past these: 429, 413 or 503."),

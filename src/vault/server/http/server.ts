@@ -1,7 +1,9 @@
 /** The server's sockets: HTTP or HTTPS with every limit that keeps a slow or greedy client from the others. */
 import { createServer as createPlain, type RequestListener, type Server, type ServerOptions } from "node:http";
 import { createServer as createSecure, type Server as SecureServer } from "node:https";
+import type { Socket } from "node:net";
 import type { SecureContextOptions } from "node:tls";
+import { networkOf } from "../callers/network.ts";
 
 /** Header lines of one request. */
 export const MAX_HEADERS = 100;
@@ -14,9 +16,14 @@ export interface TlsMaterial extends SecureContextOptions {
 
 export interface SocketLimits {
   readonly connections: number;
-  /** Until a request's headers are here, and the whole of it. Default 10 s and 60 s. `ms` */
+  /** Of one address; of IPv6, of one /64. */
+  readonly perAddress: number;
+  /** Whether an address speaks for many others, and is not counted. */
+  readonly isProxy: (ip: string) => boolean;
+  /** Until a request's headers are here, the whole of it, and TLS is agreed on. Default 10 s, 60 s and 10 s. `ms` */
   readonly headersTimeout?: number;
   readonly requestTimeout?: number;
+  readonly handshakeTimeout?: number;
 }
 
 const OPTIONS: ServerOptions = {
@@ -31,7 +38,7 @@ const OPTIONS: ServerOptions = {
 export const createHttpServer = (
   listener: RequestListener,
   tls: TlsMaterial | undefined,
-  { connections, headersTimeout, requestTimeout }: SocketLimits,
+  { connections, perAddress, isProxy, headersTimeout, requestTimeout, handshakeTimeout = 10_000 }: SocketLimits,
 ): Server | SecureServer => {
   const options = {
     ...OPTIONS,
@@ -41,11 +48,9 @@ export const createHttpServer = (
   const server =
     tls === undefined
       ? createPlain(options, listener)
-      : createSecure(
-          { ...options, ...tls, rejectUnauthorized: true, minVersion: MIN_TLS, handshakeTimeout: 10_000 },
-          listener,
-        );
+      : createSecure({ ...options, ...tls, rejectUnauthorized: true, minVersion: MIN_TLS, handshakeTimeout }, listener);
   server.maxConnections = connections;
+  limitAddresses(server, perAddress, isProxy);
   // Node 20 drops what is past its own count and still frames by it: one more than we take is enough to see it.
   server.maxHeadersCount = MAX_HEADERS + 1;
   // 100-continue is Node's to answer; any other expectation is no request of ours.
@@ -54,4 +59,23 @@ export const createHttpServer = (
     response.end();
   });
   return server;
+};
+
+/** So that one client alone cannot take all connections there are. A unix socket has no address, and is not counted. */
+const limitAddresses = (server: Server, most: number, isProxy: SocketLimits["isProxy"]): void => {
+  const open = new Map<string, number>();
+  // Before TLS: what a handshake costs is not spent on it.
+  server.on("connection", (socket: Socket) => {
+    const { remoteAddress } = socket;
+    if (remoteAddress === undefined || isProxy(remoteAddress)) return;
+    const network = networkOf(remoteAddress);
+    const count = (open.get(network) ?? 0) + 1;
+    if (count > most) return void socket.destroy();
+    open.set(network, count);
+    socket.once("close", () => {
+      const left = (open.get(network) ?? 1) - 1;
+      if (left > 0) open.set(network, left);
+      else open.delete(network);
+    });
+  });
 };

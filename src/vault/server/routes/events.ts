@@ -8,7 +8,10 @@ import type { ApiContext } from "../context.ts";
 import { type EventStream, openEventStream } from "../event-stream.ts";
 
 export const eventCalls = ({ vault, hub, clock, config, draining }: ApiContext): readonly Call[] => {
-  const open = new Set<EventStream>();
+  const open = new Map<EventStream, string>();
+  const streamsOf = (holder: string): number => [...open.values()].filter((one) => one === holder).length;
+  /** No agent's sidecars take the streams of all the others. */
+  const share = Math.max(1, Math.floor(config.limits.streams / 2));
   const isOfAgent =
     (agentId: string | undefined) =>
     async (tokenId: string): Promise<boolean> =>
@@ -16,7 +19,7 @@ export const eventCalls = ({ vault, hub, clock, config, draining }: ApiContext):
   // Streams never end by themselves, and a server that stops waits for all that is under way.
   const sweep = setInterval(() => {
     if (!draining()) return;
-    for (const stream of [...open]) stream.end();
+    for (const stream of [...open.keys()]) stream.end();
     clearInterval(sweep);
   }, 100).unref();
   return [
@@ -42,7 +45,8 @@ export const eventCalls = ({ vault, hub, clock, config, draining }: ApiContext):
       errors: [],
       async handle({ principal, header }) {
         if (principal.kind !== "token" || !principal.isSidecar) throw new SidekeyError("IDENTITY_SCOPE_DENIED");
-        if (open.size >= config.limits.streams) throw new SidekeyError("OVERLOADED");
+        const holder = principal.token.agentId ?? `name=${principal.token.agent}`;
+        if (open.size >= config.limits.streams || streamsOf(holder) >= share) throw new SidekeyError("OVERLOADED");
         const last = header("last-event-id");
         const stream = (response: ServerResponse): void => {
           const opened = openEventStream(response, {
@@ -61,7 +65,7 @@ export const eventCalls = ({ vault, hub, clock, config, draining }: ApiContext):
               ),
             ended: () => open.delete(opened),
           });
-          open.add(opened);
+          open.set(opened, holder);
         };
         return { status: 200, headers: { "content-type": "text/event-stream; charset=utf-8" }, stream };
       },
