@@ -1,7 +1,7 @@
 /** Bodies: what has one meaning is read, whatever its size; everything else is refused, soon and in our words. */
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { BadJson, parseJsonBody } from "../../../../src/vault/server/json.ts";
+import { BadJson, parseJsonBody } from "../../../../../src/vault/server/wire/json.ts";
 
 const MEGABYTES = 12 * 1024 * 1024;
 
