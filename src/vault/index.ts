@@ -9,7 +9,7 @@ import { type Restored, restoreInto } from "./backup/restore.ts";
 import { createBarrier } from "./barrier/barrier.ts";
 import { guardEmbedded } from "./barrier/guarded-storage.ts";
 import { openKeyRing, storeExists, type VaultKeySource } from "./barrier/key.ts";
-import { createPlaceCheck } from "./place.ts";
+import { createPlaceCheck, whileInPlace } from "./place.ts";
 import { openLmdb } from "./storage/lmdb.ts";
 import { createMemoryReplayGuard } from "./tokens/replay-guard.ts";
 import { createTokenState, type EmbeddedTokens } from "./tokens/tokens.ts";
@@ -90,8 +90,8 @@ export const openVault = async ({ directory, keys: source, clock, identity }: Va
   const barrier = createBarrier(ring, clock);
   const file = await openLmdb(directory);
   try {
-    const storage = await guardEmbedded(file, { ring, barrier }, clock);
-    const checkPlace = createPlaceCheck(directory, clock);
+    const placed = whileInPlace(file, createPlaceCheck(directory, clock));
+    const storage = await guardEmbedded(placed, { ring, barrier }, clock);
     const vault = assembleVault(
       storage,
       { ring, barrier, isShared: false, replays: createMemoryReplayGuard(clock) },
@@ -101,10 +101,7 @@ export const openVault = async ({ directory, keys: source, clock, identity }: Va
     return {
       ...vault,
       tokens: { ...vault.tokens, state: createTokenState(storage, barrier) },
-      generation() {
-        checkPlace();
-        return storage.generation();
-      },
+      generation: () => storage.generation(),
       // Not by spreading, which would read it once.
       get keyCount() {
         return ring.keys.length;

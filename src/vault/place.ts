@@ -7,19 +7,23 @@ import { statSync } from "node:fs";
 import { join } from "node:path";
 import type { Clock } from "../core/clock.ts";
 import { SidekeyError } from "../core/errors.ts";
+import type { EmbeddedStorage, Watchable } from "./storage/storage.ts";
 
 /** A look costs some microseconds, and a request must not. `ms` */
 const LOOK_EVERY_MS = 500;
 
-/** Of a store that was just opened. Throws VAULT_STORE_BUSY once its file is another; quick to ask. */
-export const createPlaceCheck = (directory: string, clock: Clock): (() => void) => {
+/** Throws VAULT_STORE_BUSY once the store's file is another; quick to ask. `exactly`: as of now, not of a moment ago. */
+export type PlaceCheck = (exactly?: "exactly") => void;
+
+/** Of a store that was just opened. */
+export const createPlaceCheck = (directory: string, clock: Clock): PlaceCheck => {
   const file = join(directory, "data.mdb");
   const opened = identityOf(file);
   let lookedAt = clock.monotonic();
   let isThere = true;
-  return () => {
+  return (exactly) => {
     const now = clock.monotonic();
-    if (now - lookedAt >= LOOK_EVERY_MS) {
+    if (exactly !== undefined || now - lookedAt >= LOOK_EVERY_MS) {
       lookedAt = now;
       isThere = identityOf(file) === opened;
     }
@@ -30,6 +34,29 @@ export const createPlaceCheck = (directory: string, clock: Clock): (() => void) 
     });
   };
 };
+
+/** The same store, which fails once its file is another. A write that is acknowledged is in the one that is there. */
+export const whileInPlace = (storage: EmbeddedStorage & Watchable, check: PlaceCheck): EmbeddedStorage & Watchable => ({
+  ...storage,
+  async read(use, options) {
+    check();
+    return storage.read(use, options);
+  },
+  async write(use, options) {
+    check("exactly");
+    const value = await storage.write(use, options);
+    check("exactly");
+    return value;
+  },
+  readNow(use) {
+    check();
+    return storage.readNow(use);
+  },
+  generation() {
+    check();
+    return storage.generation();
+  },
+});
 
 const identityOf = (file: string): string | undefined => {
   try {

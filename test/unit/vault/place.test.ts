@@ -1,4 +1,4 @@
-import { rename, rm } from "node:fs/promises";
+import { copyFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { SecretValue } from "../../../src/core/secret-value.ts";
@@ -30,6 +30,18 @@ describe("a vault whose file is not in its place any more", () => {
     await restoreVault({ directory: join(state, "vault"), keys, clock }, { backup, replace: false });
     clock.advance(500);
     expect(await codeOf(() => vault.generation())).toBe("VAULT_STORE_BUSY");
+  });
+
+  it("takes no write that would be lost, from the first one on, and gives nothing of what was", async () => {
+    const { vault, clock, state } = await openTestVault();
+    await vault.secrets.set("a/b", SecretValue.fromText("x"));
+    const file = join(state, "vault", "data.mdb");
+    await copyFile(file, `${file}.copy`);
+    await rename(`${file}.copy`, file);
+    expect(await codeOf(() => vault.secrets.set("a/b", SecretValue.fromText("y")))).toBe("VAULT_STORE_BUSY");
+    clock.advance(500);
+    expect(await codeOf(() => vault.secrets.get("a/b"))).toBe("VAULT_STORE_BUSY");
+    expect(await codeOf(() => vault.tokens.state("none"))).toBe("VAULT_STORE_BUSY");
   });
 
   it("is a vault again when it is back", async () => {
