@@ -228,6 +228,24 @@ suite(`opening a store in PostgreSQL${why}`, () => {
   });
 });
 
+suite(`a standby${why}`, () => {
+  it("is not asked, since it may lag behind; once it is the primary, it is", { timeout: 120_000 }, async () => {
+    const other = await startPostgres();
+    cleanups.push(() => other.close());
+    const url = await other.createDatabase();
+    const storage = await open(url);
+    expect(await countUp(storage, { runs: 0 })).toBe(1);
+    await other.startAsStandby();
+    for (const ask of [() => counted(storage), () => countUp(storage, { runs: 0 }), () => open(url)]) {
+      const error = await failureOf(ask);
+      expect([error.code, error.message]).toEqual(["VAULT_STORE_BUSY", expect.stringContaining("standby")]);
+    }
+    await other.promote();
+    expect(await counted(storage)).toBe(1);
+    expect(await countUp(storage, { runs: 0 })).toBe(2);
+  });
+});
+
 suite(`a connection that is lost${why}`, () => {
   const throughProxy = async () => {
     const url = await database();

@@ -24,13 +24,16 @@ export interface PostgresServer {
   /** `immediate` is a crash: nothing is finished. */
   stop(mode: StopMode): Promise<void>;
   start(): Promise<void>;
+  /** Starts it again as a standby, whose primary is not there; `promote` makes it a primary. */
+  startAsStandby(): Promise<void>;
+  promote(): Promise<void>;
   close(): Promise<void>;
 }
 
 export const POSTGRES_USER = "sidekey";
 /** Every sign in it has a meaning in a URL. */
 export const POSTGRES_PASSWORD = "c4n4ry:p@ss/w?rd#%&=";
-const READY = /database system is ready to accept connections/;
+const READY = /database system is ready to accept (?:read.only )?connections/;
 const SIGNALS = { fast: "SIGINT", immediate: "SIGQUIT" } as const;
 
 const binaries = (): string | undefined => {
@@ -162,6 +165,13 @@ export const startPostgres = async (): Promise<PostgresServer> => {
     },
     stop,
     start,
+    async startAsStandby() {
+      await stop("fast");
+      await writeFile(join(data, "standby.signal"), "");
+      await own(join(data, "standby.signal"));
+      await start();
+    },
+    promote: () => withSql(url("postgres"), async (sql) => void (await sql("SELECT pg_promote()"))),
     close,
   };
 };

@@ -56,7 +56,7 @@ const ANSWER_TIMEOUT_MS = 25_000;
 const KEEP_ALIVE_MS = 10_000;
 
 /**
- * The last two keep others from being held up by a process that stands still in a transaction, and a commit from being
+ * The last two settings keep others from being held up by a process that stands still in a transaction, and a commit from being
  * answered before it is on disk. Keys are always looked up by index: a plan that was made for an empty table would read a
  * full one through.
  */
@@ -64,7 +64,20 @@ const SESSION = `
   SET statement_timeout = '20s'; SET lock_timeout = '10s'; SET client_min_messages = warning;
   SET enable_seqscan = off; SET jit = off; SET default_transaction_isolation = 'read committed';
   SET idle_in_transaction_session_timeout = '10s';
-  SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'`;
+  SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
+  SELECT pg_is_in_recovery() AS standby`;
+
+/**
+ * Errors: those of the driver; VAULT_STORE_BUSY. A standby gives what the primary had some time ago: what was revoked or
+ * rotated since would go on.
+ */
+const prepareSession = async (client: Pick<Client, "query">): Promise<void> => {
+  // Several statements have several results, which its types do not say.
+  const results: unknown = await client.query(SESSION);
+  const last = Array.isArray(results) ? results.at(-1) : undefined;
+  if (last?.rows?.[0]?.standby === false) return;
+  throw busy("It is a standby, which may lag behind.", "Name the primary in the URL, or what leads to it.");
+};
 
 export const connectDatabase = async (
   address: PostgresAddress,
@@ -92,7 +105,7 @@ export const connectDatabase = async (
     max: poolSize,
     idleTimeoutMillis: IDLE_TIMEOUT_MS,
     allowExitOnIdle: true,
-    onConnect: async (client) => void (await client.query(SESSION)),
+    onConnect: prepareSession,
   });
   // An idle connection that ends: the next one who asks gets another.
   pool.on("error", () => log.debug("an idle connection to PostgreSQL has ended"));
