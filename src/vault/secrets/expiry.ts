@@ -4,7 +4,8 @@
  */
 import type { Clock, EpochMs } from "../../core/clock.ts";
 import type { Barrier } from "../barrier/barrier.ts";
-import { recordChanges } from "../changes.ts";
+import { META } from "../barrier/rows.ts";
+import { recordChanges, type VaultChange } from "../changes.ts";
 import type { Tx, VaultStorage } from "../storage/storage.ts";
 import { type Meta, type MetaVersion, newestOf } from "./metadata.ts";
 import type { SecretIndex } from "./metadata-index.ts";
@@ -12,6 +13,8 @@ import { isExpired, type SecretRows } from "./rows.ts";
 import type { ExpiredSecret, VaultSecrets } from "./types.ts";
 
 const MS_TO_TELL = 60_000;
+/** Of one transaction: thousands may end at once, and others wait for it. */
+const MAX_TAKEN = 500;
 
 interface Parts {
   readonly rows: SecretRows;
@@ -24,30 +27,38 @@ export const createExpiryTelling = (
   storage: VaultStorage,
   { rows, index, barrier, clock }: Parts,
 ): Pick<VaultSecrets, "takeExpired" | "expiryTold"> => {
-  /** Goes into the ring of changes: who holds the value learns that it is not read any more, and the index of the mark. */
-  const mark = (tx: Tx, path: string, meta: Meta, expiry: MetaVersion["expiry"]): void => {
+  /** For the ring of changes: who holds the value learns that it is not read any more, and the index of the mark. */
+  const mark = (tx: Tx, path: string, meta: Meta, expiry: MetaVersion["expiry"]): VaultChange => {
     const newest = newestOf(meta);
     rows.write(tx, path, { ...meta, versions: [...meta.versions.slice(0, -1), { ...newest, expiry }] });
-    recordChanges(tx, barrier, [{ type: "secret.updated", path, version: newest.version }]);
+    return { type: "secret.updated", path, version: newest.version };
   };
+
+  const expectMetas = (tx: Tx, paths: readonly string[]): void => tx.expect(paths.map((path) => META + path));
 
   return {
     async takeExpired() {
       const now = clock.now();
       const candidates = await storage.read((tx) =>
-        [...index.all(tx)].filter(([, meta]) => isToTell(newestOf(meta), now)).map(([path]) => path),
+        [...index.all(tx)]
+          .filter(([, meta]) => isToTell(newestOf(meta), now))
+          .slice(0, MAX_TAKEN)
+          .map(([path]) => path),
       );
       if (candidates.length === 0) return [];
       return storage.write((tx) => {
         const taken: ExpiredSecret[] = [];
+        const changes: VaultChange[] = [];
+        expectMetas(tx, candidates);
         for (const path of candidates) {
           const meta = rows.read(tx, path);
           if (meta === undefined) continue;
           const { version, expiresAt = 0, ...newest } = newestOf(meta);
           if (!isToTell({ version, expiresAt, ...newest }, now)) continue;
-          mark(tx, path, meta, now);
+          changes.push(mark(tx, path, meta, now));
           taken.push({ path, version, expiresAt });
         }
+        recordChanges(tx, barrier, changes);
         return taken;
       });
     },
@@ -55,13 +66,19 @@ export const createExpiryTelling = (
     async expiryTold(told) {
       if (told.length === 0) return;
       await storage.write((tx) => {
+        const changes: VaultChange[] = [];
+        expectMetas(
+          tx,
+          told.map(({ path }) => path),
+        );
         for (const { path, version, expiresAt } of told) {
           const meta = rows.read(tx, path);
           if (meta === undefined) continue;
           const newest = newestOf(meta);
           // Another one by now: what was told was true of the one before.
-          if (newest.version === version && newest.expiresAt === expiresAt) mark(tx, path, meta, "told");
+          if (newest.version === version && newest.expiresAt === expiresAt) changes.push(mark(tx, path, meta, "told"));
         }
+        recordChanges(tx, barrier, changes);
       });
     },
   };

@@ -137,6 +137,24 @@ describe("the end of a secret", () => {
     expect(await vault.secrets.takeExpired()).toHaveLength(1);
   });
 
+  it("is told of some at a time where thousands end at once, in one change each time", async () => {
+    const { vault, clock } = await openTestVault();
+    const options = { expiresAt: START + 1000 };
+    await Promise.all(Array.from({ length: 600 }, (_, n) => vault.secrets.set(`a/s${n}`, secret("one"), options)));
+    clock.advance(1000);
+    const counts: number[] = [];
+    for (;;) {
+      const taken = await vault.secrets.takeExpired();
+      if (taken.length === 0) break;
+      const before = await vault.changes.current();
+      await vault.secrets.expiryTold(taken);
+      const [told, ...more] = (await vault.changes.since(before)) ?? [];
+      expect([told?.changes.length, more]).toEqual([taken.length, []]);
+      counts.push(taken.length);
+    }
+    expect(counts).toEqual([500, 100]);
+  });
+
   it("is told of anew after it was moved and came again", async () => {
     const { vault, clock } = await openTestVault();
     await vault.secrets.set("a/b", secret("one"), { expiresAt: START + 1000 });
