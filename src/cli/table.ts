@@ -1,7 +1,10 @@
-/** Columns for people; programs ask for JSON. */
+/**
+ * Columns for people; programs ask for JSON. Names and reasons are others' words, from a server too: no control in them
+ * may steer a terminal, end a line or turn the direction of writing.
+ */
 
 export const table = (head: readonly string[], rows: readonly (readonly string[])[]): string => {
-  const lines = [head, ...rows];
+  const lines = [head, ...rows].map((line) => line.map(plain));
   const widths = head.map((_, column) => Math.max(...lines.map((line) => (line[column] ?? "").length)));
   return lines
     .map((line) =>
@@ -12,3 +15,6 @@ export const table = (head: readonly string[], rows: readonly (readonly string[]
     )
     .join("\n");
 };
+
+const plain = (cell: string): string =>
+  cell.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (found) => `\\u${found.codePointAt(0)?.toString(16).padStart(4, "0")}`);

@@ -13,6 +13,7 @@ export interface SidecarInfo {
   readonly jkt: string;
   readonly agentId?: string;
   readonly createdAt?: EpochMs;
+  readonly revokedAt?: EpochMs;
 }
 
 export interface EnrolRequest {
@@ -28,7 +29,9 @@ export interface EnrolRequest {
 export interface SidecarsApi {
   /** The same key again for the same agent is no error. */
   enroll(request: EnrolRequest): Promise<SidecarInfo>;
+  /** Revoked ones too: all for an operator, its own for an agent. */
   list(request?: PageRequest): Promise<Page<SidecarInfo>>;
+  /** By its id; by its thumbprint for every agent that it is enrolled for. Errors: CLIENT_NOT_FOUND. */
   revoke(idOrJkt: string): Promise<void>;
 }
 
@@ -38,6 +41,7 @@ const sidecarSchema = z.object({
   jkt: name,
   agent_id: optional(text),
   created_at: optional(time),
+  revoked_at: optional(time),
 });
 const sidecarList = listOf(sidecarSchema);
 
@@ -84,4 +88,5 @@ const toSidecar = (body: z.infer<typeof sidecarSchema>): SidecarInfo =>
     jkt: body.jkt,
     agentId: body.agent_id,
     createdAt: body.created_at,
+    revokedAt: body.revoked_at,
   });

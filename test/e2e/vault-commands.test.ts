@@ -1,5 +1,5 @@
 /** `--vault URL`: what each command does on a server, and what it says when that is not to be had. */
-import { readdirSync, readFileSync } from "node:fs";
+import { chmodSync, readdirSync, readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { AgentVault } from "../../src/client/index.ts";
 import { type BuiltVault, startBuiltVault } from "../support/built-vault.ts";
@@ -68,7 +68,15 @@ describe("a server that is not to be had", () => {
     secure = await startFakeVault({ tls, host: "localhost" });
     work.write("ca.pem", authority.certificatePem);
     work.write("other-ca.pem", (await createTestAuthority("Another CA")).certificatePem);
-    work.write("operator.key", secure.operatorKey);
+    const client = await authority.issue({ names: ["operator"] });
+    const [clientCert, clientKey] = [client.cert, client.key];
+    work.write("client.pem", String(clientCert));
+    work.write("client-key.pem", String(clientKey));
+    work.write("other-key.pem", String(tls.key));
+    work.write("bom.key", `\ufeff${secure.operatorKey}\r\n`);
+    work.write("two.key", `${secure.operatorKey}\n${secure.operatorKey}\n`);
+    work.write("huge.key", "A".repeat(100_000));
+    chmodSync(work.write("operator.key", secure.operatorKey), 0o600);
     work.write("empty.key", "\n");
     work.write("no.pem", "hello");
   });
@@ -84,6 +92,17 @@ describe("a server that is not to be had", () => {
   it("is called over TLS with the CA that is named", async () => {
     const { code, stderr } = await list("--vault", secure.address, ...KEY, "--ca", "ca.pem");
     expect([code, stderr]).toEqual([0, expect.stringContaining("no secrets yet")]);
+  });
+
+  it("takes a key file with a mark before it and a Windows line end behind it, and tells who else may read it", async () => {
+    const { code, stderr } = await list("--vault", secure.address, "--key-file", "bom.key", "--ca", "ca.pem");
+    expect([code, stderr]).toEqual([
+      0,
+      expect.stringContaining("can be read by other users (mode 644): chmod 600 bom.key"),
+    ]);
+    chmodSync(work.at("bom.key"), 0o600);
+    const quiet = await list("--vault", secure.address, "--key-file", "bom.key", "--ca", "ca.pem", "--json");
+    expect(quiet).toMatchObject({ code: 0, stdout: "[]\n", stderr: "" });
   });
 
   it.each<[string, () => readonly string[], string, RegExp]>([
@@ -143,6 +162,45 @@ describe("a server that is not to be had", () => {
       "CONFIG_USAGE",
       /no certificate/,
     ],
+    [
+      "two keys in a file",
+      ["--vault", "http://127.0.0.1:1", "--key-file", "two.key"],
+      "CONFIG_USAGE",
+      /two\.key holds is no key/,
+    ],
+    [
+      "a file that is no key's",
+      ["--vault", "http://127.0.0.1:1", "--key-file", "/dev/zero"],
+      "CONFIG_USAGE",
+      /far too large/,
+    ],
+    ["a huge key file", ["--vault", "http://127.0.0.1:1", "--key-file", "huge.key"], "CONFIG_USAGE", /far too large/],
+    [
+      "a password in the URL",
+      ["--vault", "https://me:sk-pass@127.0.0.1:1", ...KEY],
+      "CLIENT_BAD_ADDRESS",
+      /a user or a password/,
+    ],
+    ["a path in the URL", ["--vault", "https://127.0.0.1:1/v1", ...KEY], "CLIENT_BAD_ADDRESS", /more than a host/],
+    ["--cert alone", ["--vault", "https://127.0.0.1:1", ...KEY, "--cert", "client.pem"], "CONFIG_USAGE", /go together/],
+    [
+      "a key that is not the certificate's",
+      ["--vault", "https://127.0.0.1:1", ...KEY, "--cert", "client.pem", "--cert-key", "other-key.pem"],
+      "CONFIG_USAGE",
+      /other-key\.pem is not the key/,
+    ],
+    [
+      "a certificate in the key's place",
+      ["--vault", "https://127.0.0.1:1", ...KEY, "--cert", "client.pem", "--cert-key", "client.pem"],
+      "CONFIG_USAGE",
+      /client\.pem holds no private key/,
+    ],
+    [
+      "--cert without a server",
+      ["--cert", "client.pem", "--cert-key", "client-key.pem"],
+      "CONFIG_USAGE",
+      /goes with --vault/,
+    ],
     ["--key-file alone", [...KEY], "CONFIG_USAGE", /goes with --vault/],
     ["--ca alone", ["--ca", "ca.pem"], "CONFIG_USAGE", /goes with --vault/],
     [
@@ -176,5 +234,46 @@ describe("a server that is not to be had", () => {
       expect([code, stderr]).toEqual([2, expect.stringContaining("does not work inside 'sidekey run'")]);
     }
     expect(readdirSync(work.path)).toEqual(before);
+  });
+});
+
+describe("a server that asks its clients for a certificate", () => {
+  let vault: BuiltVault;
+  beforeAll(async () => {
+    const authority = await createTestAuthority();
+    const own = await authority.issue({ names: ["localhost"] });
+    const client = await authority.issue({ names: ["operator"] });
+    vault = await startBuiltVault({
+      yaml: "tls: { cert: ./own.pem, key: ./own-key.pem, client_ca: ./ca.pem }\n",
+      files: {
+        "ca.pem": authority.certificatePem,
+        "own.pem": String(own.cert),
+        "own-key.pem": String(own.key),
+        "client.pem": String(client.cert),
+        "client-key.pem": String(client.key),
+      },
+    });
+    vault.work.write("operator.key", vault.operatorKey);
+  });
+  afterAll(async () => {
+    await vault?.close();
+  });
+
+  const list = (...args: readonly string[]): Promise<Finished> =>
+    vault.work.sidekey([
+      ...["secret", "list", "--json", "--vault", vault.address.replace("127.0.0.1", "localhost")],
+      ...["--key-file", "operator.key", "--ca", "ca.pem", ...args],
+    ]);
+
+  it("gets it from --cert and --cert-key, and says so to whoever has none", async () => {
+    expect(await list("--cert", "client.pem", "--cert-key", "client-key.pem")).toMatchObject({
+      code: 0,
+      stdout: "[]\n",
+    });
+    const without = await list();
+    expect([without.code, without.stdout]).toEqual([1, ""]);
+    expect(without.stderr).toMatch(
+      /CLIENT_UNREACHABLE: [^\n]*asks its clients for a certificate[^\n]*\nhint: [^\n]*--cert FILE/,
+    );
   });
 });

@@ -1,4 +1,5 @@
 /** The commands with `--vault URL`, as a person types them, over any vault server. */
+import { chmodSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { AgentVault } from "../../src/client/index.ts";
 import type { Finished } from "../support/program.ts";
@@ -11,6 +12,7 @@ export interface ServedVault {
 }
 
 const VALUE = "sk-CANARY-commands-71d0c3";
+const OTHER_JKT = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I";
 const JKT = "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs";
 
 export const describeVaultCommands = (name: string, start: () => Promise<ServedVault>): void => {
@@ -20,7 +22,7 @@ export const describeVaultCommands = (name: string, start: () => Promise<ServedV
     beforeAll(async () => {
       served = await start();
       work = createWorkspace();
-      work.write("operator.key", `${served.operatorKey}\n`);
+      chmodSync(work.write("operator.key", `${served.operatorKey}\n`), 0o600);
     });
     afterAll(async () => {
       work?.remove();
@@ -129,6 +131,51 @@ export const describeVaultCommands = (name: string, start: () => Promise<ServedV
       ]);
     });
 
+    it("list the sidecars that may redeem, and revoke one for good", async () => {
+      await type("agent create mailer --scope secrets:use:production/*");
+      await succeed(`agent enroll mailer --jkt ${OTHER_JKT} --name mailer-1`);
+      expect(await succeed("sidecar list")).toMatch(
+        new RegExp(`^NAME +AGENT +STATE[^\n]*\n[\\s\\S]*mailer-1 +mailer +active +\\S+ +${OTHER_JKT} +\\S+\n`),
+      );
+      expect(await succeed(`sidecar revoke ${OTHER_JKT}`)).toBe(`revoked ${OTHER_JKT}\n`);
+      const listed: unknown = JSON.parse(await succeed("sidecar list --json"));
+      expect(listed).toContainEqual(expect.objectContaining({ name: "mailer-1", agent: "mailer", active: false }));
+      const again = await type(`agent enroll mailer --jkt ${OTHER_JKT}`);
+      expect([again.code, again.stdout]).toEqual([1, ""]);
+      const unknown = await type(`sidecar revoke ${JKT.slice(0, 42)}A`);
+      expect([unknown.code, unknown.stderr]).toEqual([
+        1,
+        expect.stringMatching(
+          /CLIENT_NOT_FOUND: [^\n]*There is no such sidecar: [^\n]*\nhint: sidekey sidecar list --vault http/,
+        ),
+      ]);
+      const key = await type("sidecar revoke ask_op_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA");
+      expect([key.code, key.stderr]).toEqual([2, expect.not.stringContaining("AAAA")]);
+    });
+
+    it.each<[string, RegExp]>([
+      [
+        "secret get production/none/key --reveal",
+        /CLIENT_SECRET_MISSING[^\n]*production\/none\/key[^\n]*\nhint: sidekey secret list --vault http/,
+      ],
+      ["agent revoke nobody", /CLIENT_NOT_FOUND[^\n]*no such agent: nobody\.\nhint: sidekey agent list --vault http/],
+      [`agent enroll nobody --jkt ${JKT}`, /CLIENT_NOT_FOUND[^\n]*no such agent: nobody\.\nhint: sidekey agent list/],
+      ["token revoke none", /CLIENT_NOT_FOUND[^\n]*no such token: none\.\nhint: sidekey token list --vault http/],
+      [
+        "approval approve none",
+        /CLIENT_NOT_FOUND[^\n]*no such approval: none\.\nhint: sidekey approval list --status all/,
+      ],
+      [
+        "agent create operator --operator",
+        /CLIENT_CONFLICT[^\n]*The name is taken: operator\.\nhint: Take another name/,
+      ],
+    ])("say in a person's words what is wrong: %s", async (line, words) => {
+      const { code, stdout, stderr } = await type(line);
+      expect([code, stdout]).toEqual([1, ""]);
+      expect(stderr).toMatch(words);
+      expect(stderr).not.toContain("openapi");
+    });
+
     it("make another operator, whose key manages as well", async () => {
       const made = await type("agent create anna --operator --json");
       const { api_key: key } = JSON.parse(made.stdout) as { api_key: string };
@@ -202,7 +249,7 @@ export const describeVaultCommands = (name: string, start: () => Promise<ServedV
     });
 
     it("say no more than that a key is wrong, and what to check", async () => {
-      work.write("wrong.key", `ask_op_${"A".repeat(43)}\n`);
+      chmodSync(work.write("wrong.key", `ask_op_${"A".repeat(43)}\n`), 0o600);
       const { code, stdout, stderr } = await work.sidekey(
         ["secret", "list", "--vault", served.address, "--key-file", "wrong.key"],
         {},

@@ -12,9 +12,17 @@ export interface BuiltVault {
   close(): Promise<void>;
 }
 
-export const startBuiltVault = async (): Promise<BuiltVault> => {
+export interface BuiltVaultOptions {
+  /** More of its vault.yaml. */
+  readonly yaml?: string;
+  /** Beside it, by name. */
+  readonly files?: Readonly<Record<string, string>>;
+}
+
+export const startBuiltVault = async ({ yaml = "", files = {} }: BuiltVaultOptions = {}): Promise<BuiltVault> => {
   const work = createWorkspace();
-  work.write("vault.yaml", "version: 1\nlisten: 127.0.0.1:0\nstate: ./.sidekey\n");
+  for (const [name, text] of Object.entries(files)) work.write(name, text);
+  work.write("vault.yaml", `version: 1\nlisten: 127.0.0.1:0\nstate: ./.sidekey\n${yaml}`);
   const made = await work.sidekey(["vault", "init", "--json"]);
   if (made.code !== 0) throw new Error(`vault init ended with ${made.code}: ${made.stderr}`);
   const { operator_key: operatorKey } = JSON.parse(made.stdout) as { operator_key: string };

@@ -105,6 +105,15 @@ export const STORY: readonly Line[] = [
     args: ["research", "--jkt", "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"],
     prints: /^enrolled NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs for research\n$/,
   },
+  {
+    command: "sidecar list",
+    prints: /^NAME +AGENT[^\n]*\nresearch +research +active +\S+ +NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs /,
+  },
+  {
+    command: "sidecar revoke",
+    args: ["NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"],
+    prints: /^revoked NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs\n$/,
+  },
   { command: "agent list", prints: /^NAME +KIND[^\n]*\nresearch +agent +active +- / },
   { command: "agent revoke", args: ["research"], prints: /^revoked research\n$/ },
   { command: "approval list", says: /^sidekey: nothing waits for a decision\n$/ },

@@ -38,7 +38,7 @@ export const approvalList: CommandSpec = {
     if (options.flag("json")) terminal.printJson(approvals.map(describeApproval));
     else if (approvals.length === 0) terminal.note(status === "pending" ? "nothing waits for a decision" : "none");
     else {
-      const rows = approvals.map(({ id, agent = "-", status: state, tier = "-", expiresAt, scopes, reason = "-" }) => [
+      const rows = approvals.map(({ id, agent = "-", status: state, tier = "-", expiresAt, scopes, reason }) => [
         id,
         agent,
         state,
@@ -46,7 +46,7 @@ export const approvalList: CommandSpec = {
         expiresAt === undefined ? "-" : new Date(expiresAt).toISOString(),
         scopes.join(" "),
         // An agent's own words.
-        JSON.stringify(reason),
+        reason === undefined ? "-" : JSON.stringify(reason),
       ]);
       terminal.print(table(["ID", "AGENT", "STATE", "TIER", "UNTIL", "SCOPES", "REASON"], rows));
     }

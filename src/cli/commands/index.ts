@@ -30,6 +30,8 @@ import { secretRm } from "./secret-rm.ts";
 import { secretRollback } from "./secret-rollback.ts";
 import { secretRotate } from "./secret-rotate.ts";
 import { secretSet } from "./secret-set.ts";
+import { sidecarList } from "./sidecar-list.ts";
+import { sidecarRevoke } from "./sidecar-revoke.ts";
 import { start } from "./start.ts";
 import { status } from "./status.ts";
 import { test } from "./test.ts";
@@ -68,6 +70,8 @@ export const COMMANDS: readonly CommandSpec[] = [
   agentList,
   agentRevoke,
   agentEnroll,
+  sidecarList,
+  sidecarRevoke,
   approvalList,
   approvalApprove,
   approvalDeny,
@@ -92,6 +96,7 @@ export const GROUPS: Readonly<Record<string, string>> = {
   secret: "the secrets of a vault: this machine's, or a server's with --vault",
   token: "its scoped tokens",
   agent: "who may ask it for tokens, and whose sidecars may use them",
+  sidecar: "whose own keys may redeem what the tokens of agents may use",
   approval: "what agents ask for and a person has to allow",
   vault: "the vault as a whole: make, serve, back up, restore, give a new key",
   audit: "read and verify the audit",

@@ -19,7 +19,7 @@ const FORM = /^(https?):\/\/([^/?#@\s]+)\/?$/i;
 /** Errors: CLIENT_BAD_ADDRESS. */
 export const parseVaultAddress = (text: string): VaultAddress => {
   const [, scheme = "", place = ""] = FORM.exec(text) ?? [];
-  if (scheme === "") throw badAddress("It is not https://HOST[:PORT].");
+  if (scheme === "") throw badAddress(...whatIsWrong(text));
   const secure = scheme.toLowerCase() === "https";
   const standard = secure ? 443 : 80;
   const parsed = parseAuthority(place, standard);
@@ -33,6 +33,17 @@ export const parseVaultAddress = (text: string): VaultAddress => {
   }
   const authority = formatAuthority(parsed, standard);
   return { origin: `${secure ? "https" : "http"}://${authority}`, secure, host: host.name, port, authority };
+};
+
+const whatIsWrong = (text: string): [detail: string, hint?: string] => {
+  if (/^https?:\/\/[^/?#]*@/i.test(text)) {
+    return ["It has a user or a password in it.", "Give https://HOST[:PORT]; keys have a place of their own."];
+  }
+  if (/^https?:\/\/[^/?#@\s]+[/?#]/i.test(text)) {
+    return ["It has more than a host and a port.", "Leave out what follows them; the calls' paths are known."];
+  }
+  if (text !== "" && !text.includes("://")) return ["It does not begin with https://.", "Give https://HOST[:PORT]."];
+  return ["It is not https://HOST[:PORT]."];
 };
 
 const isHere = (name: string): boolean => {

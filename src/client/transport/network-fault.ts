@@ -37,6 +37,14 @@ const UNTRUSTED: ReadonlySet<string> = new Set([
   "CERT_SIGNATURE_FAILURE",
 ]);
 
+/** Alerts with which a server ends a handshake over the client's own certificate (RFC 8446 section 6.2). */
+const CERTIFICATE_WANTED: ReadonlySet<string> = new Set([
+  "ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED",
+  "ERR_SSL_TLSV1_ALERT_UNKNOWN_CA",
+  "ERR_SSL_SSLV3_ALERT_BAD_CERTIFICATE",
+  "ERR_SSL_SSLV3_ALERT_CERTIFICATE_EXPIRED",
+]);
+
 export const CONNECT_TIMEOUT = "SIDEKEY_CONNECT_TIMEOUT";
 export const ANSWER_TIMEOUT = "SIDEKEY_ANSWER_TIMEOUT";
 
@@ -85,6 +93,12 @@ const reasonFor = (code: string, { origin, host, secure }: VaultAddress, isTls: 
   }
   if (code === "CERT_HAS_EXPIRED" || code === "CERT_NOT_YET_VALID") {
     return { detail: `The certificate of ${origin} is not valid now (${code}).`, hint: "Renew it; check both clocks." };
+  }
+  if (CERTIFICATE_WANTED.has(code)) {
+    return {
+      detail: `${origin} asks its clients for a certificate, and takes none or not this one (${code}).`,
+      hint: "Give one that it trusts: --cert FILE --cert-key FILE, or 'certificate' of the client.",
+    };
   }
   if (isTls) {
     return {

@@ -12,6 +12,7 @@ import {
   optionalText,
   paged,
   Refusal,
+  type Sidecar,
   type State,
   type Token,
   texts,
@@ -148,7 +149,8 @@ export const createIdentityCalls = (state: State): IdentityCalls => {
         : caller.agent;
       if (agent === undefined || caller.token !== undefined) throw new Refusal(404, "NOT_FOUND");
       const known = sidecars.find((sidecar) => sidecar.jkt === jkt && sidecar.agent === agent);
-      const sidecar = known ?? { id: randomUUID(), name: String(body["name"]), jkt, agent };
+      if (known?.revoked !== undefined) throw new Refusal(403, "SCOPE_DENIED");
+      const sidecar: Sidecar = known ?? { id: randomUUID(), name: String(body["name"]), jkt, agent };
       if (known === undefined) sidecars.push(sidecar);
       return [201, { id: sidecar.id, name: sidecar.name, jkt, agent_id: agent.id, created_at: iso(Date.now()) }];
     }
@@ -163,14 +165,20 @@ export const createIdentityCalls = (state: State): IdentityCalls => {
         200,
         paged(
           url,
-          sidecars.map(({ id, name, jkt, agent }) => ({ id, name, jkt, agent_id: agent.id })),
+          sidecars.map(({ id, name, jkt, agent, revoked }) => ({
+            id,
+            name,
+            jkt,
+            agent_id: agent.id,
+            ...(revoked !== undefined && { revoked_at: iso(revoked) }),
+          })),
         ),
       ];
     }
     if (call === "DELETE sidecars") {
-      const at = sidecars.findIndex(({ id, jkt }) => id === one || jkt === one);
-      const [gone] = at === -1 ? [] : sidecars.splice(at, 1);
+      const gone = sidecars.find(({ id, jkt }) => id === one || jkt === one);
       if (gone === undefined) throw new Refusal(404, "NOT_FOUND");
+      gone.revoked ??= Date.now();
       change("sidecar.revoked", { jkt: gone.jkt });
       return [204, undefined];
     }

@@ -81,7 +81,7 @@ export const createSecretCalls = ({ secrets, sidecars, placeholders, record, cha
   const redeem = (caller: Caller, body: Body): Body => {
     const { token, jkt, agent } = caller;
     const path = pathOf(body, agent);
-    const isEnrolled = sidecars.some((one) => one.agent === agent && one.jkt === jkt);
+    const isEnrolled = sidecars.some((one) => one.agent === agent && one.jkt === jkt && one.revoked === undefined);
     if (token === undefined || jkt === undefined) throw new Refusal(401, "UNAUTHORIZED");
     if (token.jkt === undefined && !isEnrolled) throw new Refusal(403, "SCOPE_DENIED");
     allow(caller, "use", path);

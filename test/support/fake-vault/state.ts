@@ -50,6 +50,7 @@ export interface Sidecar {
   readonly name: string;
   readonly jkt: string;
   readonly agent: Agent;
+  revoked?: number;
 }
 export type Body = Record<string, unknown>;
 export interface Caller {
