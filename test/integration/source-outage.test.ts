@@ -3,19 +3,24 @@
  * is a shell script's business here: flags beside it say how.
  */
 import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { chmodSync, existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { afterEach, describe, expect, it } from "vitest";
+import { afterAll, afterEach, describe, expect, it } from "vitest";
 import { systemClock } from "../../src/core/clock.ts";
 import type { Log } from "../../src/core/log.ts";
 import { SecretValue } from "../../src/core/secret-value.ts";
 import { openVault } from "../../src/vault/index.ts";
 import { openConnection, openTunnel } from "../support/raw-client.ts";
 import { startTestSidecar, type TestSidecar } from "../support/sidecar.ts";
+import { watchStalls, within } from "../support/stalls.ts";
 import { startUpstream, type TestUpstream } from "../support/upstream.ts";
 
 const KEY = "canary-key-7a40c19be6d2f835";
+const stalls = watchStalls();
+afterAll(() => stalls.stop());
+
 const closers: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
   for (const close of closers.splice(0).reverse()) await close();
@@ -42,7 +47,7 @@ echo x >> fetches
 `;
 
 const open = async (
-  options: { policy?: string; flags?: Record<string, string>; field?: string } = {},
+  options: { policy?: string; flags?: Record<string, string>; field?: string; timeout?: string } = {},
 ): Promise<Stage> => {
   const upstream = await startUpstream();
   closers.push(() => upstream.close());
@@ -59,7 +64,7 @@ version: 1
 listen: { proxy: "127.0.0.1:0" }
 unmatched: tunnel
 egress: { allow: ["127.0.0.0/8"] }
-sources: { program: { kind: exec, command: [./program, "{path}"], timeout: 2s } }
+sources: { program: { kind: exec, command: [./program, "{path}"], timeout: ${options.timeout ?? "2s"} } }
 routes:
   api: { match: "http://127.0.0.1:${upstream.port}/key/**", secret: "key${field}", ${policy} }
   other: { match: "http://127.0.0.1:${upstream.port}/other/**", secret: other, ${policy} }
@@ -108,38 +113,40 @@ describe("R1: a source that is down when the sidecar starts", () => {
     connection.destroy();
 
     stage.lower("exit");
-    const back = performance.now();
-    while ((await stage.ask())[0] !== 200) await pause(20);
-    expect(performance.now() - back).toBeLessThan(2_000 + 500);
+    await within(stalls, 2_000 + 500, async () => (await stage.ask())[0] === 200);
     expect(stage.upstream.requests.map((request) => request.header("authorization"))).toEqual([[`Bearer ${KEY}`]]);
   });
 });
 
 describe("R2: a source that goes down in the middle", () => {
   it("is bridged without one error up to the bound, and with no request through after it", async () => {
+    const early = performance.now();
     const stage = await open({ policy: "max_age: 1s, stale_while_error: 1s" });
     expect((await stage.ask())[0]).toBe(200);
     stage.raise("exit", "1");
-    const began = performance.now();
-    const seen: [at: number, status: number][] = [];
-    while (performance.now() - began < 3_500) {
-      const asked = performance.now() - began;
-      seen.push([asked, (await stage.ask())[0]]);
+    // The last good fetch was between the two.
+    const late = performance.now();
+    const seen: { asked: number; answered: number; status: number }[] = [];
+    while (performance.now() - late < 3_500) {
+      const asked = performance.now();
+      const [status] = await stage.ask();
+      seen.push({ asked, answered: performance.now(), status });
       await pause(5);
     }
-    const last = Math.max(...seen.filter(([, status]) => status === 200).map(([at]) => at));
-    const first = Math.min(...seen.filter(([, status]) => status !== 200).map(([at]) => at));
-    // In one run from 200 to 503; the last good fetch was at most one request before `began`.
-    expect(first).toBeGreaterThan(last);
-    expect(last).toBeGreaterThan(1_500);
-    expect(last).toBeLessThan(2_100);
-    expect(new Set(seen.map(([, status]) => status))).toEqual(new Set([200, 503]));
+    const statuses = seen.map(({ status }) => status);
+    expect(new Set(statuses)).toEqual(new Set([200, 503]));
+    expect(statuses.slice(statuses.indexOf(503))).not.toContain(200);
+    const BOUND = 2_000;
+    expect(seen.filter(({ answered, status }) => answered < early + BOUND && status !== 200)).toEqual([]);
+    expect(seen.filter(({ asked, status }) => asked > late + BOUND && status === 200)).toEqual([]);
+    // Longer than the age that a good source has: it was bridged.
+    expect(seen.some(({ asked, status }) => asked > late + 1_000 && status === 200)).toBe(true);
   });
 });
 
 describe("R3: a source that is slow", () => {
   it("is given up after its time, asked once for all, and holds up no route whose secret is known", async () => {
-    const stage = await open();
+    const stage = await open({ timeout: "5s" });
     expect((await stage.ask("/other/"))[0]).toBe(200);
     stage.raise("silent");
     const before = stage.fetches;
@@ -154,7 +161,7 @@ describe("R3: a source that is slow", () => {
     expect(new Set((await Promise.all(slow)).map(([, code]) => code))).toEqual(new Set(["SOURCE_UNAVAILABLE"]));
     expect(stage.fetches - before).toBe(1);
     stage.lower("silent");
-    await expect.poll(async () => (await stage.ask())[0], { timeout: 2_500, interval: 50 }).toBe(200);
+    await within(stalls, 2_500, async () => (await stage.ask())[0] === 200);
   });
 });
 
@@ -189,7 +196,7 @@ describe("R5: a source that answers nonsense", () => {
   ])("%s is not used and not shown, and the last good value serves up to its bound", async (_name, nonsense) => {
     const document = JSON.stringify({ token: KEY });
     const stage = await open({
-      policy: "max_age: 300ms, stale_while_error: 700ms",
+      policy: "max_age: 300ms, stale_while_error: 1700ms",
       field: "#token",
       flags: { "value-key": document },
     });
@@ -197,18 +204,15 @@ describe("R5: a source that answers nonsense", () => {
     stage.raise("value-key", nonsense);
     await pause(500);
     expect((await stage.ask())[0]).toBe(200);
-    await pause(700);
-    expect((await stage.ask()).slice(0, 2)).toEqual([503, "SOURCE_BAD_VALUE"]);
-    expect(stage.upstream.requests.map((request) => request.header("authorization"))).toEqual([
-      [`Bearer ${KEY}`],
-      [`Bearer ${KEY}`],
-    ]);
+    await expect.poll(async () => (await stage.ask()).slice(0, 2)).toEqual([503, "SOURCE_BAD_VALUE"]);
+    const sent = stage.upstream.requests.map((request) => request.header("authorization"));
+    expect(sent).toEqual(sent.map(() => [`Bearer ${KEY}`]));
     expect(stage.logged.join("\n")).not.toContain("canary");
   });
 });
 
 describe("R6: a secret that another process rotates under load", () => {
-  it("is used in its newest version by every request that begins after the change", { timeout: 40_000 }, async () => {
+  it("is used in its newest version by every request that begins after the change", { timeout: 120_000 }, async () => {
     const path = "production/api/key";
     const upstream = await startUpstream();
     closers.push(() => upstream.close());
@@ -240,7 +244,11 @@ routes: { api: { match: "http://127.0.0.1:${upstream.port}/**", secret: ${path} 
       ],
       { stdio: ["pipe", "pipe", "inherit"] },
     );
-    closers.push(async () => writer.kill("SIGKILL"));
+    const ended = once(writer, "exit");
+    closers.push(async () => {
+      writer.kill("SIGKILL");
+      await ended;
+    });
     const lines = createInterface({ input: writer.stdout })[Symbol.asyncIterator]();
     await lines.next();
     const tell = async (line: string): Promise<void> => {
@@ -252,7 +260,8 @@ routes: { api: { match: "http://127.0.0.1:${upstream.port}/**", secret: ${path} 
     let stored = 0;
     let over = false;
     const rotate = async (): Promise<void> => {
-      while (begun < 50) {
+      // As many as make it worth while, however slow the machine.
+      while (begun < 50 || asked <= 200) {
         begun += 1;
         await tell(`canary-version-${begun}`);
         stored = begun;

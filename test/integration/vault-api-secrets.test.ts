@@ -124,7 +124,7 @@ describe("a secret", () => {
 
   it("whose time is over is gone, and that it ended is told once", async () => {
     const vault = await startTestVault();
-    await put(vault, "a/b", { expires_at: new Date(Date.now() + 1500).toISOString() });
+    await put(vault, "a/b", { expires_at: new Date(Date.now() + 3_000).toISOString() });
     await expect.poll(async () => codeOf(await vault.call("GET", "/v1/secrets/a/b"))).toBe("410 SECRET_EXPIRED");
     await expect.poll(() => events(vault, "a/b").filter((event) => event === "secret.expired").length).toBe(1);
     expect(vault.audit().find(({ event }) => event === "secret.expired")).toMatchObject({ actor_type: "system" });

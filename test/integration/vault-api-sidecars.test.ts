@@ -144,7 +144,7 @@ describe("redemption", () => {
     await vault.call("DELETE", "/v1/secrets/p/a");
     await store(vault, "p/a", { value: "made again" });
     expect((await redeem({ path: "p/a", if_version: 1 })).json).toMatchObject({ value: "made again", version: 1 });
-    const end = new Date(Date.now() + 1500).toISOString();
+    const end = new Date(Date.now() + 3_000).toISOString();
     await store(vault, "p/b", { expires_at: end });
     expect((await redeem({ path: "p/b" })).json).toMatchObject({ not_after: end });
     await expect.poll(async () => codeOf(await redeem({ path: "p/b", if_version: 1 }))).toBe("410 SECRET_EXPIRED");
@@ -171,7 +171,7 @@ describe("redemption", () => {
     expect(codeOf(await redeemAs({ name: "open" }))).toBe("403 SCOPE_DENIED");
     const wide = await vault.token(agentKey, { scopes: ["secrets:use:org/open"], reads: "value" });
     expect(codeOf(await redeemAs({ name: "open" }, { token: wide }))).toBe("403 SCOPE_DENIED");
-    await store(vault, "org/team/over", { expires_at: new Date(Date.now() + 500).toISOString() });
+    await store(vault, "org/team/over", { expires_at: new Date(Date.now() + 2_000).toISOString() });
     await expect.poll(async () => codeOf(await redeem({ name: "over" }))).toBe("410 SECRET_EXPIRED");
     await vault.call("PUT", "/v1/secrets/org/team/elsewhere", {
       body: { reference: { backend: "vault", ref: "kv/x" } },

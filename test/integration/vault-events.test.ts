@@ -53,7 +53,7 @@ const OPERATIONS: Readonly<Record<EventName, (stage: Stage) => Promise<Readonly<
     return { secret: "a/deleted" };
   },
   async "secret.expired"({ vault }) {
-    const body = { value: canary(), expires_at: new Date(Date.now() + 300).toISOString() };
+    const body = { value: canary(), expires_at: new Date(Date.now() + 3_000).toISOString() };
     expect((await vault.call("PUT", "/v1/secrets/a/over", { body })).status).toBe(201);
     return { secret: "a/over", version: "1", actor_type: "system" };
   },

@@ -3,6 +3,7 @@
  * and wherever the process is killed.
  */
 import { type ChildProcessByStdio, spawn } from "node:child_process";
+import { once } from "node:events";
 import { closeSync, mkdtempSync, openSync, readFileSync, readSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -24,8 +25,11 @@ beforeEach(() => {
   state = mkdtempSync(join(tmpdir(), "sidekey-kill-"));
 });
 
-afterEach(() => {
-  for (const writer of writers.splice(0)) writer.kill("SIGKILL");
+afterEach(async () => {
+  for (const writer of writers.splice(0)) {
+    writer.kill("SIGKILL");
+    if (writer.exitCode === null && writer.signalCode === null) await once(writer, "exit");
+  }
   rmSync(state, { recursive: true, force: true });
 });
 

@@ -44,7 +44,7 @@ const INJECTIONS = [
   "{ kind: cookie, name: sid }",
 ];
 
-it("a sidecar that is idle has no secret in its heap", { timeout: 90_000 }, async () => {
+it("a sidecar that is idle has no secret in its heap", { timeout: 240_000 }, async () => {
   const authority = await createTestAuthority();
   const upstream = await startUpstream({ tls: await authority.issue({ names: ["*.api.test"] }) });
   const work = createWorkspace();
@@ -99,7 +99,7 @@ upstream:
       expect(text).toContain("h3.api.test");
       return FORMS.filter((form) => text.includes(form));
     };
-    await expect.poll(formsInHeap, { timeout: 60_000, interval: 500 }).toEqual([]);
+    await expect.poll(formsInHeap, { timeout: 120_000, interval: 500 }).toEqual([]);
     expect((await started.stop()).code).toBe(0);
   } finally {
     running?.child.kill("SIGKILL");

@@ -156,7 +156,7 @@ const begin = async (stage: Stage): Promise<Map<string, RawConnection>> => {
   }
   const isUnderWay = () =>
     stage.upstream.requests.length === before + begun.size && (begun.get("stream")?.transcript.length ?? 0) > 100;
-  await expect.poll(isUnderWay, { timeout: 5_000 }).toBe(true);
+  await expect.poll(isUnderWay).toBe(true);
   return begun;
 };
 
@@ -180,7 +180,7 @@ const expectAllEnded = async (stage: Stage, begun: Map<string, RawConnection>, c
   expect(sent.endsWith("0\r\n\r\n"), "a cut stream must not look like a whole one").toBe(false);
   const outcomes = async () =>
     (await stage.sidecar.audit()).filter(({ type, code: of }) => type === "outcome" && of === code).length;
-  await expect.poll(outcomes, { timeout: 2_000 }).toBe(begun.size);
+  await expect.poll(outcomes).toBe(begun.size);
 };
 
 /** Keep-alive inside an open tunnel: by when the next request is refused. */
@@ -264,8 +264,15 @@ describe("a use that is taken back ends what is in flight and refuses what comes
   });
 
   it("when the token expires", async () => {
-    const stage = await open({ token: { ttlMs: 3_000 } });
+    const stage = await open({ token: { ttlMs: 60_000 } });
     const connection = await stage.tunnel();
+    // All is there before its time begins to run.
+    connection.send(GET("/"));
+    expect((await connection.receive()).status).toBe(200);
+    const scopes = [parseScope(`secrets:use:${PATH}`)];
+    const { token } = await stage.vault.tokens.issue({ scopes, ttlMs: 3_000, agent: "tester" });
+    writeFileSync(join(stage.sidecar.directory, "token"), token);
+    await stage.sidecar.sidecar.reload("signal");
     connection.send(GET("/stream"));
     await closeOf(connection);
     const outcome = async () => (await stage.sidecar.audit()).findLast(({ type }) => type === "outcome");

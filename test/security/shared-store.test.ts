@@ -39,7 +39,7 @@ beforeEach(async () => {
   useDatabase(state, url);
 });
 afterEach(async () => {
-  killPrograms();
+  await killPrograms();
   for (const vault of opened.splice(0)) await vault.close();
   rmSync(state, { recursive: true, force: true });
 });

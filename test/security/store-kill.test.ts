@@ -22,8 +22,8 @@ beforeEach(() => {
   state = mkdtempSync(join(tmpdir(), "sidekey-store-kill-"));
 });
 
-afterEach(() => {
-  killPrograms();
+afterEach(async () => {
+  await killPrograms();
   rmSync(state, { recursive: true, force: true });
 });
 

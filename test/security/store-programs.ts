@@ -12,12 +12,15 @@ export const KILLS = Number(process.env["SIDEKEY_KILLS"] ?? 6);
 
 type Program = ChildProcessByStdio<null, Readable, null>;
 
-const programs = new Set<Program>();
+/** Those that run, by their end. */
+const programs = new Map<Program, Promise<void>>();
 
-/** Those that still run. */
-export const killPrograms = (): void => {
-  for (const program of programs) program.kill("SIGKILL");
-  programs.clear();
+/** Those that still run; resolves when none does. */
+export const killPrograms = async (): Promise<void> => {
+  for (const [program, end] of programs) {
+    program.kill("SIGKILL");
+    await end;
+  }
 };
 
 export interface Run {
@@ -32,7 +35,6 @@ export const start = (state: string, args: readonly string[], see: (line: string
   const program = spawn(process.execPath, ["--import", "tsx", PROGRAM, state, ...args], {
     stdio: ["ignore", "pipe", "inherit"],
   });
-  programs.add(program);
   const lines: string[] = [];
   const reader = createInterface({ input: program.stdout });
   const opened = new Promise<void>((resolve, reject) => {
@@ -44,6 +46,7 @@ export const start = (state: string, args: readonly string[], see: (line: string
     see(line);
   });
   const end = new Promise<void>((resolve) => program.once("close", () => resolve()));
+  programs.set(program, end);
   void end.then(() => programs.delete(program));
   opened.catch(() => {});
   return { program, opened, end, lines };

@@ -2,10 +2,13 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createHostileStage, HOST, type HostileStage, POISON } from "../support/hostile-stage.ts";
 import { openTlsTunnel, type RawConnection } from "../support/raw-client.ts";
+import { watchStalls, within } from "../support/stalls.ts";
 
 const BODY = '{"error":"too large"}\n'.repeat(500);
 
 let stage: HostileStage;
+const stalls = watchStalls();
+afterAll(() => stalls.stop());
 
 beforeAll(async () => {
   stage = await createHostileStage({
@@ -57,10 +60,10 @@ describe("an early answer", () => {
     const response = await connection.receive();
     expect([response.status, String(response.body) === BODY]).toEqual([413, true]);
     const peer = stage.peerOf(`/${name}`);
-    await expect.poll(() => peer?.closed, { timeout: 1_000, interval: 10 }).toBe(true);
+    await within(stalls, 1_000, () => peer?.closed);
     const received = peer?.received.length ?? 0;
     // The agent is not left to pour its gigabyte into nothing.
-    await expect.poll(() => connection.socket.destroyed, { timeout: 5_000 }).toBe(true);
+    await within(stalls, 5_000, () => connection.socket.destroyed);
     expect(sent()).toBeLessThan(64 * 1024 * 1024);
     expect(peer?.received.length).toBe(received);
     expect(connection.transcript.includes(POISON)).toBe(false);
@@ -93,6 +96,6 @@ describe("an early answer", () => {
     const connection = await stage.tunnel();
     connection.send(`POST /length HTTP/1.1\r\nHost: ${HOST}\r\nContent-Length: 10\r\n\r\nhalf`);
     expect((await connection.receive()).status).toBe(413);
-    await expect.poll(() => connection.socket.destroyed, { timeout: 5_000 }).toBe(true);
+    await within(stalls, 5_000, () => connection.socket.destroyed);
   });
 });

@@ -1,4 +1,5 @@
 /** Time that this process wanted and did not get: for tests that hold a promised time on a machine that does other work. */
+import { setTimeout as pause } from "node:timers/promises";
 
 export interface Stalls {
   /** `performance.now()` without the stalls so far. `ms` */
@@ -8,6 +9,13 @@ export interface Stalls {
 
 /** `ms` */
 const EVERY = 5;
+
+/** Looks until it is so. Rejects when this process had `ms` for it, and it was not. */
+export const within = async (stalls: Stalls, ms: number, isSo: () => unknown): Promise<void> => {
+  for (const began = stalls.now(); !(await isSo()); await pause(EVERY)) {
+    if (stalls.now() - began > ms) throw new Error(`not within ${ms} ms`);
+  }
+};
 
 /** Counts by how much a short interval comes late, which also is what the sidecar of the same process waits for. */
 export const watchStalls = (): Stalls => {
