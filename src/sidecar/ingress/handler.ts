@@ -141,9 +141,14 @@ export const createRequestHandler = (options: RequestHandlerOptions): RequestHan
       refuse(toSidekeyError(thrown), request, response, ctx, false);
       return;
     }
-    line(inbound, response, ctx, (error) => {
-      if (error !== undefined) refuse(error, request, response, ctx, true);
-    });
+    try {
+      line(inbound, response, ctx, (error) => {
+        if (error !== undefined) refuse(error, request, response, ctx, true);
+      });
+    } catch (thrown) {
+      // A mistake of ours; whoever called waits for nothing, and the agent would wait for ever.
+      refuse(toSidekeyError(thrown), request, response, ctx, false);
+    }
   };
 
   const ownerWith = (connect: ConnectListener | undefined): ConnectionOwner => ({

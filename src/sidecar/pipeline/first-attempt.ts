@@ -3,7 +3,7 @@
  * past the cache; with a newer one the request is sent once more, and with none the 401 goes on as it is (ruling 6). Must
  * never send anything a third time, and nothing of which not everything is known.
  */
-import type { SidekeyError } from "../../core/errors.ts";
+import { type SidekeyError, toSidekeyError } from "../../core/errors.ts";
 import type { HeaderList } from "../../core/headers.ts";
 import type { Flow, ResponseSink } from "../upstream/upstream.ts";
 import type { Recorded, RequestBody } from "./messages.ts";
@@ -66,7 +66,7 @@ export class FirstAttempt implements ResponseSink {
     this.#held = { headers, lines, chunks: [], last: undefined };
     // What has arrived already still comes, and is all that is ever held.
     this.#flow?.pause();
-    void this.#decide(this.#held);
+    this.#decide(this.#held).catch((thrown: unknown) => this.#answer.fail(toSidekeyError(thrown)));
   }
 
   data(chunk: Buffer): void {

@@ -135,15 +135,19 @@ class Passage implements Reached, RecordListener, Settle {
 
   recorded(recorded: Recorded): void {
     this.#recorded = recorded;
+    let relay: Relay | undefined;
     try {
       this.#client.continue();
-      const relay = new Relay(recorded, this.#client, this.#tools.clock, this);
+      relay = new Relay(recorded, this.#client, this.#tools.clock, this);
       if (relay.over) return;
       this.#relay = relay;
       this.#tools.live.add(relay);
       this.#send(recorded, relay);
     } catch (thrown) {
-      this.reject(toSidekeyError(thrown), 0);
+      const error = toSidekeyError(thrown);
+      // It must let go of the agent's body and connection as well.
+      if (relay === undefined) this.reject(error, 0);
+      else relay.fail(error);
     }
   }
 

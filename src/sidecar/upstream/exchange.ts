@@ -155,7 +155,16 @@ export class Exchange implements ConnectionUser, Flow {
     // Answered in the middle of its upload: the upstream may still read the rest, or not; nobody can tell.
     const keepMs = surplus || !this.#requestSent ? 0 : keepAliveMs(response, this.#request.method, KEEP_ALIVE_MS);
     this.#pool.release(connection, keepMs, response.framing.kind !== "none");
-    this.#sink.end();
+    this.#conclude();
+  }
+
+  /** Its connection is nobody's by now: a mistake of the sink's would be heard by no one, and its request have no end. */
+  #conclude(): void {
+    try {
+      this.#sink.end();
+    } catch (error) {
+      this.#sink.fail(upstreamFailure(error));
+    }
   }
 
   ended(endsBody: boolean, inOrder: boolean): void {
@@ -170,7 +179,7 @@ export class Exchange implements ConnectionUser, Flow {
     }
     const { connection } = this.#finish();
     if (connection !== undefined) this.#pool.discard(connection);
-    this.#sink.end();
+    this.#conclude();
   }
 
   broken(error: unknown): void {

@@ -112,4 +112,20 @@ describe("the answer to a first attempt", () => {
     await decide(SECOND);
     expect(done.slice(2)).toEqual(["abandoned"]);
   });
+
+  it("is told of a mistake in what decides, which nobody else would hear of", async () => {
+    const failed: string[] = [];
+    const answer = { over: false, head: () => undefined, fail: ({ code }: SidekeyError) => failed.push(code) };
+    const replay: ReplayBuffer = { isWhole: true, bytes: 0, body: () => undefined, release: () => undefined };
+    const first = new FirstAttempt(answer as unknown as AnswerSink, replay, () => ({
+      prepare: async () => SECOND,
+      begin: () => {
+        throw new TypeError("a mistake");
+      },
+      abandon: () => undefined,
+      send: () => undefined,
+    }));
+    first.head(401, [], Buffer.alloc(0));
+    await expect.poll(() => failed).toEqual(["INTERNAL"]);
+  });
 });

@@ -61,6 +61,35 @@ describe("an exchange that has ended", () => {
   });
 });
 
+describe("a sink that fails at the end", () => {
+  it.each(["with a length", "with its connection"])("is told so, for an answer that ends %s", (framing) => {
+    const socket = new Duplex({ read: () => undefined, write: (_chunk, _encoding, done) => done() });
+    const pool = createConnectionPool({
+      connect: (_watchEnd, done) => {
+        done(null, { socket, endedInOrder: () => true } as unknown as Connection);
+        return () => undefined;
+      },
+      isSecure: false,
+      now: () => 0,
+    });
+    const failed: string[] = [];
+    const sink: ResponseSink = {
+      begin: () => undefined,
+      head: () => undefined,
+      data: () => undefined,
+      end: () => {
+        throw new TypeError("a mistake");
+      },
+      fail: ({ code }) => void failed.push(code),
+    };
+    new Exchange(request, sink, pool).start();
+    const isCounted = framing === "with a length";
+    socket.emit("data", Buffer.from(`HTTP/1.1 200 OK\r\n${isCounted ? "Content-Length: 0\r\n" : ""}\r\n`));
+    if (!isCounted) expect(() => socket.emit("end")).not.toThrow();
+    expect(failed).toEqual(["INTERNAL"]);
+  });
+});
+
 describe("a request whose body ended while its connection was opened", () => {
   it("is sent whole all the same", async () => {
     const written: Buffer[] = [];
