@@ -9,7 +9,7 @@ import { SecretValue } from "../../src/core/secret-value.ts";
 import { sourceKinds } from "../../src/sidecar/secrets/kinds/index.ts";
 import type { SourceDeps } from "../../src/sidecar/secrets/source.ts";
 import { openVault } from "../../src/vault/index.ts";
-import { startVaultStage } from "../support/vault-stage.ts";
+import { startVaultStage } from "../support/vault/vault-stage.ts";
 import { describeSource } from "./source.ts";
 
 const cleanups: (() => Promise<unknown>)[] = [];

@@ -1,6 +1,6 @@
 import { createTestAuthority } from "../support/certificates.ts";
-import { startFakeVault } from "../support/fake-vault/fake-vault.ts";
-import { startServedVault } from "../support/served-vault.ts";
+import { startFakeVault } from "../support/vault/fake-vault/fake-vault.ts";
+import { startServedVault } from "../support/vault/served-vault.ts";
 import { describeVaultClient } from "./vault-client.ts";
 
 describeVaultClient("a vault in memory", startFakeVault);

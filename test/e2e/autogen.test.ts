@@ -13,7 +13,7 @@ import { scanMemory } from "../support/process-memory.ts";
 import { cleanEnvironment, MAIN } from "../support/program.ts";
 import { type Line, llm, type Turn } from "../support/stand-ins/llm.ts";
 import { type StandIns, sendJson, startStandIns, type Upstream } from "../support/stand-ins/stand-in.ts";
-import { startVaultProgram, type VaultProgram } from "../support/vault-program.ts";
+import { type BuiltVault, startBuiltVault } from "../support/vault/built-vault.ts";
 import { createWorkspace } from "../support/workspace.ts";
 
 /** With SIDEKEY_TEST_ALL=1 a package that is missing is a failure. */
@@ -52,7 +52,7 @@ let whileItWaits: () => void = () => undefined;
 let play: (turn: Turn) => Line = () => ({ say: "TERMINATE" });
 
 const work = createWorkspace();
-let server: VaultProgram;
+let server: BuiltVault;
 let standIns: StandIns;
 beforeAll(async () => {
   if (missing) return;
@@ -67,7 +67,7 @@ beforeAll(async () => {
   const others = Object.keys(SECRETS).filter((path) => path !== "production/openai/api-key") as Path[];
   standIns = await startStandIns([model, ...others.map(upstream)]);
   work.write("stand-ins.pem", standIns.certificatePem);
-  server = await startVaultProgram();
+  server = await startBuiltVault();
   for (const [path, { key, host }] of Object.entries(SECRETS)) {
     await server.must("PUT", `/v1/secrets/${path}`, { value: key, hosts: [host] });
   }

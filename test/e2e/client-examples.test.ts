@@ -4,8 +4,8 @@ import { mkdirSync, readFileSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type BuiltVault, startBuiltVault } from "../support/built-vault.ts";
 import { cleanEnvironment } from "../support/program.ts";
+import { type BuiltVault, startBuiltVault } from "../support/vault/built-vault.ts";
 import { createWorkspace, type Workspace } from "../support/workspace.ts";
 
 const ROOT = join(import.meta.dirname, "../..");

@@ -1,6 +1,6 @@
 /** `sidekey doctor` with a vault server in the file. */
 import { afterEach, expect, it } from "vitest";
-import { serveVault } from "../support/vault-process.ts";
+import { serveVault } from "../support/vault/vault-process.ts";
 import { createWorkspace, type Workspace } from "../support/workspace.ts";
 
 const closers: (() => unknown)[] = [];

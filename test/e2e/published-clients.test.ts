@@ -9,7 +9,7 @@ import { createRequire } from "node:module";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Finished, finished } from "../support/program.ts";
-import { startVaultProgram, type VaultProgram } from "../support/vault-program.ts";
+import { type BuiltVault, startBuiltVault } from "../support/vault/built-vault.ts";
 import { createWorkspace } from "../support/workspace.ts";
 
 const require = createRequire(import.meta.url);
@@ -36,10 +36,10 @@ interface SdkVault {
 const sdk = require("@agentsecretstore/sdk") as Sdk;
 
 const work = createWorkspace();
-let server: VaultProgram;
+let server: BuiltVault;
 let agentKey = "";
 beforeAll(async () => {
-  server = await startVaultProgram();
+  server = await startBuiltVault();
   const made = await server.must("POST", "/v1/agents", {
     name: "sdk",
     allowed_scopes: ["secrets:*:staging/*", "secrets:read:production/*"],

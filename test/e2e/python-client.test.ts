@@ -3,7 +3,7 @@ import { spawn, spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { cleanEnvironment, finished } from "../support/program.ts";
-import { startVaultProgram } from "../support/vault-program.ts";
+import { startBuiltVault } from "../support/vault/built-vault.ts";
 
 /** With SIDEKEY_TEST_ALL=1 a package that is missing is a failure. */
 const all = process.env["SIDEKEY_TEST_ALL"] === "1";
@@ -42,7 +42,7 @@ describe("the Python client", () => {
   it.skipIf(noHttpx)(
     `makes every call of a real vault${note(noHttpx, "httpx")}`,
     async () => {
-      const vault = await startVaultProgram();
+      const vault = await startBuiltVault();
       try {
         const { api_key: key } = await vault.must("POST", "/v1/agents", {
           name: "python",

@@ -3,8 +3,8 @@ import { existsSync, readdirSync } from "node:fs";
 import { afterEach, describe, expect, it } from "vitest";
 import { finished, launch } from "../support/program.ts";
 import { startUpstream } from "../support/upstream.ts";
-import { startVaultFront, type VaultFront } from "../support/vault-front.ts";
-import { serveVault } from "../support/vault-process.ts";
+import { startVaultFront, type VaultFront } from "../support/vault/vault-front.ts";
+import { serveVault } from "../support/vault/vault-process.ts";
 import { createWorkspace, type Workspace } from "../support/workspace.ts";
 
 const closers: (() => unknown)[] = [];

@@ -7,8 +7,8 @@ import { isSidekeyError } from "../../src/core/errors.ts";
 import { SecretValue } from "../../src/core/secret-value.ts";
 import { openBackup, restoreVault } from "../../src/vault/index.ts";
 import { API_HOST, API_URL, type Api, CANARY, createApi } from "../support/api.ts";
-import { withVault } from "../support/open-vault.ts";
 import { finished, launch, startSidekey } from "../support/program.ts";
+import { withVault } from "../support/vault/open-vault.ts";
 import { createWorkspace, type Workspace } from "../support/workspace.ts";
 
 const PATH = "production/x/key";

@@ -2,10 +2,10 @@
 import { chmodSync, readdirSync, readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { AgentVault } from "../../src/client/index.ts";
-import { type BuiltVault, startBuiltVault } from "../support/built-vault.ts";
 import { createTestAuthority } from "../support/certificates.ts";
-import { type FakeVault, startFakeVault } from "../support/fake-vault/fake-vault.ts";
 import type { Finished } from "../support/program.ts";
+import { type BuiltVault, startBuiltVault } from "../support/vault/built-vault.ts";
+import { type FakeVault, startFakeVault } from "../support/vault/fake-vault/fake-vault.ts";
 import { createWorkspace, type Workspace } from "../support/workspace.ts";
 import { describeVaultCommands } from "./vault-commands.ts";
 

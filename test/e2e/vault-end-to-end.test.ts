@@ -10,7 +10,7 @@ import { type Finished, startSidekey } from "../support/program.ts";
 import { openConnection } from "../support/raw-client.ts";
 import { startLoad } from "../support/steady-load.ts";
 import { startUpstream } from "../support/upstream.ts";
-import { type RunningVault, serveVault } from "../support/vault-process.ts";
+import { type RunningVault, serveVault } from "../support/vault/vault-process.ts";
 import { createWorkspace, type Workspace } from "../support/workspace.ts";
 
 const closers: (() => unknown)[] = [];

@@ -6,8 +6,8 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { SecretValue } from "../../src/core/secret-value.ts";
 import { generateFernetKey } from "../../src/vault/barrier/fernet.ts";
 import { API_URL, type Api, CANARY, createApi } from "../support/api.ts";
-import { withVault } from "../support/open-vault.ts";
 import { finished, launch, startSidekey } from "../support/program.ts";
+import { withVault } from "../support/vault/open-vault.ts";
 import { createWorkspace, type Workspace } from "../support/workspace.ts";
 
 const PATH = "production/x/key";

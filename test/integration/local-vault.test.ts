@@ -6,10 +6,10 @@ import { SecretValue } from "../../src/core/secret-value.ts";
 import { parseScope } from "../../src/identity/scope.ts";
 import type { Vault } from "../../src/vault/index.ts";
 import { createTestAuthority, type TestAuthority } from "../support/certificates.ts";
-import { withVault } from "../support/open-vault.ts";
 import { openTlsTunnel } from "../support/raw-client.ts";
 import { startTestSidecar, type TestSidecar, type TestSidecarOptions } from "../support/sidecar.ts";
 import { startUpstream, type TestUpstream } from "../support/upstream.ts";
+import { withVault } from "../support/vault/open-vault.ts";
 
 const PATH = "production/api/key";
 let authority: TestAuthority;

@@ -7,8 +7,8 @@ import { ERROR_TABLE } from "../../src/core/errors.ts";
 import { METRICS } from "../../src/sidecar/admin/metric-table.ts";
 import { OUTCOMES, STATUS_CLASSES } from "../../src/sidecar/admin/tally.ts";
 import { type Exposition, parseExposition } from "../support/exposition.ts";
-import { renderMetricsReference } from "../support/metrics-reference.ts";
 import { openConnection, openTunnel, openUnixConnection, type RawConnection } from "../support/raw-client.ts";
+import { renderMetricsReference } from "../support/references/metrics-reference.ts";
 import { startTestSidecar, type TestSidecar, type TestSidecarOptions } from "../support/sidecar.ts";
 import { startUpstream, type TestUpstream, type UpstreamHandler } from "../support/upstream.ts";
 

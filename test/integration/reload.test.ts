@@ -8,11 +8,11 @@ import { silentLog } from "../../src/core/log.ts";
 import { SecretValue } from "../../src/core/secret-value.ts";
 import { parseScope } from "../../src/identity/scope.ts";
 import type { Vault } from "../../src/vault/index.ts";
-import { withVault } from "../support/open-vault.ts";
 import { openConnection, type RawResponse } from "../support/raw-client.ts";
 import { startTestSidecar, type TestSidecar } from "../support/sidecar.ts";
 import { watchStalls, within } from "../support/stalls.ts";
 import { startUpstream, type TestUpstream, type UpstreamHandler } from "../support/upstream.ts";
+import { withVault } from "../support/vault/open-vault.ts";
 
 /** A clock that stands still while the machine has no time for this process. */
 const stalls = watchStalls();

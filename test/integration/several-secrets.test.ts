@@ -7,10 +7,10 @@ import { SecretValue } from "../../src/core/secret-value.ts";
 import { parseScope } from "../../src/identity/scope.ts";
 import { createTestAuthority, type TestAuthority } from "../support/certificates.ts";
 import { leaksOf } from "../support/leaks.ts";
-import { withVault } from "../support/open-vault.ts";
 import { openTlsTunnel, type RawConnection } from "../support/raw-client.ts";
 import { startTestSidecar, type TestSidecar } from "../support/sidecar.ts";
 import { startUpstream, type TestUpstream, type UpstreamHandler } from "../support/upstream.ts";
+import { withVault } from "../support/vault/open-vault.ts";
 
 const ONE = "production/api/key";
 const TWO = "production/api/app";

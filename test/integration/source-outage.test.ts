@@ -238,7 +238,7 @@ routes: { api: { match: "http://127.0.0.1:${upstream.port}/**", secret: ${path} 
       [
         "--import",
         "tsx",
-        new URL("../support/vault-writer.ts", import.meta.url).pathname,
+        new URL("../support/vault/vault-writer.ts", import.meta.url).pathname,
         join(sidecar.directory, ".sidekey"),
         path,
       ],

@@ -3,7 +3,7 @@ import { createHmac } from "node:crypto";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { describe, expect, it, onTestFinished } from "vitest";
-import { startTestVault, type TestVault } from "../support/vault-server.ts";
+import { startTestVault, type TestVault } from "../support/vault/test-vault.ts";
 
 const codeOf = ({ status, json }: { status: number; json: { error?: { code?: string } } }): string =>
   `${status} ${json?.error?.code}`;

@@ -1,6 +1,6 @@
 /** Every call on secrets of a vault's server, over real sockets: who may make it, what comes of it, what is on record. */
 import { describe, expect, it } from "vitest";
-import { startTestVault, type TestVault } from "../support/vault-server.ts";
+import { startTestVault, type TestVault } from "../support/vault/test-vault.ts";
 
 const CANARY = "sk-canary-7e1f0c93b2a84d56";
 const PATH = "production/search/api-key";

@@ -1,7 +1,7 @@
 /** What sidecars do: enrol, redeem with a proof, and listen, over real sockets. */
 import { describe, expect, it, onTestFinished } from "vitest";
 import { createProofKey, makeProof, type ProofKey } from "../support/proofs.ts";
-import { startTestVault, type TestVault } from "../support/vault-server.ts";
+import { startTestVault, type TestVault } from "../support/vault/test-vault.ts";
 
 const CANARY = "sk-canary-52b8d0e1f7934ac6";
 

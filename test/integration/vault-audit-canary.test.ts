@@ -1,8 +1,8 @@
 /** No secret, key, token, proof or placeholder gets into the audit, whatever is called and wherever it is put. */
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { auditOf, canary, newKey, type Stage, setAuditedVault } from "../support/audited-vault.ts";
-import type { TestAnswer } from "../support/vault-server.ts";
+import { auditOf, canary, newKey, type Stage, setAuditedVault } from "../support/vault/audited-vault.ts";
+import type { TestAnswer } from "../support/vault/test-vault.ts";
 
 interface Canaries {
   /** A new one, remembered. */

@@ -3,8 +3,8 @@ import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { nodeAuditFs } from "../../src/audit/file-access.ts";
-import { auditOf, canary, type Stage, setAuditedVault } from "../support/audited-vault.ts";
-import { startTestVault, type TestVault } from "../support/vault-server.ts";
+import { auditOf, canary, type Stage, setAuditedVault } from "../support/vault/audited-vault.ts";
+import { startTestVault, type TestVault } from "../support/vault/test-vault.ts";
 
 afterEach(() => {
   vi.restoreAllMocks();

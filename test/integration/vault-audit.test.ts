@@ -7,7 +7,7 @@ import { readAuditKey } from "../../src/audit/key.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import { silentLog } from "../../src/core/log.ts";
 import { createVaultAudit } from "../../src/vault/audit.ts";
-import { startTestVault } from "../support/vault-server.ts";
+import { startTestVault } from "../support/vault/test-vault.ts";
 
 /** Puts `count` reads and denials of two agents on record, in files of their own. */
 const recordMany =

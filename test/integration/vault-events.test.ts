@@ -1,7 +1,7 @@
 /** Every event of the vault, by the operation that makes it. */
 import { describe, expect, it } from "vitest";
 import { VAULT_EVENTS } from "../../src/vault/audit.ts";
-import { auditOf, canary, newKey, type Stage, setAuditedVault, TOLD } from "../support/audited-vault.ts";
+import { auditOf, canary, newKey, type Stage, setAuditedVault, TOLD } from "../support/vault/audited-vault.ts";
 
 const RAISED = "production/raised/key";
 

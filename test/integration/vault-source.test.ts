@@ -6,7 +6,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { setTimeout as pause } from "node:timers/promises";
 import { afterEach, describe, expect, it } from "vitest";
-import { API, OTHER, startVaultStage } from "../support/vault-stage.ts";
+import { API, OTHER, startVaultStage } from "../support/vault/vault-stage.ts";
 
 const closers: (() => Promise<unknown>)[] = [];
 afterEach(async () => {

@@ -8,7 +8,7 @@ import { connect, type TLSSocket } from "node:tls";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { silentLog } from "../../src/core/log.ts";
 import { createTestAuthority, type TestCertificate } from "../support/certificates.ts";
-import { startTestVault } from "../support/vault-server.ts";
+import { startTestVault } from "../support/vault/test-vault.ts";
 
 const authority = await createTestAuthority();
 

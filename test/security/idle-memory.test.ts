@@ -8,9 +8,9 @@ import { ProxyAgent, request } from "undici";
 import { expect, it } from "vitest";
 import { SecretValue } from "../../src/core/secret-value.ts";
 import { createTestAuthority } from "../support/certificates.ts";
-import { withVault } from "../support/open-vault.ts";
 import { type Running, startSidekey } from "../support/program.ts";
 import { startUpstream } from "../support/upstream.ts";
+import { withVault } from "../support/vault/open-vault.ts";
 import { createWorkspace } from "../support/workspace.ts";
 
 const CORE = "7Kq2Zw9XbV4mJtHs8Lp3";

@@ -11,9 +11,9 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } 
 import { SecretValue } from "../../src/core/secret-value.ts";
 import { createTestAuthority } from "../support/certificates.ts";
 import { leaksOf } from "../support/leaks.ts";
-import { withVault } from "../support/open-vault.ts";
 import { finished, launch, type Running, startSidekey } from "../support/program.ts";
 import { startUpstream, type TestUpstream } from "../support/upstream.ts";
+import { withVault } from "../support/vault/open-vault.ts";
 import { createWorkspace, type Workspace } from "../support/workspace.ts";
 
 /** In every value, so that one search finds them all, whatever became of the characters around it. */

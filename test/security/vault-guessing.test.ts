@@ -1,7 +1,7 @@
 /** E2, E5: keys and tokens that are guessed, forged or over. All of them get one answer, and guessing gets slower. */
 import { createHmac, generateKeyPairSync, sign } from "node:crypto";
 import { describe, expect, it } from "vitest";
-import { startTestVault, type TestVault } from "../support/vault-server.ts";
+import { startTestVault, type TestVault } from "../support/vault/test-vault.ts";
 
 const part = (value: unknown): string =>
   Buffer.from(typeof value === "string" ? value : JSON.stringify(value)).toString("base64url");

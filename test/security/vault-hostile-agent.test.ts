@@ -2,7 +2,7 @@
 import { describe, expect, it, onTestFinished } from "vitest";
 import { createProofKey, makeProof, type ProofKey } from "../support/proofs.ts";
 import { openConnection } from "../support/raw-client.ts";
-import { startTestVault, type TestAnswer, type TestVault } from "../support/vault-server.ts";
+import { startTestVault, type TestAnswer, type TestVault } from "../support/vault/test-vault.ts";
 
 const CANARY = "sk-canary-7be0c41f9a2d4386";
 

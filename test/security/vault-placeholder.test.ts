@@ -1,7 +1,7 @@
 /** Placeholders that a vault issued, sent by an agent where they belong and where they do not. */
 import { afterEach, describe, expect, it } from "vitest";
 import { openConnection } from "../support/raw-client.ts";
-import { type StagedSidecar, startVaultStage, type VaultStage } from "../support/vault-stage.ts";
+import { type StagedSidecar, startVaultStage, type VaultStage } from "../support/vault/vault-stage.ts";
 
 const closers: (() => Promise<unknown>)[] = [];
 afterEach(async () => {

@@ -2,7 +2,7 @@
 import { connect } from "node:net";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { openConnection } from "../support/raw-client.ts";
-import { startTestVault, type TestVault } from "../support/vault-server.ts";
+import { startTestVault, type TestVault } from "../support/vault/test-vault.ts";
 
 const CANARY = "sk-canary-9d2c7a51e0b84f36";
 

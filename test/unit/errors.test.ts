@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { ERROR_TABLE, type ErrorCode } from "../../src/core/errors.ts";
-import { LATER_CODES, renderErrorReference } from "../support/error-reference.ts";
+import { LATER_CODES, renderErrorReference } from "../support/references/error-reference.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 const CODES = Object.keys(ERROR_TABLE) as ErrorCode[];

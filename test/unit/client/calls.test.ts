@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { calculateJwkThumbprint, compactVerify, importJWK, type JWK } from "jose";
 import { afterEach, describe, expect, it } from "vitest";
 import { AgentVault, SecretValue } from "../../../src/client/index.ts";
-import { answerOf, type RawVault, startRawVault } from "../../support/raw-vault.ts";
+import { answerOf, type RawVault, startRawVault } from "../../support/vault/raw-vault.ts";
 import { createProofKey, failureOf, OPERATOR_KEY, quickVault, TOKEN, VALUE } from "./support.ts";
 
 const PATH = "production/x/key";

@@ -3,7 +3,7 @@ import type { Socket } from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
 import type { VaultEvent } from "../../../src/client/index.ts";
 import { createEventParser, MAX_EVENT, type Piece } from "../../../src/client/transport/sse.ts";
-import { answerOf, type RawVault, startRawVault } from "../../support/raw-vault.ts";
+import { answerOf, type RawVault, startRawVault } from "../../support/vault/raw-vault.ts";
 import { createProofKey, failureOf, quickVault, TOKEN } from "./support.ts";
 
 let raw: RawVault;

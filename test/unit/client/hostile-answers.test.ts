@@ -1,7 +1,7 @@
 /** Whatever a server answers: an error with a code, soon, and never a crash, a guess or a secret in it. */
 import { inspect } from "node:util";
 import { afterEach, describe, expect, it } from "vitest";
-import { answerOf, type RawVault, startRawVault } from "../../support/raw-vault.ts";
+import { answerOf, type RawVault, startRawVault } from "../../support/vault/raw-vault.ts";
 import { failureOf, OPERATOR_KEY, quickVault, VALUE } from "./support.ts";
 
 let raw: RawVault | undefined;

@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type AgentVault, VaultClientError } from "../../../src/client/index.ts";
-import { answerOf, type RawVault, startRawVault } from "../../support/raw-vault.ts";
+import { answerOf, type RawVault, startRawVault } from "../../support/vault/raw-vault.ts";
 import { createProofKey, quickVault, TOKEN } from "./support.ts";
 
 let raw: RawVault;

@@ -8,7 +8,7 @@ import { parseConfigDocument } from "../../../src/config/document.ts";
 import { loadConfig } from "../../../src/sidecar/app/config/config.ts";
 import { rootSchema } from "../../../src/sidecar/app/config/schema.ts";
 import { isVaultFile } from "../../../src/vault/server/config/config.ts";
-import { renderConfigSchema } from "../../support/config-schema.ts";
+import { renderConfigSchema } from "../../support/references/config-schema.ts";
 
 const ROOT = join(import.meta.dirname, "../../..");
 

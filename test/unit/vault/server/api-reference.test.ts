@@ -1,6 +1,6 @@
 /** The API's calls as a list: documented, named once, and each with what it answers. */
 import { describe, expect, it } from "vitest";
-import { calls, renderVaultApi } from "../../../support/vault-api-reference.ts";
+import { calls, renderVaultApi } from "../../../support/references/vault-api-reference.ts";
 
 describe("the calls of the vault's API", () => {
   it("are what docs/vault-api.md says", async () => {

@@ -8,7 +8,7 @@ import { loadConfig, type SidecarConfig } from "../../../../../src/sidecar/app/c
 import { createPresetLibrary, indexHosts, type Preset } from "../../../../../src/sidecar/app/config/presets.ts";
 import { createExplainer } from "../../../../../src/sidecar/app/explain.ts";
 import { parseHostKey } from "../../../../../src/sidecar/policy/pattern.ts";
-import { renderPresetReference } from "../../../../support/preset-reference.ts";
+import { renderPresetReference } from "../../../../support/references/preset-reference.ts";
 
 const library = createPresetLibrary();
 const NAMES = library.names();

@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { isSidekeyError, SidekeyError } from "../../../../../src/core/errors.ts";
 import { readToken } from "../../../../../src/sidecar/secrets/vault-session/grant.ts";
 import { createGivenSource } from "../../../../../src/sidecar/secrets/vault-session/source.ts";
-import { createSessionStage, fault, refOf, settle, useOf } from "../../../../support/scripted-vault.ts";
+import { createSessionStage, fault, refOf, settle, useOf } from "../../../../support/vault/scripted-vault.ts";
 
 const PATH = "production/x/key";
 const HOUR = 3_600_000;

@@ -10,7 +10,7 @@ import {
   loadVaultConfig,
   readVaultConfig,
 } from "../../../../../src/vault/server/config/config.ts";
-import { renderVaultSchema } from "../../../../support/config-schema.ts";
+import { renderVaultSchema } from "../../../../support/references/config-schema.ts";
 
 const ROOT = join(import.meta.dirname, "../../../../..");
 

@@ -5,7 +5,7 @@
 import { type IncomingMessage, request, type ServerResponse } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
-import { createTestAuthority, type TestCertificateRequest } from "./certificates.ts";
+import { createTestAuthority, type TestCertificateRequest } from "../certificates.ts";
 
 /** Of one call: `true` = answered here. It may wait. */
 export type Meddle = (call: FrontCall) => boolean | Promise<boolean>;

@@ -1,7 +1,7 @@
 /** docs/metrics.md, made from the table of our own metrics and from what a scrape holds besides. */
-import { METRICS } from "../../src/sidecar/admin/metric-table.ts";
-import { DURATION_BOUNDS } from "../../src/sidecar/admin/tally.ts";
-import type { Exposition } from "./exposition.ts";
+import { METRICS } from "../../../src/sidecar/admin/metric-table.ts";
+import { DURATION_BOUNDS } from "../../../src/sidecar/admin/tally.ts";
+import type { Exposition } from "../exposition.ts";
 import { cell, table } from "./markdown.ts";
 
 /** `scraped`: of a sidecar that was used. */

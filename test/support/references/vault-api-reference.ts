@@ -1,8 +1,8 @@
 /** docs/vault-api.md, made from the calls themselves: what the reference says of one is what the server does. */
-import type { Call } from "../../src/vault/server/call.ts";
-import type { ApiContext } from "../../src/vault/server/context.ts";
-import { createCalls } from "../../src/vault/server/routes/index.ts";
-import { WIRE_ERRORS } from "../../src/vault/server/wire/error.ts";
+import type { Call } from "../../../src/vault/server/call.ts";
+import type { ApiContext } from "../../../src/vault/server/context.ts";
+import { createCalls } from "../../../src/vault/server/routes/index.ts";
+import { WIRE_ERRORS } from "../../../src/vault/server/wire/error.ts";
 import { cell, table } from "./markdown.ts";
 
 /** Nothing is asked of it: the calls are looked at, not made. */

@@ -1,8 +1,8 @@
 /** docs/presets.md, made from config/presets: what people read there is what a route gets. */
 
-import type { Preset } from "../../src/sidecar/app/config/presets.ts";
-import { placeText } from "../../src/sidecar/injection/place.ts";
-import { formatHostPattern } from "../../src/sidecar/policy/pattern.ts";
+import type { Preset } from "../../../src/sidecar/app/config/presets.ts";
+import { placeText } from "../../../src/sidecar/injection/place.ts";
+import { formatHostPattern } from "../../../src/sidecar/policy/pattern.ts";
 import { table } from "./markdown.ts";
 
 type Injection = Preset["inject"][number];

@@ -1,11 +1,11 @@
 /** A vault server behind a balancer, an agent of it, an upstream, and a sidecar that has its secrets from there. */
 import { randomBytes } from "node:crypto";
-import type { Log } from "../../src/core/log.ts";
-import { type Balancer, startBalancer } from "./balancer.ts";
-import { openConnection } from "./raw-client.ts";
-import { startTestSidecar, type TestSidecar, type TestSidecarOptions } from "./sidecar.ts";
-import { startUpstream, type TestUpstream } from "./upstream.ts";
-import { startTestVault, type TestVault } from "./vault-server.ts";
+import type { Log } from "../../../src/core/log.ts";
+import { type Balancer, startBalancer } from "../balancer.ts";
+import { openConnection } from "../raw-client.ts";
+import { startTestSidecar, type TestSidecar, type TestSidecarOptions } from "../sidecar.ts";
+import { startUpstream, type TestUpstream } from "../upstream.ts";
+import { startTestVault, type TestVault } from "./test-vault.ts";
 
 export interface VaultStage {
   readonly vault: TestVault;

@@ -1,8 +1,8 @@
 /** config/schema.json, made from the zod schemas: what an editor checks is what the program reads. */
 import { z } from "zod";
-import { createPresetLibrary } from "../../src/sidecar/app/config/presets.ts";
-import { rootSchema } from "../../src/sidecar/app/config/schema.ts";
-import { vaultFileSchema } from "../../src/vault/server/config/schema.ts";
+import { createPresetLibrary } from "../../../src/sidecar/app/config/presets.ts";
+import { rootSchema } from "../../../src/sidecar/app/config/schema.ts";
+import { vaultFileSchema } from "../../../src/vault/server/config/schema.ts";
 
 /**
  * Draft 7 is what the YAML language server and the JetBrains editors know best. Of what a transform checks only the

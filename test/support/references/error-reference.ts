@@ -1,6 +1,6 @@
 /** docs/errors.md, made from the code table: what the reference says of a code is what an agent or an operator is told. */
-import { exitCodeOf } from "../../src/cli/exit.ts";
-import { ERROR_TABLE, type ErrorCode } from "../../src/core/errors.ts";
+import { exitCodeOf } from "../../../src/cli/exit.ts";
+import { ERROR_TABLE, type ErrorCode } from "../../../src/core/errors.ts";
 import { cell, table } from "./markdown.ts";
 
 /** In the table so that their meaning is fixed; what gives them comes with later versions. */

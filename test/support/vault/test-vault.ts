@@ -1,14 +1,9 @@
-/** A vault server in this process, on a port of its own, over a store of its own. */
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+/** A vault server in this process for one test, and its API as an operator, an agent or a sidecar calls it. */
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { onTestFinished } from "vitest";
-import { type Clock, systemClock } from "../../src/core/clock.ts";
-import { type Log, silentLog } from "../../src/core/log.ts";
-import { openVault, vaultKeySource } from "../../src/vault/index.ts";
-import { loadVaultConfig } from "../../src/vault/server/config/config.ts";
-import { type ServeOptions, startVaultServer } from "../../src/vault/server/lifecycle.ts";
-import { makeProof, type ProofKey } from "./proofs.ts";
+import { makeProof, type ProofKey } from "../proofs.ts";
+import { type ServedVaultOptions, startServedVault } from "./served-vault.ts";
 
 export interface TestVault {
   /** `http://127.0.0.1:PORT` */
@@ -44,48 +39,9 @@ export interface TestAnswer {
   readonly json: any;
 }
 
-export interface TestVaultOptions {
-  /** More lines of vault.yaml. */
-  readonly yaml?: string;
-  readonly clock?: Clock;
-  readonly environment?: Readonly<Record<string, string>>;
-  readonly sockets?: ServeOptions["sockets"];
-  readonly log?: Log;
-  /** Before the server starts. */
-  prepare?(state: string): Promise<void>;
-}
-
-export const startTestVault = async (options: TestVaultOptions = {}): Promise<TestVault> => {
-  const { yaml = "", environment = {}, prepare, clock = systemClock, sockets, log = silentLog } = options;
-  const directory = mkdtempSync(join(tmpdir(), "sidekey-vault-"));
-  const text = `version: 1\nlisten: 127.0.0.1:0\nstate: .sidekey\n${yaml}`;
-  const loaded = loadVaultConfig({ file: join(directory, "vault.yaml"), text });
-  if ("problems" in loaded) throw new Error(JSON.stringify(loaded.problems));
-  const { config } = loaded;
-  const { baseDir, state, key: credential } = config;
-  const keys = vaultKeySource({ credential, baseDir, stateDir: state, environment });
-  const vault = await openVault({ directory: join(state, "vault"), keys, clock: systemClock });
-  const { key: operatorKey } = await vault.agents.create({ name: "operator", kind: "operator" });
-  await vault.close();
-  await prepare?.(state);
-  const server = await startVaultServer({
-    config,
-    environment,
-    log,
-    clock,
-    ...(sockets !== undefined && { sockets }),
-  });
-  let stopped = false;
-  const stop = async (): Promise<void> => {
-    if (stopped) return;
-    stopped = true;
-    await server.drain(100);
-  };
-  onTestFinished(async () => {
-    await stop();
-    rmSync(directory, { recursive: true, force: true });
-  });
-  const url = server.ready.address;
+export const startTestVault = async (options: Omit<ServedVaultOptions, "tls"> = {}): Promise<TestVault> => {
+  const { address: url, state, operatorKey, stop, close } = await startServedVault(options);
+  onTestFinished(close);
   const call: TestVault["call"] = async (method, path, { body, as = operatorKey, headers = {} } = {}) => {
     const answer = await fetch(`${url}${path}`, {
       method,

@@ -1,9 +1,9 @@
 /** A second process on a vault: sets the secret it is told to, one version after the other, and says which is in. */
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { systemClock } from "../../src/core/clock.ts";
-import { SecretValue } from "../../src/core/secret-value.ts";
-import { openVault } from "../../src/vault/index.ts";
+import { systemClock } from "../../../src/core/clock.ts";
+import { SecretValue } from "../../../src/core/secret-value.ts";
+import { openVault } from "../../../src/vault/index.ts";
 
 const [, , state = "", path = ""] = process.argv;
 const vault = await openVault({

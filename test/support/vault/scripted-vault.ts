@@ -1,10 +1,10 @@
 /** A vault as a session sees it, that answers as it is told, and a clock and timers that move when told. */
-import { parseAuthority } from "../../src/core/authority.ts";
-import type { Clock } from "../../src/core/clock.ts";
-import type { Log } from "../../src/core/log.ts";
-import { SecretValue } from "../../src/core/secret-value.ts";
-import type { RouteUse, SecretRef } from "../../src/sidecar/secrets/source.ts";
-import { createChangeCounts } from "../../src/sidecar/secrets/vault-session/changes.ts";
+import { parseAuthority } from "../../../src/core/authority.ts";
+import type { Clock } from "../../../src/core/clock.ts";
+import type { Log } from "../../../src/core/log.ts";
+import { SecretValue } from "../../../src/core/secret-value.ts";
+import type { RouteUse, SecretRef } from "../../../src/sidecar/secrets/source.ts";
+import { createChangeCounts } from "../../../src/sidecar/secrets/vault-session/changes.ts";
 import {
   type ApprovalState,
   type FaultKind,
@@ -13,8 +13,8 @@ import {
   type TokenRequest,
   type VaultLink,
   type VaultSignal,
-} from "../../src/sidecar/secrets/vault-session/link.ts";
-import type { SessionParts } from "../../src/sidecar/secrets/vault-session/session.ts";
+} from "../../../src/sidecar/secrets/vault-session/link.ts";
+import type { SessionParts } from "../../../src/sidecar/secrets/vault-session/session.ts";
 
 export interface TestTimers {
   readonly clock: Clock;

@@ -1,5 +1,5 @@
 /** docs/clients.md, made from the table of real clients. */
-import { BY_BASE_URL, type Client } from "../e2e/clients/table.ts";
+import { BY_BASE_URL, type Client } from "../../e2e/clients/table.ts";
 import { table } from "./markdown.ts";
 
 /** By the client's name. */

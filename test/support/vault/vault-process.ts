@@ -1,6 +1,6 @@
 /** `sidekey vault serve` as a process of its own, and what the end-to-end tests do to it. */
 import { createInterface } from "node:readline";
-import { type Finished, finished, launch, type RunOptions } from "./program.ts";
+import { type Finished, finished, launch, type RunOptions } from "../program.ts";
 
 export interface RunningVault {
   readonly pid: number;

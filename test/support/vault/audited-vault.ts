@@ -3,9 +3,9 @@ import { generateKeyPairSync, randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect } from "vitest";
-import { createProof, type ProofKey } from "../../src/client/proof.ts";
-import { systemClock } from "../../src/core/clock.ts";
-import { startTestVault, type TestAnswer, type TestVault } from "./vault-server.ts";
+import { createProof, type ProofKey } from "../../../src/client/proof.ts";
+import { systemClock } from "../../../src/core/clock.ts";
+import { startTestVault, type TestAnswer, type TestVault } from "./test-vault.ts";
 
 /** Said of every call. */
 export const TOLD = { "x-agent-name": "planner", "x-reason": "a web search" };
