@@ -111,7 +111,7 @@ describe("the audit lock", () => {
       const [line] = await once(parent.stdout, "data");
       const pid = Number(String(line));
       const stateOf = () => /\) (\S)/.exec(readFileSync(`/proc/${pid}/stat`, "utf8"))?.[1];
-      await expect.poll(stateOf, { timeout: 5_000 }).toBe("Z");
+      await expect.poll(stateOf).toBe("Z");
       expect(systemProcesses(nodeAuditFs).isAlive(pid)).toBe(false);
     } finally {
       parent.kill("SIGKILL");

@@ -83,7 +83,7 @@ const sender = (url: URL, more: Partial<WebhookOptions> = {}): Sender => {
   return { webhook, lines, waits };
 };
 
-const settled = (webhook: Webhook): Promise<void> => expect.poll(() => webhook.pending(), { timeout: 10_000 }).toBe(0);
+const settled = (webhook: Webhook): Promise<void> => expect.poll(() => webhook.pending()).toBe(0);
 
 describe("a webhook", () => {
   it("is signed as Standard Webhooks has it", () => {

@@ -152,35 +152,35 @@ describe("the program of an exec source", () => {
 
   it("is not listened to past the largest value, and ends", async () => {
     const began = performance.now();
-    const error = await failureOf(fetch(sourceOf("echo $$ > pid; exec /bin/cat /dev/zero")));
-    expect(error.code).toBe("SOURCE_BAD_VALUE");
-    expect(performance.now() - began).toBeLessThan(4_000);
+    const source = sourceOf("echo $$ > pid; exec /bin/cat /dev/zero", { timeout: 30_000 });
+    expect((await failureOf(fetch(source))).code).toBe("SOURCE_BAD_VALUE");
+    expect(performance.now() - began).toBeLessThan(20_000);
     const pid = Number(readFileSync(join(directory, "pid"), "utf8"));
     await expect.poll(() => isAlive(pid)).toBe(false);
   });
 
   it("is killed after its time, with what it started", async () => {
-    const source = sourceOf("/bin/sleep 60 & echo $! > pid; wait", { timeout: 300 });
+    const source = sourceOf("/bin/sleep 60 & echo $! > pid; wait", { timeout: 2_000 });
     const error = await failureOf(fetch(source));
     expect(error.message).toContain("SOURCE_UNAVAILABLE");
-    expect(error.message).toContain("had not ended after 300 ms and was killed");
+    expect(error.message).toContain("had not ended after 2000 ms and was killed");
     const pid = Number(readFileSync(join(directory, "pid"), "utf8"));
     await expect.poll(() => isAlive(pid)).toBe(false);
   });
 
   it("is not waited for when a child of its own escaped with its output", async () => {
-    const source = sourceOf("/usr/bin/setsid /bin/sleep 2 & exit 0", { timeout: 300 });
+    const source = sourceOf("/usr/bin/setsid /bin/sleep 10 & exit 0", { timeout: 300 });
     const began = performance.now();
     expect((await failureOf(fetch(source))).code).toBe("SOURCE_UNAVAILABLE");
-    expect(performance.now() - began).toBeLessThan(1_500);
+    expect(performance.now() - began).toBeLessThan(8_000);
   });
 
   it("is killed when its source is closed, or nobody waits for it any more", async () => {
-    const source = sourceOf("echo $$ >> pids; exec /bin/sleep 60");
+    const source = sourceOf("echo $$ >> pids; exec /bin/sleep 60", { timeout: 30_000 });
     const abort = new AbortController();
     const fetches = [fetch(source), source.fetch(refTo("a/b"), { ...CONTEXT, signal: abort.signal })];
     const failures = Promise.all(fetches.map(failureOf));
-    await expect.poll(() => pidsIn().length, { timeout: 5_000 }).toBe(2);
+    await expect.poll(() => pidsIn().length).toBe(2);
     abort.abort();
     await source.close();
     expect((await failures).map(({ code }) => code)).toEqual(["SOURCE_UNAVAILABLE", "SOURCE_UNAVAILABLE"]);
@@ -195,7 +195,7 @@ describe("the program of an exec source", () => {
   it("runs four times at once and no more, and the others get their turn", async () => {
     const script =
       'mkdir "run-$$"; ls -d run-* | /usr/bin/wc -l >> seen; /bin/sleep 0.1; rmdir "run-$$"; printf %s "$1"';
-    const source = sourceOf(script, { env: ["PATH"] }, { PATH: process.env["PATH"] ?? "" });
+    const source = sourceOf(script, { env: ["PATH"], timeout: 30_000 }, { PATH: process.env["PATH"] ?? "" });
     const paths = Array.from({ length: 12 }, (_, i) => `path-${i}`);
     expect(await Promise.all(paths.map((path) => fetch(source, path)))).toEqual(paths);
     const seen = readFileSync(join(directory, "seen"), "utf8").trim().split("\n").map(Number);
@@ -204,11 +204,12 @@ describe("the program of an exec source", () => {
   });
 
   it("leaves nobody in the queue for longer than the timeout", async () => {
-    const source = sourceOf("exec /bin/sleep 60", { timeout: 400 });
+    // One round of it, not the three that they would need.
+    const source = sourceOf("exec /bin/sleep 60", { timeout: 2_500 });
     const began = performance.now();
     const failures = await Promise.all(Array.from({ length: 12 }, () => failureOf(fetch(source))));
     expect(new Set(failures.map(({ code }) => code))).toEqual(new Set(["SOURCE_UNAVAILABLE"]));
-    expect(performance.now() - began).toBeLessThan(2_000);
+    expect(performance.now() - began).toBeLessThan(7_000);
   });
 
   it.each(["-x", "--help", "", "a\nb"])("is never started for the path %j", async (path) => {
