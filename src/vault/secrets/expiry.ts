@@ -9,8 +9,9 @@ import { recordChanges, type VaultChange } from "../changes.ts";
 import type { Tx, VaultStorage } from "../storage/storage.ts";
 import { type Meta, type MetaVersion, newestOf } from "./metadata.ts";
 import type { SecretIndex } from "./metadata-index.ts";
-import { isExpired, type SecretRows } from "./rows.ts";
+import type { SecretRows } from "./rows.ts";
 import type { ExpiredSecret, VaultSecrets } from "./types.ts";
+import { isExpired } from "./versions.ts";
 
 const MS_TO_TELL = 60_000;
 /** Of one transaction: thousands may end at once, and others wait for it. */

@@ -55,6 +55,8 @@ const metaSchema = z.strictObject({
   // Not z.record: what comes from JSON.parse is taken as it is, also a key like __proto__.
   metadata: z.custom<JsonObject>(isObject).optional(),
   hosts: z.array(z.string()),
+  /** When it was made: where its first version is not among the versions any more. */
+  madeAt: z.number().optional(),
   /** When it became another without a new version: it was described anew, or made again after its removal. */
   changedAt: z.number().optional(),
 });
@@ -70,9 +72,11 @@ export const newestOf = (meta: Meta): MetaVersion => {
   return last;
 };
 
+export const madeAtOf = ({ madeAt, versions }: Meta): EpochMs => madeAt ?? versions[0]?.createdAt ?? 0;
+
 export const infoOf = (path: string, meta: Meta): SecretInfo => {
   const { version, createdAt: updatedAt, expiresAt, reference } = newestOf(meta);
-  const createdAt = meta.versions[0]?.createdAt ?? updatedAt;
+  const createdAt = madeAtOf(meta);
   const { type, tier, category, metadata = {}, hosts } = meta;
   return {
     path,

@@ -10,10 +10,20 @@ import { GONE, META, valueKey } from "../barrier/rows.ts";
 import { CHANGES_HEAD, expectChange } from "../changes.ts";
 import type { ReadTx, Tx } from "../storage/storage.ts";
 import { putGone, takeGone } from "./gone.ts";
-import { checkBy, checkReference, infoOf, type Meta, type MetaVersion, newestOf, parseMeta } from "./metadata.ts";
+import {
+  checkBy,
+  checkReference,
+  infoOf,
+  type Meta,
+  type MetaVersion,
+  madeAtOf,
+  newestOf,
+  parseMeta,
+} from "./metadata.ts";
 import { pathsAbove } from "./path.ts";
 import type { SecretInfo, SecretReference, SecretVersion } from "./types.ts";
 import { checkSecretValue } from "./value.ts";
+import { beyondLimits, isClosed, isExpired } from "./versions.ts";
 
 export type ValueOrReference = SecretValue | SecretReference;
 
@@ -64,7 +74,7 @@ export const createSecretRows = (barrier: Barrier, clock: Clock): SecretRows => 
     const now = clock.now();
     // A clock that was set back must not keep anything.
     const last = before === undefined ? 0 : Math.min(newestOf(before).createdAt, now);
-    return versions.filter((known) => isClosed(known, now) && (known.readableUntil ?? 0) >= last);
+    return versions.filter((known) => isClosed(known, versions, now) && (known.readableUntil ?? 0) >= last);
   };
 
   return {
@@ -90,7 +100,10 @@ export const createSecretRows = (barrier: Barrier, clock: Clock): SecretRows => 
     add(tx, { path, value, before, changes, by, expiresAt, restored }) {
       const now = clock.now();
       const version = before === undefined ? 1 : newestOf(before).version + 1;
-      const closed = closedSince(before?.versions ?? [], before).map((known) => valueKey(path, known.version));
+      const versionsBefore = before?.versions ?? [];
+      const forgotten = beyondLimits(versionsBefore, now);
+      const over = [...new Set([...closedSince(versionsBefore, before), ...forgotten])];
+      const closed = over.map((known) => valueKey(path, known.version));
       tx.expect([valueKey(path, version), ...closed]);
       if (before === undefined) checkPathIsFree(tx, path);
       const isRemade = before === undefined && takeGone(tx, path);
@@ -109,7 +122,8 @@ export const createSecretRows = (barrier: Barrier, clock: Clock): SecretRows => 
         ...before,
         ...changes,
         ...(isRemade && { changedAt: now }),
-        versions: [...(before?.versions ?? []), added],
+        ...(before !== undefined && forgotten.length > 0 && { madeAt: madeAtOf(before) }),
+        versions: [...versionsBefore.filter((known) => !forgotten.includes(known)), added],
       };
       if (value instanceof SecretValue) {
         checkSecretValue(value, meta.type);
@@ -126,7 +140,7 @@ export const createSecretRows = (barrier: Barrier, clock: Clock): SecretRows => 
     readable(path, meta, version) {
       const known = meta.versions.find((one) => one.version === version);
       if (known === undefined) throw missing(path, version);
-      if (isClosed(known, clock.now())) throw closed(path, known);
+      if (isClosed(known, meta.versions, clock.now())) throw closed(path, known);
       if (isExpired(known, clock.now())) throw expired(path, known);
       return known;
     },
@@ -168,16 +182,11 @@ const below = (path: string): string => `${META}${path}/`;
 
 export const taken = (detail: string): SidekeyError => new SidekeyError("VAULT_PATH_TAKEN", { detail });
 
-const stillToCome = (before: Meta | undefined, now: EpochMs): EpochMs | undefined => {
+/** The end that a new version keeps. */
+export const stillToCome = (before: Meta | undefined, now: EpochMs): EpochMs | undefined => {
   const until = before === undefined ? undefined : newestOf(before).expiresAt;
   return until !== undefined && until > now ? until : undefined;
 };
-
-export const isClosed = ({ readableUntil }: SecretVersion, now: EpochMs): boolean =>
-  readableUntil !== undefined && readableUntil <= now;
-
-export const isExpired = ({ expiresAt }: SecretVersion, now: EpochMs): boolean =>
-  expiresAt !== undefined && expiresAt <= now;
 
 export const missing = (path: string, version?: number): SidekeyError =>
   new SidekeyError("VAULT_SECRET_MISSING", { detail: version === undefined ? path : `${path} version ${version}` });

@@ -15,7 +15,7 @@ import { badMetadata, checkBy, checkDescription, checkExpiry, infoOf, type Meta,
 import { createSecretIndex } from "./metadata-index.ts";
 import { checkSecretPath } from "./path.ts";
 import { candidatePaths } from "./resolution.ts";
-import { createSecretRows, isClosed, isExpired, taken, type ValueOrReference } from "./rows.ts";
+import { createSecretRows, stillToCome, taken, type ValueOrReference } from "./rows.ts";
 import {
   type ImportEntry,
   type Imported,
@@ -26,6 +26,7 @@ import {
   type VaultSecrets,
 } from "./types.ts";
 import { checkSecretValue } from "./value.ts";
+import { isClosed, isExpired } from "./versions.ts";
 
 /** Who got a version before a change has asked again, or forgotten it, after that. `ms` */
 const CHANGED_FOR_MS = 10 * 60 * 1000;
@@ -129,8 +130,12 @@ export const createVaultSecrets = (
       return storage.write((tx) => {
         rows.expect(tx, [path]);
         const before = rows.require(tx, path);
-        const value: ValueOrReference = rows.value(tx, path, rows.readable(path, before, version));
-        const added = { path, value, before, changes: {}, by, expiresAt: undefined, restored: version };
+        const known = rows.readable(path, before, version);
+        const value: ValueOrReference = rows.value(tx, path, known);
+        // The value does not outlive its own end with another number.
+        const expiresAt =
+          known.expiresAt === undefined ? undefined : earlier(known.expiresAt, stillToCome(before, clock.now()));
+        const added = { path, value, before, changes: {}, by, expiresAt, restored: version };
         const info = rows.add(tx, added);
         tell(tx, "secret.updated", path, info.version);
         return info;
@@ -248,7 +253,8 @@ export const createVaultSecrets = (
           const known = versions[at];
           const replacedAt = versions[at + 1]?.createdAt;
           if (known === undefined || replacedAt === undefined || replacedAt <= since) break;
-          if (known.version >= before || isClosed(known, clock.now()) || isExpired(known, clock.now())) continue;
+          if (known.version >= before || isClosed(known, versions, clock.now()) || isExpired(known, clock.now()))
+            continue;
           const value = rows.value(tx, path, known);
           if (value instanceof SecretValue) replaced.push({ version: known.version, value, replacedAt });
         }
@@ -269,10 +275,10 @@ const changeOf = ({ path, version, change }: Imported): readonly VaultChange[] =
   change === "new" || change === "changed" ? [{ type: "secret.updated", path, version }] : [];
 
 /** The first of what puts an end to a version. */
-const endOf = ({ expiresAt, readableUntil }: SecretVersion): EpochMs | undefined =>
-  expiresAt === undefined || readableUntil === undefined
-    ? (expiresAt ?? readableUntil)
-    : Math.min(expiresAt, readableUntil);
+const endOf = ({ expiresAt, readableUntil }: SecretVersion): EpochMs | undefined => earlier(expiresAt, readableUntil);
+
+const earlier = (a: EpochMs | undefined, b: EpochMs | undefined): EpochMs | undefined =>
+  a === undefined || b === undefined ? (a ?? b) : Math.min(a, b);
 
 /** What its own action allows: that of `*` includes reading. */
 const coversSomehow = (scope: Scope, path: string): boolean =>

@@ -44,7 +44,67 @@ describe("rolling back", () => {
   });
 });
 
+describe("what a rotation closed", () => {
+  it("does not open again with a clock that is set back, nor at a replica whose clock is behind", async () => {
+    const { vault, clock } = await openTestVault();
+    await vault.secrets.set("a/b", secret("one"));
+    clock.advance(1000);
+    await vault.secrets.rotate("a/b", secret("two"), { graceMs: 5000 });
+    clock.advance(5000);
+    await vault.secrets.rotate("a/b", secret("three"));
+    clock.setWall(START + 2000);
+    for (const version of [1, 2]) {
+      expect(await codeOf(() => vault.secrets.get("a/b", version))).toBe("VAULT_SECRET_MISSING");
+      expect(await codeOf(() => vault.secrets.rollback("a/b", version))).toBe("VAULT_SECRET_MISSING");
+    }
+    expect(await vault.secrets.replacedSince("a/b", 3, 0)).toEqual([]);
+    expect((await vault.secrets.get("a/b")).value.lend(String)).toBe("three");
+    await vault.secrets.set("a/b", secret("four"));
+    expect(await codeOf(() => vault.secrets.get("a/b", 1))).toBe("VAULT_SECRET_MISSING");
+  });
+});
+
+describe("the history of a secret that is written again and again", () => {
+  it("holds the last hundred versions that are over, of a secret that is the same one all the while", async () => {
+    const { vault, clock } = await openTestVault();
+    const { id, createdAt } = await vault.secrets.set("a/b", secret("0"));
+    for (let n = 1; n <= 150; n += 1) {
+      clock.advance(1000);
+      await vault.secrets.rotate("a/b", secret(`${n}`));
+    }
+    const versions = (await vault.secrets.history("a/b")).map(({ version }) => version);
+    expect([versions.length, versions[0], versions.at(-1)]).toEqual([101, 151, 51]);
+    expect(await vault.secrets.find("a/b")).toMatchObject({ id, createdAt, version: 151 });
+    expect((await vault.secrets.set("a/b", secret("x"))).version).toBe(152);
+  });
+
+  it("holds a thousand at most, and no value of one that it does not hold", { timeout: 60_000 }, async () => {
+    const { vault, state, clock } = await openTestVault();
+    for (let n = 1; n <= 1020; n += 1) await vault.secrets.set("a/b", secret(`${n}`));
+    expect(await codeOf(() => vault.secrets.get("a/b", 20))).toBe("VAULT_SECRET_MISSING");
+    expect((await vault.secrets.get("a/b", 21)).value.lend(String)).toBe("21");
+    expect(await vault.secrets.history("a/b")).toHaveLength(1000);
+    await vault.secrets.remove("a/b");
+    await vault.close();
+    await withGuardedRows({ state, clock }, async (storage) => {
+      expect(await storage.read((tx) => tx.range("value:").length)).toBe(0);
+    });
+  });
+});
+
 describe("the end of a secret", () => {
+  it("goes with its value when a rollback gives that another number", async () => {
+    const { vault, clock } = await openTestVault();
+    await vault.secrets.set("a/b", secret("one"), { expiresAt: START + 1000 });
+    await vault.secrets.set("a/b", secret("two"), { expiresAt: null });
+    expect((await vault.secrets.rollback("a/b", 1)).expiresAt).toBe(START + 1000);
+    await vault.secrets.describe("a/b", { expiresAt: START + 500 });
+    expect((await vault.secrets.rollback("a/b", 2)).expiresAt).toBe(START + 500);
+    expect((await vault.secrets.rollback("a/b", 1)).expiresAt).toBe(START + 500);
+    clock.advance(500);
+    expect(await codeOf(() => vault.secrets.get("a/b"))).toBe("VAULT_SECRET_EXPIRED");
+  });
+
   it("is the end of reading it, not of knowing it", async () => {
     const { vault, clock } = await openTestVault();
     await vault.secrets.set("a/b", secret("one"), { expiresAt: START + 1000 });
