@@ -93,7 +93,11 @@ const stage = async () => {
 };
 
 /** The text of a stream so far. */
-const hear = async (url: string, headers: Readonly<Record<string, string>>): Promise<() => string> => {
+const hear = async (
+  url: string,
+  headers: Readonly<Record<string, string>>,
+  ended: () => void = () => {},
+): Promise<() => string> => {
   const abort = new AbortController();
   onTestFinished(() => abort.abort());
   const answer = await fetch(`${url}/v1/events`, { headers, signal: abort.signal });
@@ -103,7 +107,9 @@ const hear = async (url: string, headers: Readonly<Record<string, string>>): Pro
     const decoder = new TextDecoder();
     for await (const chunk of body) text += decoder.decode(chunk, { stream: true });
   };
-  read(answer.body).catch(() => {});
+  read(answer.body)
+    .catch(() => {})
+    .finally(ended);
   return () => text;
 };
 
@@ -160,6 +166,29 @@ describe.skipIf(absent !== undefined)(`two replicas${absent === undefined ? "" :
     await a.call("PUT", "/v1/secrets/p/key", { body: { value: `${CANARY}-2` } });
     await expect.poll(heard).toContain("event: secret.updated");
     expect(heard()).not.toContain(CANARY);
+  });
+
+  it("end their streams when the database does not answer: a silent one would mean that nothing is revoked", {
+    timeout: 60_000,
+  }, async () => {
+    const { a, b, agentKey, token } = await stage();
+    const key = createProofKey();
+    await b.call("POST", "/v1/sidecars", { as: agentKey, body: { name: "side", jwk: key.jwk } });
+    const { text } = await token(a, { scopes: ["secrets:use:p/*"] });
+    const open = new Set<Replica>();
+    for (const replica of [a, b]) {
+      const dpop = makeProof(key, { method: "GET", url: `${PUBLIC}/v1/events`, token: text });
+      open.add(replica);
+      const headers = { authorization: `DPoP ${text}`, dpop };
+      const heard = await hear(replica.url, headers, () => open.delete(replica));
+      await expect.poll(heard).toContain("event: ready");
+    }
+    server?.pause();
+    try {
+      await expect.poll(() => open.size).toBe(0);
+    } finally {
+      server?.resume();
+    }
   });
 
   it("answer 503 while there is no database, and go on when it is back", { timeout: 60_000 }, async () => {

@@ -3,7 +3,7 @@
  * that is not root. Ends with the process that started it, at the latest.
  */
 import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { chown, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -24,6 +24,9 @@ export interface PostgresServer {
   /** `immediate` is a crash: nothing is finished. */
   stop(mode: StopMode): Promise<void>;
   start(): Promise<void>;
+  /** It stands still with all of its sessions, and takes no new ones. */
+  pause(): void;
+  resume(): void;
   /** Starts it again as a standby, whose primary is not there; `promote` makes it a primary. */
   startAsStandby(): Promise<void>;
   promote(): Promise<void>;
@@ -141,7 +144,15 @@ export const startPostgres = async (): Promise<PostgresServer> => {
     running.kill(SIGNALS[mode]);
     await end;
   };
+  /** To it and the processes of its sessions, which are each the leader of a group. */
+  const signal = (name: "SIGSTOP" | "SIGCONT"): void => {
+    const pid = child?.pid;
+    if (pid === undefined) return;
+    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").split(" ").filter(Boolean).map(Number);
+    for (const one of [pid, ...children]) process.kill(one, name);
+  };
   const close = async (): Promise<void> => {
+    signal("SIGCONT");
     await stop("immediate");
     await rm(root, { recursive: true, force: true });
   };
@@ -165,6 +176,8 @@ export const startPostgres = async (): Promise<PostgresServer> => {
     },
     stop,
     start,
+    pause: () => signal("SIGSTOP"),
+    resume: () => signal("SIGCONT"),
     async startAsStandby() {
       await stop("fast");
       await writeFile(join(data, "standby.signal"), "");

@@ -11,6 +11,8 @@ export interface Listener {
   changed(batch: ChangesOf): void;
   /** Not everything is known any more: look at all again. `generation` is the store's now. */
   reset(generation: number): void;
+  /** The store does not answer: what changes is not heard of here. Nothing is said after that. */
+  lost(): void;
 }
 
 export interface Subscription {
@@ -35,6 +37,10 @@ interface Place {
 
 /** After a store that could not be read. `ms` */
 const RETRY_MS = 250;
+
+/** A listener that hears nothing takes it that nothing has changed, so the store is asked whether it is there. `ms` */
+const LOOK_EVERY_MS = 1000;
+const ANSWER_WITHIN_MS = 2000;
 
 export const openEventHub = async (changes: VaultChanges, log: Log): Promise<EventHub> => {
   const places = new Set<Place>();
@@ -87,7 +93,32 @@ export const openEventHub = async (changes: VaultChanges, log: Log): Promise<Eve
       });
   };
 
+  const letGo = (): void => {
+    for (const place of [...places]) {
+      places.delete(place);
+      place.listener.lost();
+    }
+  };
+
+  let isLooking = false;
+  const look = async (): Promise<void> => {
+    if (isLooking || places.size === 0) return;
+    isLooking = true;
+    const timer = setTimeout(letGo, ANSWER_WITHIN_MS).unref();
+    try {
+      await changes.current();
+    } catch (error) {
+      if (places.size > 0)
+        log.warn("the store does not answer: streams are ended", { code: toSidekeyError(error).code });
+      letGo();
+    } finally {
+      clearTimeout(timer);
+      isLooking = false;
+    }
+  };
+
   const stop = await changes.watch(wake);
+  const timer = setInterval(() => void look(), LOOK_EVERY_MS).unref();
 
   return {
     async subscribe(listener, since) {
@@ -109,6 +140,7 @@ export const openEventHub = async (changes: VaultChanges, log: Log): Promise<Eve
       }
     },
     async close() {
+      clearInterval(timer);
       await stop();
       clearTimeout(retry);
       places.clear();

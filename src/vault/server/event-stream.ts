@@ -115,6 +115,7 @@ export const openEventStream = (response: ServerResponse, options: EventStreamOp
       then(look);
       then(() => write(`id: ${generation}\nevent: reset\ndata: ${JSON.stringify({ generation })}\n\n`));
     },
+    lost: end,
   };
 
   const timer = setInterval(() => {

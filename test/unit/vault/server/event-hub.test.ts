@@ -54,6 +54,7 @@ const createListener = () => {
     resets,
     changed: ({ generation }: ChangesOf) => void heard.push(generation),
     reset: (generation: number) => void resets.push(generation),
+    lost: () => {},
   };
 };
 
