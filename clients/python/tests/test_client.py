@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import copy
+import gc
+import gzip
 import json
 import os
+import pickle
+import threading
 import unittest
+import warnings
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from unittest import mock
 
@@ -18,9 +26,12 @@ from agentsecretstore import (
     AuthError,
     ConflictError,
     NetworkError,
+    NotFoundError,
     RateLimitError,
     ScopeError,
+    SecretExpiredError,
     SecretNotFoundError,
+    UnavailableError,
     ValidationError,
     VaultError,
 )
@@ -170,8 +181,13 @@ class ClientTest(unittest.IsolatedAsyncioTestCase):
             (refusal(403, "SCOPE_DENIED"), ScopeError),
             (refusal(403, "APPROVAL_REQUIRED"), ApprovalRequiredError),
             (refusal(404, "SECRET_NOT_FOUND"), SecretNotFoundError),
+            (refusal(404, "NOT_FOUND"), NotFoundError),
+            (refusal(410, "SECRET_EXPIRED"), SecretExpiredError),
+            (refusal(413, "PAYLOAD_TOO_LARGE"), ValidationError),
+            (httpx.Response(400, json={"error": {"code": "VALIDATION_ERROR", "message": "scoped-canary is odd"}}), ValidationError),
             (refusal(409, "CONFLICT"), ConflictError),
-            (refusal(500, "INTERNAL"), VaultError),
+            (refusal(500, "INTERNAL"), UnavailableError),
+            (httpx.Response(200, content=gzip.compress(b"{}"), headers={"content-encoding": "gzip"}), NetworkError),
             (httpx.Response(200, text="<html>"), NetworkError),
             (httpx.Response(404, text="<html>"), NetworkError),
             (httpx.Response(200, json=["a"]), NetworkError),
@@ -227,8 +243,124 @@ class ClientTest(unittest.IsolatedAsyncioTestCase):
         async with script.vault() as vault:
             await vault.request_token(scope="secrets:read:a/*")
 
+    async def test_a_change_that_may_have_been_made_is_not_made_twice(self) -> None:
+        meta = {"namespace": "a", "key": "b", "version": 2}
+        for lost in (httpx.ReadError("lost"), refusal(503, "AUDIT_UNAVAILABLE"), httpx.Response(502, text="gateway")):
+            for change in ("set", "rotate", "delete"):
+                script = Script(lost, httpx.Response(200, json=meta))
+                async with script.vault() as vault:
+                    with self.subTest(change=change), self.assertRaises((NetworkError, UnavailableError)):
+                        if change == "set":
+                            await vault.set_secret("a/b", "v", token="t")
+                        elif change == "rotate":
+                            await vault.rotate_secret("a/b", "v", token="t")
+                        else:
+                            await vault.delete_secret("a/b", token="t")
+                self.assertEqual(len(script.asked), 1)
+        # A vault that stops, and one that counts, say so before they do anything.
+        script = Script(refusal(503, "DRAINING"), refusal(429, "RATE_LIMITED"), httpx.Response(200, json=meta))
+        async with script.vault() as vault:
+            self.assertEqual((await vault.set_secret("a/b", "v", token="t")).version, 2)
+
+    async def test_a_date_to_wait_for_counts_from_the_answers_own(self) -> None:
+        limited = httpx.Response(
+            429,
+            headers={"date": "Sat, 28 Nov 2026 10:00:00 GMT", "retry-after": "Sat, 28 Nov 2026 10:00:09 GMT"},
+            json={"error": {"code": "RATE_LIMITED", "message": "x"}},
+        )
+        for odd in ("nan", "inf", "-3", "1e9", "soon"):
+            script = Script(
+                httpx.Response(429, headers={"retry-after": odd}, json={"error": {"code": "RATE_LIMITED", "message": "x"}})
+            )
+            async with script.vault(retries=0) as vault:
+                with self.subTest(odd=odd), self.assertRaises(RateLimitError) as caught:
+                    await vault.get_secret(PATH, token="t")
+            self.assertIsNone(caught.exception.retry_after)
+        script = Script(limited, httpx.Response(200, json=secret()))
+        async with script.vault() as vault:
+            await vault.get_secret(PATH, token="t")
+        self.assertEqual(self.pause.await_args_list[-1].args, (9.0,))
+
+    async def test_a_token_that_was_revoked_meanwhile_is_asked_for_once_more(self) -> None:
+        scope = f"secrets:read:{PATH}"
+        script = Script(
+            httpx.Response(201, json=token(scope)),
+            httpx.Response(200, json=secret()),
+            refusal(401, "UNAUTHORIZED"),
+            httpx.Response(201, json=token(scope)),
+            refusal(401, "UNAUTHORIZED"),
+        )
+        async with script.vault() as vault:
+            await vault.get_secret(PATH)
+            with self.assertRaises(AuthError):
+                await vault.get_secret(PATH)
+        self.assertEqual(len(script.asked), 5)
+
+    async def test_many_at_once_ask_for_one_token(self) -> None:
+        scope = f"secrets:read:{PATH}"
+        script = Script(httpx.Response(201, json=token(scope)), *[httpx.Response(200, json=secret())] * 20)
+        async with script.vault() as vault:
+            await asyncio.gather(*(vault.get_secret(PATH) for _ in range(20)))
+        self.assertEqual([line.split()[0] for line in script.lines()], ["POST", *["GET"] * 20])
+
+    async def test_a_listing_is_read_to_its_end(self) -> None:
+        def page(request: httpx.Request) -> httpx.Response:
+            at = (int(request.url.params["page"]) - 1) * 1000
+            items = [{"namespace": "a", "key": f"k{n}", "version": 1} for n in range(at, min(at + 1000, 2500))]
+            return httpx.Response(200, json={"namespace": "a", "items": items, "total": 2500})
+
+        script = Script(page, page, page)
+        async with script.vault() as vault:
+            found = await vault.list_secrets("a", token="t")
+        self.assertEqual([found[0].key, found[-1].key, len(found)], ["k0", "k2499", 2500])
+
+    async def test_what_is_no_text_is_refused_before_anything_is_sent(self) -> None:
+        script = Script()
+        async with script.vault() as vault:
+            with self.assertRaises(ValidationError) as caught:
+                await vault.set_secret("a/b", "canary-\ud800", token="t")
+            with self.assertRaises(AuthError):
+                await vault.get_secret("a/b", token="")
+        self.assertNotIn("canary", f"{caught.exception!r}")
+        self.assertEqual(script.asked, [])
+
+    def test_errors_survive_the_way_between_processes(self) -> None:
+        errors: list[VaultError] = [
+            AuthError("UNAUTHORIZED", "no", 401, "r1"),
+            ApprovalRequiredError("wait", "a1", 202, "r2"),
+            RateLimitError("slower", 7.0),
+            NetworkError("gone"),
+        ]
+        for error in errors:
+            for again in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
+                self.assertIs(type(again), type(error))
+                self.assertEqual((str(again), vars(again)), (str(error), vars(error)))
+
+    async def test_a_client_and_its_key_are_not_pickled(self) -> None:
+        async with Script().vault() as vault:
+            with self.assertRaises(TypeError):
+                pickle.dumps(vault)
+
+    async def test_a_closed_client_says_so(self) -> None:
+        vault = Script().vault()
+        await vault.aclose()
+        await vault.aclose()
+        with self.assertRaisesRegex(RuntimeError, "closed"):
+            await vault.health()
+
+    async def test_files_that_are_no_certificates_are_named(self) -> None:
+        cases: list[dict[str, Any]] = [
+            {"ca_file": "/no/such.pem"},
+            {"ca_file": __file__},
+            {"cert_file": __file__, "cert_key_file": __file__},
+            {"cert_file": "/no/such.pem"},
+        ]
+        for options in cases:
+            with self.subTest(options=options), self.assertRaises(ValidationError):
+                AgentVault(KEY, URL, **options)
+
     async def test_a_key_never_goes_in_cleartext_to_another_machine(self) -> None:
-        for url in ("http://vault.example", "http://10.0.0.1:7200", "ftp://x", "vault", "https://user:pw@vault.example"):
+        for url in ("http://vault.example", "http://10.0.0.1:7200", "ftp://x", "vault", "https://user:pw@vault.example", f"{URL}/v1", f"{URL}?a=b"):
             with self.subTest(url=url), self.assertRaises(ValidationError) as caught:
                 AgentVault(KEY, url)
             self.assertNotIn("pw", str(caught.exception))
@@ -284,7 +416,7 @@ class ClientTest(unittest.IsolatedAsyncioTestCase):
             [
                 "PUT /v1/secrets/a/b",
                 "POST /v1/secrets/a/b/rotate",
-                "GET /v1/secrets?namespace=a&limit=1000",
+                "GET /v1/secrets?namespace=a&limit=1000&page=1",
                 "POST /v1/secrets/import",
                 "DELETE /v1/secrets/a/b",
                 "POST /v1/tokens/revoke Bearer a-token",
@@ -303,6 +435,58 @@ class ClientTest(unittest.IsolatedAsyncioTestCase):
             async with AgentVault() as vault:
                 with self.assertRaises(AuthError):
                     await vault.request_token(scope="secrets:read:a/*")
+
+
+class LoopTest(unittest.TestCase):
+    """Over real sockets: connections belong to the event loop that opened them."""
+
+    def test_one_client_serves_several_event_loops(self) -> None:
+        class Healthy(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.send_header("content-length", "15")
+                self.end_headers()
+                self.wfile.write(b'{"status":"ok"}')
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        with ThreadingHTTPServer(("127.0.0.1", 0), Healthy) as server, warnings.catch_warnings():
+            # What `asyncio.run` leaves open of a client that is not closed in it.
+            warnings.simplefilter("ignore", ResourceWarning)
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            vault = AgentVault(KEY, f"http://127.0.0.1:{server.server_port}")
+            for _ in range(3):
+                self.assertEqual(asyncio.run(vault.health())["status"], "ok")
+            del vault
+            gc.collect()
+            server.shutdown()
+
+    def test_an_answer_that_drips_ends_in_time(self) -> None:
+        async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n")
+            try:
+                while True:
+                    writer.write(b" ")
+                    await writer.drain()
+                    await asyncio.sleep(0.01)
+            except (ConnectionError, asyncio.CancelledError):
+                pass
+            finally:
+                writer.close()
+
+        async def main() -> None:
+            server = await asyncio.start_server(drip, "127.0.0.1", 0)
+            url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            async with AgentVault(KEY, url, timeout=0.3, retries=0) as vault:
+                with self.assertRaises(NetworkError):
+                    await vault.health()
+            server.close()
+
+        asyncio.run(main())
 
 
 if __name__ == "__main__":

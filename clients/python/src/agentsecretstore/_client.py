@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-import ssl
 import uuid
-from collections.abc import Iterable, Mapping
+import weakref
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import quote
 
 import httpx
 
 from ._errors import ApprovalRequiredError, AuthError, ValidationError
-from ._models import AuditPage, ImportResult, Secret, SecretInfo, Token, objects
-from ._transport import Transport
+from ._models import AuditPage, ImportResult, Secret, SecretInfo, Token, objects, optional
+from ._transport import Transport, Trust
 
 DEFAULT_URL = "http://127.0.0.1:7200"
 
 # A token with less life than this is not used again.
 _SPARE = timedelta(seconds=5)
+_MAX_KEPT = 256
+# As many as the vault gives at most.
+_PAGE = 1000
+_MAX_PAGES = 10_000
+
+_Locks = weakref.WeakValueDictionary[str, asyncio.Lock]
 
 
 class AgentVault:
@@ -31,7 +38,9 @@ class AgentVault:
     :param default_ttl: of such tokens, `"1h"`
     :param timeout: of each attempt, in seconds
     :param retries: how often a call is repeated that may be repeated
-    :param ca_file: certificates to trust instead of the system's; default `ASS_CA_FILE`
+    :param ca_file: certificates to trust instead of those of `certifi`; default `ASS_CA_FILE`
+    :param cert_file: a certificate for a vault that asks its clients for one; default `ASS_CERT_FILE`
+    :param cert_key_file: the private key of it; default `ASS_CERT_KEY_FILE`
     :param trust_env: use the proxies of the environment
     """
 
@@ -45,6 +54,8 @@ class AgentVault:
         timeout: float = 30.0,
         retries: int = 3,
         ca_file: str | None = None,
+        cert_file: str | None = None,
+        cert_key_file: str | None = None,
         trust_env: bool = False,
         http_transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
@@ -53,12 +64,16 @@ class AgentVault:
         self._auto_token = auto_token
         self._default_ttl = default_ttl
         self._tokens: list[Token] = []
-        ca = ca_file or environment.get("ASS_CA_FILE")
+        self._locks: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Locks] = weakref.WeakKeyDictionary()
         self._transport = Transport(
             base_url or environment.get("ASS_API_URL") or DEFAULT_URL,
             timeout=timeout,
             retries=retries,
-            verify=True if ca is None else ssl.create_default_context(cafile=ca),
+            trust=Trust(
+                ca_file or environment.get("ASS_CA_FILE") or None,
+                cert_file or environment.get("ASS_CERT_FILE") or None,
+                cert_key_file or environment.get("ASS_CERT_KEY_FILE") or None,
+            ),
             trust_env=trust_env,
             http_transport=http_transport,
         )
@@ -74,6 +89,9 @@ class AgentVault:
 
     def __repr__(self) -> str:
         return f"AgentVault({self._transport.base_url!r})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("An AgentVault holds a key and connections, and is not to be pickled: make one where it is used.")
 
     async def request_token(
         self,
@@ -127,14 +145,12 @@ class AgentVault:
         :param metadata: `agent_name` and `reason` go into the vault's audit
         :raises SecretNotFoundError: there is no such secret or version
         """
-        said = metadata or {}
-        answer = await self._transport.call(
-            "GET",
-            _secret_url(path),
-            key=await self._permit("read", path, token),
-            query=_present({"version": version, **{name: said.get(name) for name in ("agent_name", "reason")}}),
-            # A token with a number of uses spends one for this call, however often it is sent.
-            headers={"Idempotency-Key": str(uuid.uuid4())},
+        url, said = _secret_url(path), metadata or {}
+        query = _present({"version": version, **{name: said.get(name) for name in ("agent_name", "reason")}})
+        # A token with a number of uses spends one for this call, however often it is sent.
+        headers = {"Idempotency-Key": str(uuid.uuid4())}
+        answer = await self._permitted(
+            "read", path, token, lambda key: self._transport.call("GET", url, key=key, query=query, headers=headers)
         )
         return Secret.of(path, answer)
 
@@ -161,8 +177,14 @@ class AgentVault:
             "metadata": None if metadata is None else dict(metadata),
             "hosts": None if hosts is None else list(hosts),
         }
-        key = await self._permit("write", path, token)
-        return SecretInfo.of(await self._transport.call("PUT", _secret_url(path), key=key, body=_present(body)))
+        url = _secret_url(path)
+        answer = await self._permitted(
+            "write",
+            path,
+            token,
+            lambda key: self._transport.call("PUT", url, key=key, body=_present(body), sensitive=(value,)),
+        )
+        return SecretInfo.of(answer)
 
     async def rotate_secret(
         self,
@@ -173,20 +195,38 @@ class AgentVault:
         token: str | Token | None = None,
     ) -> SecretInfo:
         """A new version, after which the one before ends with the grace. Without a value the vault makes one."""
-        key = await self._permit("write", path, token)
+        url = f"{_secret_url(path)}/rotate"
         body = _present({"new_value": new_value, "grace_period_seconds": grace_period_seconds})
-        return SecretInfo.of(await self._transport.call("POST", f"{_secret_url(path)}/rotate", key=key, body=body))
+        answer = await self._permitted(
+            "write",
+            path,
+            token,
+            lambda key: self._transport.call("POST", url, key=key, body=body, sensitive=(new_value or "",)),
+        )
+        return SecretInfo.of(answer)
 
     async def delete_secret(self, path: str, *, token: str | Token | None = None) -> None:
         """All versions."""
-        await self._transport.call("DELETE", _secret_url(path), key=await self._permit("delete", path, token))
+        url = _secret_url(path)
+        await self._permitted("delete", path, token, lambda key: self._transport.call("DELETE", url, key=key))
 
     async def list_secrets(self, namespace: str, *, token: str | Token | None = None) -> list[SecretInfo]:
         """What the token covers in this namespace; never a value."""
-        key = await self._permit("read", f"{namespace}/*", token)
-        query = {"namespace": namespace, "limit": 1000}
-        answer = await self._transport.call("GET", "/v1/secrets", key=key, query=query)
-        return [SecretInfo.of(item) for item in objects(answer, "items")]
+        async def fetch(page: int) -> Mapping[str, Any]:
+            query = {"namespace": namespace, "limit": _PAGE, "page": page}
+            return await self._permitted(
+                "read", f"{namespace}/*", token, lambda key: self._transport.call("GET", "/v1/secrets", key=key, query=query)
+            )
+
+        found: list[SecretInfo] = []
+        for page in range(1, _MAX_PAGES + 1):
+            answer = await fetch(page)
+            items = objects(answer, "items")
+            found.extend(SecretInfo.of(item) for item in items)
+            total = optional(answer, "total", int)
+            if not items or total is None or len(found) >= total:
+                break
+        return found
 
     async def import_env(
         self,
@@ -208,16 +248,25 @@ class AgentVault:
             "metadata": None if metadata is None else dict(metadata),
             "dry_run": dry_run or None,
         }
-        key = await self._permit("write", f"{namespace}/*", token)
-        return ImportResult.of(await self._transport.call("POST", "/v1/secrets/import", key=key, body=_present(body)))
+        answer = await self._permitted(
+            "write",
+            f"{namespace}/*",
+            token,
+            lambda key: self._transport.call(
+                "POST", "/v1/secrets/import", key=key, body=_present(body), sensitive=_values(content)
+            ),
+        )
+        return ImportResult.of(answer)
 
     async def revoke(self, token: str | Token) -> None:
         """From now on it is refused everywhere. A `str` is the token itself; a `Token` is revoked by its id."""
         if isinstance(token, Token) and token.token_id is not None:
-            await self._transport.call("DELETE", f"/v1/tokens/{token.token_id}", key=self._required_key())
+            # Revoked twice is revoked.
+            url = f"/v1/tokens/{quote(token.token_id, safe='')}"
+            await self._transport.call("DELETE", url, key=self._required_key(), repeatable=True)
         else:
             await self._transport.call("POST", "/v1/tokens/revoke", key=_text(token), body={})
-        self._tokens = [known for known in self._tokens if known.value != _text(token)]
+        self._forget(_text(token))
 
     async def audit(self, *, page: int = 1, limit: int = 25, **filters: str) -> AuditPage:
         """Needs an operator key. Filters: `since`, `until`, `agent`, `secret`, `event`."""
@@ -233,22 +282,46 @@ class AgentVault:
             return self._key
         raise AuthError("UNAUTHORIZED", "There is no key: give agent_key, or set ASS_AGENT_KEY.")
 
-    async def _permit(self, action: str, path: str, token: str | Token | None) -> str:
-        """What to present: the token that was given, one for just this, or the key."""
+    async def _permitted(
+        self,
+        action: str,
+        path: str,
+        token: str | Token | None,
+        call: Callable[[str], Awaitable[Mapping[str, Any]]],
+    ) -> Mapping[str, Any]:
+        """With the token that was given, one for just this, or the key."""
         if token is not None:
-            return _text(token)
+            return await call(_text(token))
         key = self._required_key()
         if not self._auto_token or key.startswith("ask_op_"):
-            return key
+            return await call(key)
         scope = f"secrets:{action}:{path}"
-        now = datetime.now(timezone.utc)
-        self._tokens = [known for known in self._tokens if known.expires_at - now > _SPARE]
-        for known in self._tokens:
-            if scope in known.scopes:
-                return known.value
-        fresh = await self.request_token([scope])
-        self._tokens.append(fresh)
-        return fresh.value
+        held, is_kept = await self._token_for(scope)
+        try:
+            return await call(held)
+        except AuthError:
+            # Revoked since, or the vault's keys are new: the agent key may still be good.
+            if not is_kept:
+                raise
+        self._forget(held)
+        return await call((await self._token_for(scope))[0])
+
+    async def _token_for(self, scope: str) -> tuple[str, bool]:
+        """And whether it was there already. Those who want the same at once wait for one request."""
+        locks = self._locks.setdefault(asyncio.get_running_loop(), _Locks())
+        lock = locks.setdefault(scope, asyncio.Lock())
+        async with lock:
+            now = datetime.now(timezone.utc)
+            self._tokens = [known for known in self._tokens if known.expires_at - now > _SPARE]
+            for known in self._tokens:
+                if scope in known.scopes:
+                    return known.value, True
+            fresh = await self.request_token([scope])
+            self._tokens = [*self._tokens[-_MAX_KEPT + 1 :], fresh]
+            return fresh.value, False
+
+    def _forget(self, value: str) -> None:
+        self._tokens = [known for known in self._tokens if known.value != value]
 
 
 def _scopes(scopes: str | Iterable[str] | None, scope: str | None) -> tuple[str, ...]:
@@ -263,6 +336,12 @@ def _secret_url(path: str) -> str:
     if len(segments) < 2 or any(segment in ("", ".", "..") for segment in segments):
         raise ValidationError("VALIDATION_ERROR", "A secret's path has two or more segments, like production/x/key.")
     return "/v1/secrets/" + "/".join(quote(segment, safe="") for segment in segments)
+
+
+def _values(content: str) -> tuple[str, ...]:
+    """Whatever may be a value, so that no message brings one back."""
+    lines = (line.partition("=")[2].strip().strip("\"'") for line in content.splitlines())
+    return tuple(value for value in lines if len(value) >= 4)
 
 
 def _text(token: str | Token) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class VaultError(Exception):
     """Every error of this package.
@@ -20,6 +22,17 @@ class VaultError(Exception):
     def __str__(self) -> str:
         return f"{self.message} ({self.code})"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The way of Exception calls the class with the message alone; pools of processes send errors like this.
+        return (_again, (type(self), self.args, dict(vars(self))))
+
+
+def _again(kind: type[VaultError], args: tuple[Any, ...], members: dict[str, Any]) -> VaultError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    vars(error).update(members)
+    return error
+
 
 class AuthError(VaultError):
     """The key or token is not known, or no longer: 401."""
@@ -37,8 +50,16 @@ class ApprovalRequiredError(VaultError):
         self.approval_id = approval_id
 
 
-class SecretNotFoundError(VaultError):
+class NotFoundError(VaultError):
+    """What the call names is not there: 404."""
+
+
+class SecretNotFoundError(NotFoundError):
     """There is no such secret, or no such version: 404."""
+
+
+class SecretExpiredError(VaultError):
+    """The secret's time is over: 410."""
 
 
 class ConflictError(VaultError):
@@ -46,7 +67,7 @@ class ConflictError(VaultError):
 
 
 class ValidationError(VaultError):
-    """The arguments are not valid: 400, or found before anything was sent."""
+    """The arguments are not valid: 400 and other 4xx, or found before anything was sent."""
 
 
 class RateLimitError(VaultError):
@@ -59,8 +80,12 @@ class RateLimitError(VaultError):
         self.retry_after = retry_after
 
 
+class UnavailableError(VaultError):
+    """The vault is there and cannot do its work: 5xx. A change may have been made."""
+
+
 class NetworkError(VaultError):
-    """No answer, or one that is none of a vault's."""
+    """No answer, or one that is none of a vault's. A change may have been made."""
 
     def __init__(self, message: str, status: int = 0) -> None:
         super().__init__("NETWORK_ERROR", message, status)

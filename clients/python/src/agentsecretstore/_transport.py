@@ -4,31 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import json
 import random
 import ssl
-from collections.abc import Mapping
+import weakref
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
-from ._errors import (
-    ApprovalRequiredError,
-    AuthError,
-    ConflictError,
-    NetworkError,
-    RateLimitError,
-    ScopeError,
-    SecretNotFoundError,
-    ValidationError,
-    VaultError,
-)
+from ._answers import code_of, judge, wait_of
+from ._errors import AuthError, NetworkError, ValidationError
 
 # A secret is at most 64 KiB; a page of the audit is larger.
 _MAX_ANSWER = 8 * 1024 * 1024
 _MAX_WAIT = 30.0
-_REPEATABLE = frozenset({"GET", "PUT", "DELETE"})
 _BUSY = frozenset({429, 502, 503, 504})
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Files in PEM."""
+
+    ca_file: str | None
+    cert_file: str | None
+    key_file: str | None
 
 
 class Transport:
@@ -38,23 +38,25 @@ class Transport:
         *,
         timeout: float,
         retries: int,
-        verify: bool | ssl.SSLContext,
+        trust: Trust,
         trust_env: bool,
         http_transport: httpx.AsyncBaseTransport | None,
     ) -> None:
         self.base_url = _checked(base_url)
         self._retries = retries
-        self._client = httpx.AsyncClient(
-            timeout=timeout,
-            verify=verify,
-            trust_env=trust_env,
-            # A key must not follow a redirect to somewhere else.
-            follow_redirects=False,
-            transport=http_transport,
-        )
+        self._timeout = timeout
+        self._verify = _tls(trust)
+        self._trust_env = trust_env
+        self._http_transport = http_transport
+        self._is_closed = False
+        # Connections belong to the event loop that opened them: a program may call `asyncio.run` more than once.
+        self._clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = weakref.WeakKeyDictionary()
 
     async def aclose(self) -> None:
-        await self._client.aclose()
+        self._is_closed = True
+        client = self._clients.pop(asyncio.get_running_loop(), None)
+        if client is not None:
+            await client.aclose()
 
     async def call(
         self,
@@ -65,47 +67,119 @@ class Transport:
         body: Mapping[str, Any] | None = None,
         query: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
+        repeatable: bool | None = None,
+        sensitive: Iterable[str] = (),
     ) -> Mapping[str, Any]:
-        """The answer's object; an empty one for 204."""
-        sent = {"Accept": "application/json", **(headers or {})}
+        """The answer's object; an empty one for 204.
+
+        :param repeatable: to make it twice is as good as once; default: for GET
+        :param sensitive: what is sent and must not come back in a message
+        """
+        sent = {"Accept": "application/json", "Accept-Encoding": "identity", **(headers or {})}
         if key is not None:
             sent["Authorization"] = f"Bearer {_printable(key)}"
+        unsaid = tuple(sensitive) if key is None else (key, *sensitive)
+        may_repeat_always = method == "GET" if repeatable is None else repeatable
+        client = self._client()
         attempt = 0
         while True:
             try:
-                status, answer_headers, text = await self._exchange(method, path, sent, body, query)
-            except httpx.HTTPError as error:
+                status, answer_headers, text = await self._exchange(client, method, path, sent, body, query)
+            except (httpx.HTTPError, asyncio.TimeoutError) as error:
+                untrusted = _untrusted(error)
                 # Before a connection stands nothing was sent, whatever the method.
-                may_repeat = method in _REPEATABLE or isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout))
+                unsent = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout))
+                may_repeat = untrusted is None and (may_repeat_always or unsent)
                 if not may_repeat or attempt >= self._retries:
+                    why = f"gave no answer ({type(error).__name__})" if untrusted is None else f"is not trusted: {untrusted}"
                     # The library's words may quote what was sent.
-                    raise NetworkError(f"{self.base_url} gave no answer ({type(error).__name__})") from None
+                    raise NetworkError(f"{self.base_url} {why}") from None
                 await asyncio.sleep(_pause(attempt, None))
             else:
-                wait = _seconds(answer_headers.get("retry-after"))
-                # A call that was refused for its number was not carried out.
-                may_repeat = status == 429 or (status in _BUSY and method in _REPEATABLE)
+                wait = wait_of(answer_headers)
+                # A call that was refused for its number, or by a vault that stops, was not carried out. After anything
+                # else nobody knows, and a second PUT is a second version.
+                untouched = status == 429 or (status == 503 and code_of(text) == "DRAINING")
+                may_repeat = untouched or (status in _BUSY and may_repeat_always)
                 if not may_repeat or attempt >= self._retries or (wait or 0) > _MAX_WAIT:
-                    return _judge(status, answer_headers, text)
+                    return judge(status, answer_headers, text, unsaid)
                 await asyncio.sleep(_pause(attempt, wait))
             attempt += 1
 
+    def _client(self) -> httpx.AsyncClient:
+        if self._is_closed:
+            raise RuntimeError("This AgentVault is closed.")
+        loop = asyncio.get_running_loop()
+        client = self._clients.get(loop)
+        if client is None:
+            client = self._clients[loop] = httpx.AsyncClient(
+                timeout=self._timeout,
+                verify=self._verify,
+                trust_env=self._trust_env,
+                # A key must not follow a redirect to somewhere else.
+                follow_redirects=False,
+                transport=self._http_transport,
+            )
+        return client
+
     async def _exchange(
         self,
+        client: httpx.AsyncClient,
         method: str,
         path: str,
         headers: Mapping[str, str],
         body: Mapping[str, Any] | None,
         query: Mapping[str, Any] | None,
     ) -> tuple[int, httpx.Headers, bytes]:
-        url = self.base_url + path
-        async with self._client.stream(method, url, headers=headers, json=body, params=query) as response:
-            text = bytearray()
-            async for chunk in response.aiter_bytes():
-                text += chunk
-                if len(text) > _MAX_ANSWER:
-                    raise NetworkError(f"the answer of {self.base_url} is too large", response.status_code)
-            return response.status_code, response.headers, bytes(text)
+        async def exchange() -> tuple[int, httpx.Headers, bytes]:
+            url = self.base_url + path
+            async with client.stream(method, url, headers=headers, json=body, params=query) as response:
+                if response.headers.get("content-encoding", "identity").lower() != "identity":
+                    # Unpacked it may be thousands of times as large.
+                    raise NetworkError(f"the answer of {self.base_url} is encoded, which was not asked for", response.status_code)
+                text = bytearray()
+                async for chunk in response.aiter_bytes():
+                    text += chunk
+                    if len(text) > _MAX_ANSWER:
+                        raise NetworkError(f"the answer of {self.base_url} is too large", response.status_code)
+                return response.status_code, response.headers, bytes(text)
+
+        try:
+            # The library's time-outs begin again with each byte.
+            return await asyncio.wait_for(exchange(), self._timeout)
+        except UnicodeEncodeError:
+            # Half a surrogate pair. The error holds the whole body.
+            raise ValidationError("VALIDATION_ERROR", "What is to be sent is no text in UTF-8; nothing was sent.") from None
+
+
+def _tls(trust: Trust) -> ssl.SSLContext:
+    """Errors: ValidationError for a file that is none."""
+    if (trust.cert_file is None) != (trust.key_file is None):
+        raise ValidationError("VALIDATION_ERROR", "A client certificate needs both its files: cert_file and cert_key_file.")
+    file = trust.ca_file
+    try:
+        if trust.ca_file is None:
+            context = httpx.create_ssl_context(trust_env=False)
+        else:
+            context = ssl.create_default_context(cafile=trust.ca_file)
+        if trust.cert_file is not None:
+            file = trust.cert_file
+            # Without a password OpenSSL would ask for one on the terminal.
+            context.load_cert_chain(trust.cert_file, trust.key_file, password=lambda: b"")
+    except (OSError, ValueError):
+        raise ValidationError("VALIDATION_ERROR", f"{file} cannot be read, or is no PEM file of the right kind.") from None
+    return context
+
+
+def _untrusted(error: BaseException | None) -> str | None:
+    """OpenSSL's words for a certificate that is not taken."""
+    for _ in range(8):
+        if error is None:
+            return None
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return error.verify_message
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _checked(base_url: str) -> str:
@@ -115,6 +189,8 @@ def _checked(base_url: str) -> str:
         raise ValidationError("VALIDATION_ERROR", "The vault's address is no URL.") from None
     if url.scheme not in ("http", "https") or not url.host or url.userinfo:
         raise ValidationError("VALIDATION_ERROR", "The vault's address is https://HOST[:PORT], without a user.")
+    if url.path not in ("", "/") or url.query or url.fragment:
+        raise ValidationError("VALIDATION_ERROR", "The vault's address is https://HOST[:PORT], and nothing more.")
     if url.scheme == "http" and not _is_this_machine(url.host):
         raise ValidationError("VALIDATION_ERROR", f"{url.host} is another machine: use https, a key must not go in cleartext.")
     return base_url.rstrip("/")
@@ -131,8 +207,8 @@ def _is_this_machine(host: str) -> bool:
 
 def _printable(key: str) -> str:
     # The library would quote it in its error.
-    if not key.isascii() or not key.isprintable() or " " in key:
-        raise AuthError("UNAUTHORIZED", "The key or token holds a character that none has; is there a line break at its end?")
+    if not key or not key.isascii() or not key.isprintable() or " " in key:
+        raise AuthError("UNAUTHORIZED", "The key or token is empty, or holds a character that none has; is there a line break at its end?")
     return key
 
 
@@ -140,46 +216,3 @@ def _pause(attempt: int, wait: float | None) -> float:
     if wait is not None:
         return min(wait, _MAX_WAIT)
     return min(2.0, 0.1 * float(2**attempt)) * random.uniform(0.5, 1.0)
-
-
-def _seconds(text: str | None) -> float | None:
-    try:
-        return None if text is None else max(0.0, float(text))
-    except ValueError:
-        return None
-
-
-def _judge(status: int, headers: httpx.Headers, text: bytes) -> Mapping[str, Any]:
-    if status == 204:
-        return {}
-    answer = _object(text)
-    if 200 <= status < 300:
-        if answer is None:
-            raise NetworkError("the answer is no JSON object", status)
-        return answer
-    error = (answer or {}).get("error")
-    if not isinstance(error, dict):
-        raise NetworkError("the answer is none of a vault's", status)
-    raise _error(status, error, _seconds(headers.get("retry-after")))
-
-
-def _object(text: bytes) -> dict[str, Any] | None:
-    try:
-        answer = json.loads(text)
-    except (ValueError, RecursionError):
-        # Its words quote the text.
-        return None
-    return answer if isinstance(answer, dict) else None
-
-
-def _error(status: int, error: Mapping[str, Any], retry_after: float | None) -> VaultError:
-    code, message = str(error.get("code", "UNKNOWN_ERROR")), str(error.get("message", "The vault refused."))
-    request_id = error.get("request_id")
-    request = request_id if isinstance(request_id, str) else None
-    if code == "APPROVAL_REQUIRED":
-        approval = error.get("approval_id")
-        return ApprovalRequiredError(message, approval if isinstance(approval, str) else None, status, request)
-    if status == 429:
-        return RateLimitError(message, retry_after, status, request)
-    kinds = {400: ValidationError, 401: AuthError, 403: ScopeError, 404: SecretNotFoundError, 409: ConflictError}
-    return kinds.get(status, VaultError)(code, message, status, request)
