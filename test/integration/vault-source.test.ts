@@ -2,8 +2,10 @@
  * The source `sidekey` against the real vault server, in one process: first tokens, rotation, revocation, and a vault that is
  * away, slow or out of its mind (guarantees.md R1 to R6, ruling 10).
  */
+import { writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
+import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { afterEach, describe, expect, it } from "vitest";
 import { API, OTHER, startVaultStage } from "../support/vault/vault-stage.ts";
@@ -127,6 +129,54 @@ describe("a sidecar with a vault", () => {
     await writeFile(join(directory, "token"), `${await issue()}\n`);
     await expect.poll(() => sidecar.ask(), { timeout: 10_000 }).toEqual(OK);
     expect(await readFile(join(directory, "identity.key"), "utf8")).toContain("PRIVATE KEY");
+  });
+});
+
+describe("a vault whose clock goes otherwise than ours", () => {
+  it.each([-2, 2])("(by %i h) gives one token, which serves", async (hours) => {
+    const stage = await startVaultStage(closers);
+    await stage.put(API, KEY);
+    const clock = { now: () => Date.now() + hours * 3_600_000, monotonic: () => performance.now() };
+    const sidecar = await stage.sidecar({ start: { clock } });
+    expect((await askFor(1_500, () => sidecar.ask())).filter(([status]) => status !== 200)).toEqual([]);
+    const { json } = await stage.vault.call("GET", "/v1/tokens");
+    expect(json.items).toHaveLength(1);
+  });
+});
+
+describe("a vault that gives shorter tokens than an hour", () => {
+  it("gives the sidecar one of those", async () => {
+    const stage = await startVaultStage(closers, { yaml: "tokens: { default_ttl: 5m, max_ttl: 10m }" });
+    await stage.put(API, KEY);
+    const sidecar = await stage.sidecar();
+    expect(await sidecar.ask()).toEqual(OK);
+  });
+});
+
+describe("another agent key in its file", () => {
+  it("is taken without a restart, also when the first was revoked", async () => {
+    const stage = await startVaultStage(closers);
+    await stage.put(API, KEY);
+    const sidecar = await stage.sidecar();
+    expect(await sidecar.ask()).toEqual(OK);
+    const another = async (name: string): Promise<string> => {
+      const body = { name, allowed_scopes: ["secrets:use:production/*"] };
+      return (await stage.vault.call("POST", "/v1/agents", { body })).json.api_key;
+    };
+    const path = join(sidecar.directory, "agent-key");
+    await writeFile(path, `${await another("second")}\n`);
+    const ofSecond = async (): Promise<unknown[]> => {
+      const { json } = await stage.vault.call("GET", "/v1/tokens");
+      return json.items.filter((one: Record<string, unknown>) => one["agent"] === "second");
+    };
+    await expect.poll(ofSecond).toHaveLength(1);
+    expect((await stage.vault.call("DELETE", "/v1/agents/research")).status).toBe(204);
+    expect((await askFor(1_000, () => sidecar.ask())).filter(([status]) => status !== 200)).toEqual([]);
+    await stage.vault.call("DELETE", "/v1/agents/second");
+    await expect.poll(() => sidecar.ask(), { interval: 50 }).toEqual([403, "IDENTITY_TOKEN_REVOKED"]);
+    await writeFile(path, await another("third"));
+    await expect.poll(() => sidecar.ask(), { interval: 50 }).toEqual(OK);
+    expect(stage.logged.join("\n")).not.toContain("ast_agent_");
   });
 });
 
@@ -314,6 +364,22 @@ describe("a revocation", () => {
     await expect.poll(() => sidecar.ask(), { interval: 50 }).toEqual([403, "IDENTITY_TOKEN_REVOKED"]);
     const { json: after } = await stage.vault.call("GET", "/v1/tokens");
     expect(after.items).toHaveLength(1);
+  });
+
+  it("that nobody heard of is found among hundreds of the agent's tokens", async () => {
+    const stage = await startVaultStage(closers, { scopes: ["secrets:use:production/*", "secrets:read:production/*"] });
+    await stage.put(API, KEY);
+    const sidecar = await stage.sidecar();
+    expect(await sidecar.ask()).toEqual(OK);
+    const { json } = await stage.vault.call("GET", "/v1/tokens");
+    const body = { scopes: [`secrets:read:${API}`] };
+    for (let n = 0; n < 101; n += 1) await stage.vault.call("POST", "/v1/tokens", { body, as: stage.agentKey });
+    const cutting = setInterval(() => stage.balancer.cut(), 100);
+    closers.push(async () => clearInterval(cutting));
+    await stage.vault.call("DELETE", `/v1/tokens/${json.items[0].token_id}`);
+    await expect.poll(async () => (await sidecar.ask())[0], { interval: 50 }).not.toBe(200);
+    clearInterval(cutting);
+    await expect.poll(() => sidecar.ask(), { interval: 50 }).toEqual([403, "IDENTITY_TOKEN_REVOKED"]);
   });
 
   it("closes what is in flight", async () => {

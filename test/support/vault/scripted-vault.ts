@@ -14,6 +14,7 @@ import {
   type VaultLink,
   type VaultSignal,
 } from "../../../src/sidecar/secrets/vault-session/link.ts";
+import type { KeyPlace } from "../../../src/sidecar/secrets/vault-session/minted-source.ts";
 import type { SessionParts } from "../../../src/sidecar/secrets/vault-session/session.ts";
 
 export interface TestTimers {
@@ -62,6 +63,10 @@ export interface ScriptedVault {
   allowed: ReadonlySet<string> | undefined;
   /** Every call fails so. */
   fault: LinkFault | undefined;
+  /** Redemptions reach it once this has settled. */
+  beforeRedemption: Promise<void> | undefined;
+  /** Looking up whether a token was revoked fails so. */
+  listFault: LinkFault | undefined;
   /** Redemptions alone fail so. */
   redeemFault: LinkFault | undefined;
   /** A token is given only when this is `approved`. */
@@ -71,6 +76,8 @@ export interface ScriptedVault {
   readonly asked: TokenRequest[];
   readonly redeemed: (RedeemRequest & { readonly token: string })[];
   readonly givenBack: string[];
+  /** Agent keys that it does not take. */
+  readonly badKeys: Set<string>;
   /** Ids that an operator revoked. */
   readonly takenBack: Set<string>;
   readonly calls: string[];
@@ -84,7 +91,7 @@ export interface ScriptedVault {
 export const fault = (kind: FaultKind, retryAfter?: number): LinkFault =>
   new LinkFault(kind, `scripted ${kind}`, retryAfter === undefined ? {} : { retryAfter });
 
-export const createScriptedVault = (clock: Clock): ScriptedVault => {
+export const createScriptedVault = (): ScriptedVault => {
   let counter = 0;
   const streams = new Set<(signal: VaultSignal | "end") => void>();
   const state: Omit<ScriptedVault, "link" | "streams"> = {
@@ -92,12 +99,15 @@ export const createScriptedVault = (clock: Clock): ScriptedVault => {
     names: new Map(),
     allowed: undefined,
     fault: undefined,
+    beforeRedemption: undefined,
+    listFault: undefined,
     redeemFault: undefined,
     approval: undefined,
     tokens: new Map(),
     asked: [],
     redeemed: [],
     givenBack: [],
+    badKeys: new Set(),
     takenBack: new Set(),
     calls: [],
     say(signal) {
@@ -134,7 +144,7 @@ export const createScriptedVault = (clock: Clock): ScriptedVault => {
           return path === undefined ? [] : [[name, path] as const];
         }),
       );
-      return { token, id: `id-${token}`, expiresAt: clock.now() + request.ttlMs, names };
+      return { token, id: `id-${token}`, lifeMs: request.ttlMs, names };
     },
     async approval() {
       await called("approval");
@@ -143,6 +153,7 @@ export const createScriptedVault = (clock: Clock): ScriptedVault => {
     async redeem(token, request) {
       state.redeemed.push({ ...request, token });
       await called("redeem");
+      await state.beforeRedemption;
       if (state.redeemFault !== undefined) throw state.redeemFault;
       const held = state.tokens.get(token);
       if (held === undefined) throw fault("unauthorized");
@@ -182,6 +193,7 @@ export const createScriptedVault = (clock: Clock): ScriptedVault => {
     },
     async isRevoked(id) {
       await called("tokens");
+      if (state.listFault !== undefined) throw state.listFault;
       return state.takenBack.has(id);
     },
     async revoke(token) {
@@ -219,7 +231,7 @@ export const createLogBook = () => {
 /** All that a session is made of. */
 export const createSessionStage = () => {
   const timers = createTimers();
-  const vault = createScriptedVault(timers.clock);
+  const vault = createScriptedVault();
   const { log, lines } = createLogBook();
   const parts: SessionParts = {
     link: vault.link,
@@ -232,5 +244,19 @@ export const createSessionStage = () => {
     after: timers.after,
     random: () => 1,
   };
-  return { ...timers, vault, lines, parts };
+  let key = "ast_agent_first";
+  const place: KeyPlace = {
+    read: () => key,
+    stamp: () => key,
+    async open(asked) {
+      return {
+        ...vault.link,
+        enrol: () => (vault.badKeys.has(asked) ? Promise.reject(fault("unauthorized")) : vault.link.enrol()),
+      };
+    },
+  };
+  const putKey = (next: string): void => {
+    key = next;
+  };
+  return { ...timers, vault, lines, parts, place, putKey };
 };

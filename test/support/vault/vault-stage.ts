@@ -26,6 +26,7 @@ export interface StageSidecarOptions {
   readonly source?: string;
   readonly more?: string;
   readonly files?: TestSidecarOptions["files"];
+  readonly start?: TestSidecarOptions["start"];
 }
 
 export interface StagedSidecar extends TestSidecar {
@@ -74,12 +75,12 @@ export const startVaultStage = async (
       await put(path, value);
       return value;
     },
-    async sidecar({ routes = { api: `"vault:${API}"` }, source, more = "", files = {} } = {}) {
+    async sidecar({ routes = { api: `"vault:${API}"` }, source, more = "", files = {}, start = {} } = {}) {
       const lines = Object.entries(routes).map(
         ([name, secret]) => `  ${name}: { match: "http://127.0.0.1:${upstream.port}/${name}/**", secret: ${secret} }`,
       );
       const sidecar = await startTestSidecar({
-        start: { log },
+        start: { log, ...start },
         files: { "agent-key": agentKey, ...files },
         file: `
 version: 1

@@ -7,9 +7,16 @@ import { readFileSync, statSync } from "node:fs";
 import { hostname } from "node:os";
 import { join, resolve } from "node:path";
 import * as z from "zod";
-import type { AgentVault, ApprovalRequiredError, VaultClientError } from "../../../client/index.ts";
+import type {
+  AgentVault,
+  ApprovalRequiredError,
+  IssuedToken,
+  TokenRequest,
+  VaultClientError,
+} from "../../../client/index.ts";
 import { type Credential, credentialSchema, readCredential } from "../../../config/credential.ts";
 import { agentName, filePath } from "../../../config/units.ts";
+import type { Clock, EpochMs } from "../../../core/clock.ts";
 import { isSidekeyError, SidekeyError } from "../../../core/errors.ts";
 import type { Kind } from "../../../core/kind.ts";
 import { systemCode } from "../../../core/whole-file.ts";
@@ -17,9 +24,11 @@ import { openSidecarKey, SIDECAR_KEY_FILE } from "../../../identity/sidecar-key.
 import type { SourceDeps } from "../source.ts";
 import { vaultAddress } from "../vault-session/address.ts";
 import { createChangeCounts } from "../vault-session/changes.ts";
+import { readToken } from "../vault-session/grant.ts";
 import { type ApprovalState, type FaultKind, LinkFault, type VaultLink } from "../vault-session/link.ts";
+import { createMintedSource } from "../vault-session/minted-source.ts";
 import type { SessionParts } from "../vault-session/session.ts";
-import { createGivenSource, createMintedSource, type VaultSource } from "../vault-session/source.ts";
+import { createGivenSource, type VaultSource } from "../vault-session/source.ts";
 
 const fields = z
   .strictObject({
@@ -27,7 +36,9 @@ const fields = z
     address: vaultAddress.describe("Where the vault listens: https://HOST[:PORT]; http:// only on this machine."),
     agent_key: credentialSchema
       .optional()
-      .describe("An agent's key: the sidecar enrols its own key with it, and asks for its tokens itself."),
+      .describe(
+        "An agent's key: the sidecar enrols its own key with it, and asks for its tokens itself. Read again when its file changes.",
+      ),
     token: credentialSchema
       .optional()
       .describe("A scoped token that somebody else issues and renews; the file is read again when it changes."),
@@ -52,11 +63,14 @@ export const sidekey: Kind<"sidekey", typeof fields, SourceDeps, Promise<VaultSo
     const { baseDir, stateDir, environment, uses = [] } = deps;
     const { token, agent_key: agentKey } = written;
     const read = (credential: Credential): string => readCredential(credential, { baseDir, environment });
-    const key = agentKey === undefined ? undefined : read(agentKey);
+    const credential = agentKey ?? token;
+    if (credential === undefined) throw new SidekeyError("INTERNAL", { detail: "a vault without a credential" });
+    // One that is not there is told before a key is made.
+    read(credential);
     const sidecarKey = await openSidecarKey(join(stateDir, SIDECAR_KEY_FILE));
-    const link = await openLink(written, deps, { agentKey: key, sidecarKey });
-    const parts: SessionParts = {
-      link,
+    const open = (key: string | undefined): Promise<VaultLink> =>
+      openLink(written, deps, { agentKey: key, sidecarKey });
+    const parts: Omit<SessionParts, "link"> = {
       source: deps.name,
       agent: deps.agent,
       thumbprint: sidecarKey.thumbprint,
@@ -66,8 +80,9 @@ export const sidekey: Kind<"sidekey", typeof fields, SourceDeps, Promise<VaultSo
       after: backgroundTimer,
       random: Math.random,
     };
-    if (token === undefined) return createMintedSource(parts, uses);
-    return createGivenSource(parts, { read: () => read(token), stamp: stampOf(token, baseDir) }, uses);
+    const place = { read: () => read(credential), stamp: stampOf(credential, baseDir) };
+    if (agentKey !== undefined) return createMintedSource(parts, { ...place, open }, uses);
+    return createGivenSource({ ...parts, link: await open(undefined) }, place, uses);
   },
 };
 
@@ -96,14 +111,15 @@ const CALL_TIMEOUT_MS = 5_000;
 /** The stream is taken for lost: the vault says something every 5 s. `ms` */
 const IDLE_MS = 8_000;
 const RETRY_AFTER_MS = 50;
-/** Newest first: one of this hour is among them. */
+/** Newest first, in a page. */
 const LISTED_TOKENS = 100;
+const LISTED_PAGES = 50;
 
-const openLink = async (written: Fields, { baseDir }: SourceDeps, keys: Keys): Promise<VaultLink> => {
+const openLink = async (written: Fields, { baseDir, clock }: SourceDeps, keys: Keys): Promise<VaultLink> => {
   const { AgentVault } = await import("../../../client/index.ts");
   const { agentKey, sidecarKey } = keys;
   const ca = written.ca === undefined ? undefined : readPem(resolve(baseDir, written.ca));
-  const client: AgentVault = new AgentVault({
+  const options = {
     address: written.address,
     sidecarKey,
     timeoutMs: CALL_TIMEOUT_MS,
@@ -111,7 +127,8 @@ const openLink = async (written: Fields, { baseDir }: SourceDeps, keys: Keys): P
     retries: 0,
     ...(agentKey !== undefined && { agentKey }),
     ...(ca !== undefined && { ca }),
-  });
+  };
+  const client: AgentVault = new AgentVault(options, { clock });
   const name =
     written.name ??
     (hostname()
@@ -129,14 +146,14 @@ const openLink = async (written: Fields, { baseDir }: SourceDeps, keys: Keys): P
             id,
             expiresAt,
             names: found = {},
-          } = await client.requestToken({
+          } = await requestShortEnough(client, {
             scopes,
             names,
             ttl: Math.floor(ttlMs / 1000),
             reason,
             dpopJkt: sidecarKey.thumbprint,
           });
-          return { token, id, expiresAt, names: new Map(Object.entries(found)) };
+          return { token, id, lifeMs: lifeOf(token, expiresAt, clock), names: new Map(Object.entries(found)) };
         } catch (error) {
           if (isSidekeyError(error) && error.code === "CLIENT_APPROVAL_REQUIRED") {
             return { approvalId: (error as ApprovalRequiredError).approvalId };
@@ -168,14 +185,41 @@ const openLink = async (written: Fields, { baseDir }: SourceDeps, keys: Keys): P
     isRevoked: (id) =>
       calling(async () => {
         if (agentKey === undefined) return false;
-        const { items } = await client.tokens.list({ limit: LISTED_TOKENS });
-        return items.some((one) => one.id === id && one.revokedAt !== undefined);
+        // Of an agent whose programs ask for tokens too, it may be far down the list.
+        for (let page = 1; page <= LISTED_PAGES; page += 1) {
+          const { items } = await client.tokens.list({ page, limit: LISTED_TOKENS });
+          const found = items.find((one) => one.id === id);
+          if (found !== undefined) return found.revokedAt !== undefined;
+          if (items.length < LISTED_TOKENS) return false;
+        }
+        return false;
       }),
     revoke: (token) => calling(() => client.tokens.revokeOwn(token)),
     async close() {
       client.close();
     },
   };
+};
+
+/** A vault may give shorter tokens alone (`tokens.max_ttl`): then one as long as it gives unasked. */
+const requestShortEnough = async (client: AgentVault, { ttl, ...request }: TokenRequest): Promise<IssuedToken> => {
+  try {
+    return await client.requestToken({ ...request, ...(ttl !== undefined && { ttl }) });
+  } catch (error) {
+    if (!isSidekeyError(error) || error.code !== "CLIENT_REFUSED") throw error;
+    return client.requestToken(request);
+  }
+};
+
+/** The vault's clock says both ends; where the token does not say its beginning, ours has to do. `ms` */
+const lifeOf = (token: string, expiresAt: EpochMs, clock: Pick<Clock, "now">): number => {
+  try {
+    const { issuedAt, expiresAt: end } = readToken(token);
+    if (issuedAt !== undefined) return end - issuedAt;
+  } catch {
+    // Of another kind: nothing in it is ours to read.
+  }
+  return expiresAt - clock.now();
 };
 
 const approvalState = (status: string): ApprovalState => {

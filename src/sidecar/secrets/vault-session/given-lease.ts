@@ -137,6 +137,7 @@ export const createGivenLease = (options: GivenLeaseOptions): GivenLease => {
       refusal = undefined;
       over("the vault takes the source's token again");
     },
+    holds: (id) => id === held.grant.id,
     revoked,
     isRevoked: () => isRevoked,
     describe: () => ({ expiresAt: held.grant.expiresAt, problem: endOf() ?? refusal }),

@@ -14,6 +14,7 @@ export interface Grant {
   isOver(): boolean;
 }
 
+/** `expiresAt` by this machine's clock. */
 export const createGrant = (facts: Omit<Grant, "isOver">, clock: Clock): Grant => {
   const deadline = clock.monotonic() + (facts.expiresAt - clock.now());
   return { ...facts, isOver: () => clock.now() >= facts.expiresAt || clock.monotonic() >= deadline };
@@ -22,6 +23,8 @@ export const createGrant = (facts: Omit<Grant, "isOver">, clock: Clock): Grant =
 /** What a token says of itself. The vault alone knows whether it is true. */
 export interface TokenWords {
   readonly id: string;
+  /** Undefined: it does not say. */
+  readonly issuedAt: EpochMs | undefined;
   readonly expiresAt: EpochMs;
   readonly scopes: readonly Scope[];
   /** Thumbprint of the key it is bound to; undefined: of any sidecar that its agent enrolled. */
@@ -31,10 +34,16 @@ export interface TokenWords {
 /** Reads a token without its key. Errors: IDENTITY_TOKEN_INVALID, which says nothing of its text. */
 export const readToken = (token: string): TokenWords => {
   const claims = payloadOf(token);
-  const { jti, exp, scope, cnf } = claims;
+  const { jti, iat, exp, scope, cnf } = claims;
   if (typeof jti !== "string" || typeof exp !== "number" || typeof scope !== "string") throw noToken();
   const jkt = isObject(cnf) ? cnf["jkt"] : undefined;
-  return { id: jti, expiresAt: exp * 1000, scopes: scopesOf(scope), jkt: typeof jkt === "string" ? jkt : undefined };
+  return {
+    id: jti,
+    issuedAt: typeof iat === "number" ? iat * 1000 : undefined,
+    expiresAt: exp * 1000,
+    scopes: scopesOf(scope),
+    jkt: typeof jkt === "string" ? jkt : undefined,
+  };
 };
 
 const scopesOf = (text: string): readonly Scope[] => {

@@ -33,8 +33,10 @@ export interface Lease extends Closable {
   refused(used: Grant, fault: LinkFault): Promise<boolean>;
   /** The vault took a token of it. */
   accepted(): void;
-  /** The vault took the token or the key back. */
-  revoked(): void;
+  /** Whether this is the token it works with, or one that it still may. */
+  holds(tokenId: string): boolean;
+  /** The vault took that token back, or this sidecar's key. */
+  revoked(tokenId?: string): void;
   isRevoked(): boolean;
   /** The token's end and what it waits for, for `doctor`. */
   describe(): LeaseReport;

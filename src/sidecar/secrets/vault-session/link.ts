@@ -20,7 +20,8 @@ export interface IssuedToken {
   readonly token: string;
   /** By which events name it. */
   readonly id: string;
-  readonly expiresAt: EpochMs;
+  /** From its making to its end, both by the vault's clock. `ms` */
+  readonly lifeMs: number;
   /** Name to path, for those that resolve. */
   readonly names: ReadonlyMap<string, string>;
 }

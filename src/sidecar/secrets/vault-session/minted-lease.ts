@@ -31,11 +31,16 @@ const OUTAGE_PAUSE_MS = 1_500;
 const LONGEST_PAUSE_MS = 30_000;
 /** A name that leads nowhere may lead somewhere soon. `ms` */
 const NAMES_PAUSE_MS = 15_000;
+/** Between two tokens, however short the vault makes them. `ms` */
+const LEAST_RENEWAL_MS = 1_000;
 const APPROVAL_POLL_MS = 2_000;
 /** Two renewals of a token that the vault did not take. `ms` */
 const RENEW_EVERY_MS = 1_000;
 /** What was asked with the old token is answered by then. `ms` */
-const RETIRE_AFTER_MS = 5_000;
+export const RETIRE_AFTER_MS = 5_000;
+
+/** Undefined: ask again later. Who may not even ask gets no token either, and hears why. */
+const cannotTell = (thrown: unknown): false | undefined => (isOutageFault(toLinkFault(thrown)) ? undefined : false);
 
 export const createMintedLease = (options: MintedLeaseOptions): MintedLease => {
   const { link, source, clock, log, after, random, changed, paths, names } = options;
@@ -59,23 +64,22 @@ export const createMintedLease = (options: MintedLeaseOptions): MintedLease => {
   let recovery: Promise<void> | undefined;
   let refusedAt = Number.NEGATIVE_INFINITY;
   /** Replaced, and not given back yet. */
-  const retiring = new Map<string, () => void>();
+  const retiring = new Map<string, { readonly id: string | undefined; readonly cancel: () => void }>();
 
   const giveBack = async (token: string): Promise<void> => {
-    retiring.get(token)?.();
+    retiring.get(token)?.cancel();
     retiring.delete(token);
     await link.revoke(token).catch((thrown: unknown) => {
+      const { kind, message } = toLinkFault(thrown);
+      // It has ended already, or somebody took it back.
+      if (kind === "unauthorized") return;
       // It ends by itself within the hour.
-      const { message } = toLinkFault(thrown);
       log.warn("a token of the sidecar could not be given back", { source, address: link.address, reason: message });
     });
   };
 
-  const retire = ({ token }: Grant): void => {
-    retiring.set(
-      token,
-      after(RETIRE_AFTER_MS, () => void giveBack(token)),
-    );
+  const retire = ({ token, id }: Grant): void => {
+    retiring.set(token, { id, cancel: after(RETIRE_AFTER_MS, () => void giveBack(token)) });
   };
 
   const plan = (ms: number): void => {
@@ -99,7 +103,7 @@ export const createMintedLease = (options: MintedLeaseOptions): MintedLease => {
     if (before !== undefined) retire(before);
     const isWhole = names.every((name) => next.names.has(name));
     unresolved = isWhole ? 0 : unresolved + 1;
-    const renewIn = (next.expiresAt - clock.now()) * RENEW_AT;
+    const renewIn = Math.max((next.expiresAt - clock.now()) * RENEW_AT, LEAST_RENEWAL_MS);
     plan(isWhole ? renewIn : Math.min(renewIn, NAMES_PAUSE_MS * 2 ** Math.min(unresolved - 1, 8)));
     changed();
   };
@@ -133,12 +137,15 @@ export const createMintedLease = (options: MintedLeaseOptions): MintedLease => {
       enrolled = true;
     }
     if (approvalId !== undefined && !(await isDecided(approvalId))) return awaitDecision(approvalId);
+    const askedAt = clock.now();
     const answer = await link.requestToken({ scopes, names, ttlMs: TOKEN_TTL_MS, reason: `sidecar, source ${source}` });
     if ("approvalId" in answer) {
       tellApproval(answer.approvalId);
       return awaitDecision(answer.approvalId);
     }
-    const next = createGrant(answer, clock);
+    const { token, id, names: found, lifeMs } = answer;
+    // By our clock, from before it was made: the vault's may go otherwise.
+    const next = createGrant({ token, id, names: found, expiresAt: askedAt + lifeMs }, clock);
     if (closed || isRevoked) await giveBack(next.token);
     else take(next);
   };
@@ -167,17 +174,19 @@ export const createMintedLease = (options: MintedLeaseOptions): MintedLease => {
     return attempt;
   };
 
-  const revoked = (): void => {
+  const revoked = (tokenId = grant?.id): void => {
     if (isRevoked) return;
     isRevoked = true;
     cancelNext();
+    // Who took back the one before means this sidecar, and had not seen this one yet.
+    if (grant !== undefined && grant.id !== tokenId) void giveBack(grant.token);
     log.error("the sidecar's token was revoked", { source, address: link.address });
   };
 
   /** What an operator took back is not asked for again, also when nobody heard of it. */
   const recover = async (used: Grant): Promise<void> => {
-    const wasTakenBack = used.id !== undefined && (await link.isRevoked(used.id).catch(() => false));
-    if (grant !== used) return;
+    const wasTakenBack = used.id === undefined ? false : await link.isRevoked(used.id).catch(cannotTell);
+    if (grant !== used || wasTakenBack === undefined) return;
     if (wasTakenBack) revoked();
     else await renew();
   };
@@ -218,6 +227,7 @@ export const createMintedLease = (options: MintedLeaseOptions): MintedLease => {
       return !isRevoked && grant !== used;
     },
     accepted() {},
+    holds: (id) => id === grant?.id || [...retiring.values()].some((one) => one.id === id),
     revoked,
     isRevoked: () => isRevoked,
     describe: () => ({

@@ -71,7 +71,7 @@ export const createVaultSession = (parts: SessionParts, plan: SessionPlan): Vaul
         changes.secret(signal.path);
         return;
       case "token.revoked":
-        if (signal.id === lease.current()?.id) lease.revoked();
+        if (lease.holds(signal.id)) lease.revoked(signal.id);
         else changes.token();
         return;
       case "sidecar.revoked":

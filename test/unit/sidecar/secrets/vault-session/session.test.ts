@@ -2,7 +2,7 @@
 import { describe, expect, it } from "vitest";
 import { parseAuthority } from "../../../../../src/core/authority.ts";
 import { isSidekeyError, type SidekeyError } from "../../../../../src/core/errors.ts";
-import { createMintedSource } from "../../../../../src/sidecar/secrets/vault-session/source.ts";
+import { createMintedSource } from "../../../../../src/sidecar/secrets/vault-session/minted-source.ts";
 import { createSessionStage, fault, refOf, settle, useOf } from "../../../../support/vault/scripted-vault.ts";
 
 const PATH = "production/x/key";
@@ -26,6 +26,7 @@ const open = async (paths: readonly string[] = [PATH]) => {
   stage.vault.secrets.set(PATH, { value: "one", version: 1 });
   const source = await createMintedSource(
     stage.parts,
+    stage.place,
     paths.map((path) => useOf(path)),
   );
   await settle();
@@ -63,7 +64,7 @@ describe("the first token", () => {
     const stage = createSessionStage();
     stage.vault.fault = fault("unreachable");
     stage.vault.secrets.set(PATH, { value: "one", version: 1 });
-    const source = await createMintedSource(stage.parts, [useOf(PATH)]);
+    const source = await createMintedSource(stage.parts, stage.place, [useOf(PATH)]);
     expect(await codeOf(() => source.authorize(refOf(PATH)))).toBe("SOURCE_UNAVAILABLE");
     await stage.advance(60_000);
     expect(stage.lines.filter((line) => line.includes("has no token"))).toHaveLength(1);
@@ -79,14 +80,14 @@ describe("the first token", () => {
   ] as const)("is not waited for when the vault says %s", async (kind, code) => {
     const stage = createSessionStage();
     stage.vault.fault = fault(kind);
-    expect(await codeOf(() => createMintedSource(stage.parts, [useOf(PATH)]))).toBe(code);
+    expect(await codeOf(() => createMintedSource(stage.parts, stage.place, [useOf(PATH)]))).toBe(code);
   });
 
   it("is refused by route and path where the agent may not use one of them, and gives the others back", async () => {
     const stage = createSessionStage();
     stage.vault.allowed = new Set([PATH]);
     const uses = [useOf(PATH, "api"), useOf("production/y/key", "billing")];
-    const { code, detail } = await errorOf(() => createMintedSource(stage.parts, uses));
+    const { code, detail } = await errorOf(() => createMintedSource(stage.parts, stage.place, uses));
     expect(code).toBe("IDENTITY_SCOPE_DENIED");
     expect(detail).toContain("routes.billing needs production/y/key");
     expect(detail).not.toContain("routes.api");
@@ -96,7 +97,7 @@ describe("the first token", () => {
   it("waits for a person, says for which approval, and is there once it is given", async () => {
     const stage = createSessionStage();
     stage.vault.approval = "pending";
-    const source = await createMintedSource(stage.parts, [useOf(PATH)]);
+    const source = await createMintedSource(stage.parts, stage.place, [useOf(PATH)]);
     await stage.advance(60_000);
     expect(stage.lines.filter((line) => line.includes("apr_1"))).toHaveLength(1);
     const { code, detail } = await errorOf(() => source.authorize(refOf(PATH)));
@@ -111,7 +112,7 @@ describe("the first token", () => {
   it("is not asked for again when a person said no", async () => {
     const stage = createSessionStage();
     stage.vault.approval = "pending";
-    const source = await createMintedSource(stage.parts, [useOf(PATH)]);
+    const source = await createMintedSource(stage.parts, stage.place, [useOf(PATH)]);
     stage.vault.approval = "denied";
     await stage.advance(10 * 60_000);
     expect(stage.vault.asked).toHaveLength(1);
@@ -177,6 +178,25 @@ describe("the token after it", () => {
 });
 
 describe("a revocation", () => {
+  it("of a token that was replaced a moment ago means the one after it too", async () => {
+    const { vault, source, advance } = await open();
+    await advance((HOUR * 2) / 3);
+    vault.say({ type: "token.revoked", id: "id-token-1" });
+    await settle();
+    expect(await codeOf(() => source.authorize(refOf(PATH)))).toBe("IDENTITY_TOKEN_REVOKED");
+    await advance(HOUR);
+    expect(vault.asked).toHaveLength(2);
+    expect(vault.tokens.size).toBe(0);
+  });
+
+  it("by ourselves, of a token that was replaced, is none", async () => {
+    const { vault, source, advance } = await open();
+    await advance((HOUR * 2) / 3 + 5_000);
+    vault.say({ type: "token.revoked", id: "id-token-1" });
+    await settle();
+    expect(source.authorize(refOf(PATH))).toBeUndefined();
+  });
+
   it.each([
     ["of the token", { type: "token.revoked", id: "id-token-1" }],
     ["of the sidecar", { type: "sidecar.revoked", jkt: "our-thumbprint" }],
@@ -203,6 +223,20 @@ describe("a revocation", () => {
     vault.tokens.clear();
     vault.takenBack.add("id-token-1");
     expect(await codeOf(get)).toBe("SOURCE_FORBIDDEN");
+    expect(await codeOf(() => source.authorize(refOf(PATH)))).toBe("IDENTITY_TOKEN_REVOKED");
+    expect(vault.asked).toHaveLength(1);
+  });
+
+  it("that cannot be looked up now is not taken for none", async () => {
+    const { vault, source, get, advance } = await open();
+    vault.tokens.clear();
+    vault.takenBack.add("id-token-1");
+    vault.listFault = fault("busy");
+    expect(await codeOf(get)).toBe("SOURCE_FORBIDDEN");
+    expect(vault.asked).toHaveLength(1);
+    vault.listFault = undefined;
+    await advance(1_000);
+    await codeOf(get);
     expect(await codeOf(() => source.authorize(refOf(PATH)))).toBe("IDENTITY_TOKEN_REVOKED");
     expect(vault.asked).toHaveLength(1);
   });
@@ -314,7 +348,7 @@ describe("a redemption", () => {
     const stage = createSessionStage();
     stage.vault.names.set("openai-key", "acme/search/openai-key");
     stage.vault.secrets.set("acme/search/openai-key", { value: "one", version: 1 });
-    const source = await createMintedSource(stage.parts, [useOf("openai-key")]);
+    const source = await createMintedSource(stage.parts, stage.place, [useOf("openai-key")]);
     await settle();
     expect(stage.vault.asked[0]).toMatchObject({ scopes: [], names: ["openai-key"] });
     expect((await source.fetch(refOf("openai-key"), CONTEXT)).value.lend(String)).toBe("one");
@@ -327,7 +361,7 @@ describe("a redemption", () => {
 
   it("of a name that leads nowhere yet is missing, and found when it is there", async () => {
     const stage = createSessionStage();
-    const source = await createMintedSource(stage.parts, [useOf("openai-key")]);
+    const source = await createMintedSource(stage.parts, stage.place, [useOf("openai-key")]);
     expect(await codeOf(() => source.authorize(refOf("openai-key")))).toBe("SOURCE_SECRET_MISSING");
     stage.vault.names.set("openai-key", "acme/openai-key");
     stage.vault.secrets.set("acme/openai-key", { value: "one", version: 1 });
@@ -338,7 +372,7 @@ describe("a redemption", () => {
 
 describe("a reload", () => {
   it("with other paths gets other tokens first, then gives the old ones back", async () => {
-    const { vault, source, get } = await open();
+    const { vault, source, get, advance } = await open();
     vault.secrets.set("production/y/key", { value: "other", version: 1 });
     expect(await source.repermit([PATH], [useOf(PATH, "renamed")])).toBeUndefined();
     const change = await source.repermit([], [useOf("production/y/key")]);
@@ -347,7 +381,33 @@ describe("a reload", () => {
     await settle();
     expect(await get("production/y/key")).toBe("other");
     expect(await codeOf(() => source.authorize(refOf(PATH)))).toBe("IDENTITY_SCOPE_DENIED");
+    expect([...vault.tokens.keys()]).toEqual(["token-1", "token-2"]);
+    await advance(5_000);
     expect([...vault.tokens.keys()]).toEqual(["token-2"]);
+  });
+
+  it("that comes just before the end leaves no token behind", async () => {
+    const { vault, source } = await open();
+    (await source.repermit([], [useOf("production/y/key")]))?.commit();
+    await source.close();
+    expect(vault.tokens.size).toBe(0);
+    expect(vault.streams).toBe(0);
+  });
+
+  it("fails no redemption that is under way", async () => {
+    const { vault, source } = await open();
+    vault.secrets.set("production/y/key", { value: "other", version: 1 });
+    const change = await source.repermit([], [useOf(PATH), useOf("production/y/key")]);
+    let goOn = (): void => {};
+    vault.beforeRedemption = new Promise((resolve) => {
+      goOn = resolve;
+    });
+    const asked = source.fetch(refOf(PATH), CONTEXT);
+    await settle();
+    change?.commit();
+    await settle();
+    goOn();
+    expect((await asked).value.lend(String)).toBe("one");
   });
 
   it.each([
@@ -368,5 +428,68 @@ describe("a reload", () => {
     await settle();
     expect(await source.repermit([], [useOf("production/y/key")])).toBeUndefined();
     expect(vault.asked).toHaveLength(1);
+  });
+});
+
+describe("another agent key in the place of the first", () => {
+  it("is taken without a restart, and the old tokens are given back", async () => {
+    const { vault, advance, get, putKey, lines } = await open();
+    putKey("ast_agent_second");
+    await advance(1_000);
+    expect(await get()).toBe("one");
+    expect(vault.redeemed.at(-1)?.token).toBe("token-2");
+    await advance(5_000);
+    expect([...vault.tokens.keys()]).toEqual(["token-2"]);
+    expect(lines.filter((line) => line.includes("another agent key"))).toHaveLength(1);
+    expect(lines.join("\n")).not.toContain("ast_agent_");
+  });
+
+  it("mends what an operator revoked", async () => {
+    const { vault, source, advance, get, putKey } = await open();
+    vault.say({ type: "token.revoked", id: "id-token-1" });
+    await advance(60_000);
+    expect(await codeOf(() => source.authorize(refOf(PATH)))).toBe("IDENTITY_TOKEN_REVOKED");
+    putKey("ast_agent_second");
+    await advance(1_000);
+    expect(source.authorize(refOf(PATH))).toBeUndefined();
+    expect(await get()).toBe("one");
+  });
+
+  it("that the vault does not take changes nothing, is told once, and is tried again", async () => {
+    const { vault, advance, get, putKey, lines } = await open();
+    vault.badKeys.add("ast_agent_second");
+    putKey("ast_agent_second");
+    await advance(10 * 60_000);
+    expect(await get()).toBe("one");
+    expect(vault.redeemed.at(-1)?.token).toBe("token-1");
+    expect(lines.filter((line) => line.includes("cannot be taken"))).toHaveLength(1);
+    vault.badKeys.clear();
+    await advance(16_000);
+    await get();
+    expect(vault.redeemed.at(-1)?.token).toBe("token-2");
+  });
+
+  it("is taken by a reload at once, also where its token was revoked", async () => {
+    const { vault, source, get, putKey } = await open();
+    vault.say({ type: "token.revoked", id: "id-token-1" });
+    await settle();
+    putKey("ast_agent_second");
+    (await source.repermit([PATH], [useOf(PATH)]))?.commit();
+    expect(await get()).toBe("one");
+  });
+
+  it("does not come between a reload and its end", async () => {
+    const { vault, source, advance, get, putKey } = await open();
+    vault.secrets.set("production/y/key", { value: "other", version: 1 });
+    const change = await source.repermit([], [useOf("production/y/key")]);
+    putKey("ast_agent_second");
+    await advance(3_000);
+    expect(await get()).toBe("one");
+    change?.commit();
+    await advance(20_000);
+    expect(await get("production/y/key")).toBe("other");
+    expect(vault.tokens.size).toBe(1);
+    await source.close();
+    expect([vault.tokens.size, vault.streams]).toEqual([0, 0]);
   });
 });
