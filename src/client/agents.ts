@@ -31,6 +31,12 @@ export interface AgentRequest {
   readonly place?: string;
 }
 
+/** What is not said stays as it is; null: none any more. */
+export interface AgentUpdate extends Pick<AgentRequest, "scopes" | "namespaces" | "reads"> {
+  readonly description?: string | null;
+  readonly place?: string | null;
+}
+
 export interface AgentInfo {
   readonly id: string;
   readonly name: string;
@@ -51,6 +57,8 @@ export interface AgentsApi {
   /** The key is shown this once. Errors: CLIENT_CONFLICT when the name is taken. */
   create(request: AgentRequest): Promise<{ readonly agent: AgentInfo; readonly key: string }>;
   list(request?: PageRequest): Promise<Page<AgentInfo>>;
+  /** By id or name; its key stays, its tokens that reach further than it may now don't. Errors: CLIENT_NOT_FOUND. */
+  update(idOrName: string, update: AgentUpdate): Promise<AgentInfo>;
   /** By id or name; with its tokens and sidecars. Errors: CLIENT_NOT_FOUND. */
   revoke(idOrName: string): Promise<void>;
 }
@@ -106,6 +114,17 @@ export const createAgentsApi = (calls: Calls, { own }: Pick<Credentials, "own">)
     } as const;
     const { items, total } = await calls.json({ ...call, signal }, agentList);
     return toPage(items.map(toAgent), total);
+  },
+  async update(idOrName, { description, scopes, namespaces, reads, place }) {
+    const call = {
+      method: "PATCH",
+      path: `/v1/agents/${oneSegment(idOrName)}`,
+      credential: own(),
+      body: { description, allowed_scopes: scopes, allowed_namespaces: namespaces, reads, place },
+      repeatable: true,
+      what: idOrName,
+    } as const;
+    return toAgent(await calls.json(call, agentSchema));
   },
   revoke: async (idOrName) =>
     calls.nothing({

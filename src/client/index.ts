@@ -2,7 +2,7 @@
 export { SidekeyError } from "../core/errors.ts";
 export { SecretValue } from "../core/secret-value.ts";
 export { AgentVault, type AgentVaultOptions, type Health } from "./agent-vault.ts";
-export type { AgentInfo, AgentRequest, AgentsApi } from "./agents.ts";
+export type { AgentInfo, AgentRequest, AgentsApi, AgentUpdate } from "./agents.ts";
 export type { Page, PageRequest } from "./answers.ts";
 export type { ApprovalInfo, ApprovalsApi } from "./approvals.ts";
 export type { AuditEntry, AuditPage, AuditRequest } from "./audit.ts";

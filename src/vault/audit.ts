@@ -33,6 +33,7 @@ export const VAULT_EVENTS = {
   "approval.denied": "admin",
   "approval.timed_out": "admin",
   "agent.created": "admin",
+  "agent.updated": "admin",
   "agent.revoked": "admin",
   "sidecar.enrolled": "admin",
   "sidecar.revoked": "admin",

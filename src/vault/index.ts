@@ -14,7 +14,7 @@ import { openLmdb } from "./storage/lmdb.ts";
 import { createMemoryReplayGuard } from "./tokens/replay-guard.ts";
 import { createTokenState, type EmbeddedTokens } from "./tokens/tokens.ts";
 
-export type { AgentRequest, CreatedAgent, VaultAgents } from "./agents/agents.ts";
+export type { AgentRequest, AgentUpdate, CreatedAgent, UpdatedAgent, VaultAgents } from "./agents/agents.ts";
 export type { AgentInfo, AgentKind } from "./agents/rows.ts";
 export { checkAgentScopes } from "./agents/rows.ts";
 export type { SidecarInfo } from "./agents/sidecar-rows.ts";

@@ -206,6 +206,12 @@ export const describeVaultClient = (name: string, create: () => Promise<VaultSub
       const listed = (await operator.agents.list({ limit: 100 })).items.find((one) => one.name === name);
       expect(listed).toMatchObject({ active: true, operator: false, scopes: [`secrets:read:${path}`] });
       expect(key.startsWith(listed?.keyPrefix ?? "?")).toBe(true);
+      const scopes = ["secrets:read:a/c"];
+      expect(await operator.agents.update(name, { scopes, description: "changed" })).toMatchObject({
+        name,
+        scopes,
+        description: "changed",
+      });
       await operator.agents.revoke(name);
       await expect(agent.requestToken({ scopes: [`secrets:read:${path}`] })).rejects.toBeInstanceOf(AuthError);
       await expect(connect({ token }).getSecret(path)).rejects.toBeInstanceOf(AuthError);

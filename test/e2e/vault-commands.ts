@@ -122,6 +122,8 @@ export const describeVaultCommands = (name: string, start: () => Promise<ServedV
       expect([inspected.code, inspected.stdout]).toEqual([1, expect.stringMatching(/valid +no\n$/)]);
 
       expect(await succeed(`agent enroll research --jkt ${JKT}`)).toBe(`enrolled ${JKT} for research\n`);
+      expect(await succeed("agent update research --scope secrets:read:production/u/*")).toBe("updated research\n");
+      expect(await succeed("agent update research --json --reads placeholder")).toContain('"updated":true');
       expect(await succeed("agent revoke research")).toBe("revoked research\n");
       const after = await as(key, "token issue --scope secrets:read:production/t/key");
       expect([after.code, after.stdout, after.stderr]).toEqual([

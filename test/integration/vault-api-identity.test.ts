@@ -16,6 +16,40 @@ const store = async (vault: TestVault, path: string, fields: object = {}): Promi
 const named = (vault: TestVault, event: string) => vault.audit().filter((record) => record["event"] === event);
 
 describe("agents", () => {
+  it("are changed by an operator; their tokens that reach further are worth nothing, and approvals make none", async () => {
+    const vault = await startTestVault();
+    await vault.call("PUT", "/v1/secrets/b/x", { body: { value: "v", access_tier: "sensitive" } });
+    const key = await vault.agent("bot", { allowed_scopes: ["secrets:read:a/*", "secrets:read:b/*"], place: "a/t" });
+    const far = await vault.token(key, { scopes: ["secrets:read:a/*"] });
+    const wish = { scopes: ["secrets:read:b/x"] };
+    const { json: waiting } = await vault.call("POST", "/v1/tokens", { as: key, body: wish });
+    expect((await vault.call("POST", `/v1/approvals/${waiting.approval_id}/approve`, { body: {} })).status).toBe(200);
+    const update = (body: unknown, as?: string) =>
+      vault.call("PATCH", "/v1/agents/bot", { body, ...(as !== undefined && { as }) });
+    const { status, json } = await update({ allowed_scopes: ["secrets:read:a/x"], description: "one", place: null });
+    expect([status, json]).toMatchObject([
+      200,
+      { name: "bot", allowed_scopes: ["secrets:read:a/x"], description: "one", active: true },
+    ]);
+    expect(json).not.toHaveProperty("place");
+    expect(json).not.toHaveProperty("api_key");
+    expect(codeOf(await vault.call("GET", "/v1/me", { as: far }))).toBe("401 UNAUTHORIZED");
+    expect(codeOf(await vault.call("POST", "/v1/tokens", { as: key, body: wish }))).toBe("403 SCOPE_DENIED");
+    expect((await vault.call("GET", "/v1/me", { as: key })).status).toBe(200);
+    expect(vault.audit().find(({ event }) => event === "agent.updated")).toMatchObject({
+      agent: "operator",
+      metadata: expect.stringContaining('"revoked_tokens":1'),
+    });
+    expect(codeOf(await update({}))).toBe("400 VALIDATION_ERROR");
+    expect(codeOf(await update({ name: "other" }))).toBe("400 VALIDATION_ERROR");
+    expect(codeOf(await update({ operator: true }))).toBe("400 VALIDATION_ERROR");
+    expect(codeOf(await update({ allowed_scopes: [] }))).toBe("400 VALIDATION_ERROR");
+    expect(codeOf(await update({ description: "x" }, key))).toBe("403 SCOPE_DENIED");
+    expect(codeOf(await vault.call("PATCH", "/v1/agents/nobody", { body: { description: "x" } }))).toBe(
+      "404 NOT_FOUND",
+    );
+  });
+
   it("are made with a key that is shown once, listed without it, and taken back with all that they have", async () => {
     const vault = await startTestVault();
     const made = await vault.call("POST", "/v1/agents", {

@@ -66,6 +66,7 @@ const CALLS: Calls = {
     credentials.push((await vault.call("POST", "/v1/agents", { body })).json.api_key);
     return undefined;
   },
+  updateAgent: ({ vault }, { next }) => vault.call("PATCH", "/v1/agents/other", { body: { description: next() } }),
   revokeAgent: ({ vault }) => vault.call("DELETE", "/v1/agents/other"),
   listSidecars: ({ vault }) => vault.call("GET", "/v1/sidecars"),
   enrolSidecar: async ({ vault, agentKey }, { next }) => {

@@ -124,6 +124,12 @@ const OPERATIONS: Readonly<Record<EventName, (stage: Stage) => Promise<Readonly<
     expect((await vault.call("POST", "/v1/agents", { body, headers: TOLD })).status).toBe(201);
     return { actor_type: "operator", agent: "operator" };
   },
+  async "agent.updated"({ vault }) {
+    await vault.call("POST", "/v1/agents", { body: { name: "updated", allowed_scopes: ["secrets:read:a/*"] } });
+    const body = { allowed_scopes: ["secrets:use:a/*"] };
+    expect((await vault.call("PATCH", "/v1/agents/updated", { body, headers: TOLD })).status).toBe(200);
+    return { actor_type: "operator", agent: "operator" };
+  },
   async "agent.revoked"({ vault }) {
     const body = { name: "revoked", allowed_scopes: ["secrets:read:a/*"] };
     await vault.call("POST", "/v1/agents", { body });

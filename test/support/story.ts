@@ -115,6 +115,7 @@ export const STORY: readonly Line[] = [
     prints: /^revoked NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs\n$/,
   },
   { command: "agent list", prints: /^NAME +KIND[^\n]*\nresearch +agent +active +- / },
+  { command: "agent update", args: ["research", "--description", "reads papers"], prints: /^updated research\n$/ },
   { command: "agent revoke", args: ["research"], prints: /^revoked research\n$/ },
   { command: "approval list", says: /^sidekey: nothing waits for a decision\n$/ },
   { command: "approval approve", args: ["none"], code: 1, says: /^sidekey: VAULT_APPROVAL_UNKNOWN: [^\n]*\nhint: / },

@@ -4,6 +4,7 @@ import { agentCreate } from "./agent-create.ts";
 import { agentEnroll } from "./agent-enroll.ts";
 import { agentList } from "./agent-list.ts";
 import { agentRevoke } from "./agent-revoke.ts";
+import { agentUpdate } from "./agent-update.ts";
 import { approvalApprove } from "./approval-approve.ts";
 import { approvalDeny } from "./approval-deny.ts";
 import { approvalList } from "./approval-list.ts";
@@ -68,6 +69,7 @@ export const COMMANDS: readonly CommandSpec[] = [
   tokenRevoke,
   agentCreate,
   agentList,
+  agentUpdate,
   agentRevoke,
   agentEnroll,
   sidecarList,

@@ -20,6 +20,7 @@ import {
   AGENT_NAME,
   type AgentInfo,
   type AgentKind,
+  isAllowed,
   isRowPart,
   OPERATOR,
   openAgent,
@@ -28,6 +29,7 @@ import {
   readAgent,
   readPointer,
   requireAgent,
+  requireLiveAgent,
 } from "./rows.ts";
 import { revokeSidecarsOf } from "./sidecar-rows.ts";
 
@@ -42,6 +44,18 @@ export interface AgentRequest {
   readonly namespaces?: readonly string[];
   readonly reads?: TokenReads;
   readonly place?: string;
+}
+
+/** What is not said stays as it is; null: none any more. */
+export interface AgentUpdate extends Pick<AgentRequest, "scopes" | "namespaces" | "reads"> {
+  readonly description?: string | null;
+  readonly place?: string | null;
+}
+
+export interface UpdatedAgent {
+  readonly info: AgentInfo;
+  /** Ids of its tokens that reached further than it may now. */
+  readonly revokedTokens: readonly string[];
 }
 
 export interface CreatedAgent {
@@ -64,6 +78,12 @@ export interface VaultAgents {
    * Errors: IDENTITY_AGENT_UNKNOWN, IDENTITY_LAST_OPERATOR.
    */
   revoke(idOrName: string): Promise<AgentInfo>;
+  /**
+   * Of a live one; its key and name stay. Tokens that reach further than it may from now on are revoked with it, and all of
+   * them when its tokens are to read no values any more.
+   * Errors: IDENTITY_AGENT_UNKNOWN, IDENTITY_BAD_SCOPE, CONFIG_USAGE.
+   */
+  update(idOrName: string, update: AgentUpdate): Promise<UpdatedAgent>;
   hasOperator(): Promise<boolean>;
 }
 
@@ -149,7 +169,7 @@ export const createVaultAgents = (storage: VaultStorage, barrier: Barrier, clock
         const revoked = { ...info, revokedAt: now };
         putAgent(tx, barrier, revoked);
         tx.remove(AGENT_NAME + info.name);
-        const tokens = revokeTokensOf(tx, barrier, info.id, now);
+        const tokens = revokeTokensOf(tx, barrier, info.id, { now });
         const sidecars = revokeSidecarsOf(tx, barrier, info.id, now);
         endApprovalsOf(tx, barrier, info.id, now);
         recordChanges(tx, barrier, [
@@ -157,6 +177,41 @@ export const createVaultAgents = (storage: VaultStorage, barrier: Barrier, clock
           ...sidecars.map((jkt) => ({ type: "sidecar.revoked" as const, jkt })),
         ]);
         return revoked;
+      }),
+
+    update: (idOrName, update) =>
+      storage.write((tx) => {
+        const { id } = requireAgent(tx, barrier, idOrName);
+        const before = requireLiveAgent(tx, barrier, id);
+        const { description = before.description, place = before.place } = update;
+        const request: AgentRequest = {
+          name: before.name,
+          scopes: update.scopes ?? (before.kind === "operator" ? [] : before.scopes),
+          namespaces: update.namespaces ?? before.namespaces,
+          reads: update.reads ?? before.reads,
+          ...(description != null && { description }),
+          ...(place != null && { place }),
+        };
+        const { keyPrefix, createdAt, lastActiveAt } = before;
+        const info: AgentInfo = {
+          ...checked(request, before.kind),
+          id,
+          keyPrefix,
+          createdAt,
+          ...(lastActiveAt !== undefined && { lastActiveAt }),
+        };
+        putAgent(tx, barrier, info);
+        const readNoMore = before.reads === "value" && info.reads === "placeholder";
+        const revokedTokens = revokeTokensOf(tx, barrier, id, {
+          now: clock.now(),
+          which: ({ scope }) => readNoMore || !isAllowed(info, parseScopes(scope)),
+        });
+        recordChanges(
+          tx,
+          barrier,
+          revokedTokens.map((token) => ({ type: "token.revoked", id: token })),
+        );
+        return { info, revokedTokens };
       }),
 
     hasOperator: () => storage.read((tx) => tx.range(OPERATOR, { limit: 1 }).length > 0),

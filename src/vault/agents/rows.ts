@@ -97,8 +97,10 @@ export const putPointer = (tx: Tx, barrier: Barrier, key: string, agent: string)
 
 /** By its id, revoked or not, or by the name that it bears now. Errors: IDENTITY_AGENT_UNKNOWN. */
 export const requireAgent = (tx: ReadTx, barrier: Barrier, idOrName: string): AgentInfo => {
-  const id = isRowPart(idOrName) ? (readPointer(tx, barrier, AGENT_NAME + idOrName) ?? idOrName) : "";
-  const found = readAgent(tx, barrier, id);
+  if (!isRowPart(idOrName)) throw new SidekeyError("IDENTITY_AGENT_UNKNOWN");
+  // An id first: nobody stands in for an agent by taking its id for a name.
+  const named = (): string => readPointer(tx, barrier, AGENT_NAME + idOrName) ?? "";
+  const found = readAgent(tx, barrier, idOrName) ?? readAgent(tx, barrier, named());
   if (found === undefined) throw new SidekeyError("IDENTITY_AGENT_UNKNOWN");
   return found;
 };
@@ -113,9 +115,13 @@ export const requireLiveAgent = (tx: ReadTx, barrier: Barrier, id: string): Agen
 /** Names and ids share a grammar that has no `:`, and fit into a row's key. */
 export const isRowPart = (text: string): boolean => /^[A-Za-z0-9._-]{1,64}$/.test(text);
 
-/** Whether an agent may have a token of these. Errors: IDENTITY_SCOPE_DENIED. */
-export const checkAgentScopes = ({ scopes, namespaces }: AgentInfo, wanted: readonly Scope[]): void => {
-  const denied = wanted.find((one) => !scopesWithin([one], scopes) || !isWithinNamespaces(one, namespaces));
+/** Whether an agent may have a token of these. */
+export const isAllowed = ({ scopes, namespaces }: AgentInfo, wanted: readonly Scope[]): boolean =>
+  wanted.every((one) => scopesWithin([one], scopes) && isWithinNamespaces(one, namespaces));
+
+/** Errors: IDENTITY_SCOPE_DENIED. */
+export const checkAgentScopes = (agent: AgentInfo, wanted: readonly Scope[]): void => {
+  const denied = wanted.find((one) => !isAllowed(agent, [one]));
   if (denied === undefined) return;
   throw new SidekeyError("IDENTITY_SCOPE_DENIED", {
     detail: `${denied.text} is outside what this agent may have.`,

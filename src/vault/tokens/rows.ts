@@ -110,11 +110,16 @@ export const tokenIds = (
   return tx.range(prefix).map(({ key }) => idOf(key));
 };
 
-/** Of one agent. Also those that are over: a verifier grants them a minute more. Returns their ids. */
-export const revokeTokensOf = (tx: Tx, barrier: Barrier, agentId: string, now: EpochMs): readonly string[] =>
+/** Of one agent, all or some. Also those that are over: a verifier grants them a minute more. Returns their ids. */
+export const revokeTokensOf = (
+  tx: Tx,
+  barrier: Barrier,
+  agentId: string,
+  { now, which = () => true }: { readonly now: EpochMs; readonly which?: (row: TokenRow) => boolean },
+): readonly string[] =>
   tokenIds(tx, { id: agentId }).filter((id) => {
     const row = readToken(tx, barrier, id);
-    if (row === undefined || row.revokedAt !== undefined) return false;
+    if (row === undefined || row.revokedAt !== undefined || !which(row)) return false;
     updateToken(tx, barrier, id, { ...row, revokedAt: now });
     dropPlaceholders(tx, barrier, id);
     return true;

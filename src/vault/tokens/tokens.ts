@@ -11,7 +11,7 @@ import { cidrContains, parseCidr, parsePeer } from "../../core/ip.ts";
 import { formatScopes } from "../../identity/scope.ts";
 import type { AccessTier } from "../../identity/tier.ts";
 import { isOver, signToken, type TokenClaims, type TokenReads, verifyToken } from "../../identity/token.ts";
-import { requireLiveAgent } from "../agents/rows.ts";
+import { checkAgentScopes, requireLiveAgent } from "../agents/rows.ts";
 import type { Barrier } from "../barrier/barrier.ts";
 import { recordChanges } from "../changes.ts";
 import { createOrderedIds } from "../ordered-id.ts";
@@ -173,7 +173,14 @@ export const createVaultTokens = ({ storage, barrier, clock, keys, limits }: Tok
           keys.migrate(tx);
           // Another process has put a new key in its place: a token of the old one would outlive it.
           if (!keys.isSigner(tx, signer.kid)) return false;
-          if (typeof request.agent !== "string") requireLiveAgent(tx, barrier, request.agent.id);
+          if (typeof request.agent !== "string") {
+            // As it is now: it may have been narrowed since it was asked about.
+            const live = requireLiveAgent(tx, barrier, request.agent.id);
+            checkAgentScopes(live, claims.scopes);
+            if (live.reads === "placeholder" && claims.reads !== "placeholder") {
+              throw new SidekeyError("IDENTITY_SCOPE_DENIED");
+            }
+          }
           purgeTokens(tx, barrier, clock.now());
           addToken(tx, barrier, claims.id, rowOf(claims, request));
           return true;
@@ -229,7 +236,7 @@ export const createVaultTokens = ({ storage, barrier, clock, keys, limits }: Tok
 
     revokeAll: (agentId) =>
       storage.write((tx) => {
-        const ids = revokeTokensOf(tx, barrier, agentId, clock.now());
+        const ids = revokeTokensOf(tx, barrier, agentId, { now: clock.now() });
         recordChanges(
           tx,
           barrier,

@@ -34,6 +34,7 @@ const CALLS: Readonly<Record<string, () => Promise<unknown>>> = {
   requestToken: () => vault.requestToken({ scopes: ["secrets:read:a/b"] }),
   "tokens.list": () => vault.tokens.list(),
   "agents.create": () => vault.agents.create({ name: "a" }),
+  "agents.update": () => vault.agents.update("a", { description: null }),
   "agents.list": () => vault.agents.list(),
   "sidecars.enroll": () => vault.sidecars.enroll({ name: "a", jkt: "b" }),
   "sidecars.list": () => vault.sidecars.list(),

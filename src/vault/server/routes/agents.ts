@@ -55,6 +55,10 @@ const createBody = z.strictObject({
     .describe("organization[/team[/workspace]]: where names of secrets are looked up."),
 });
 
+const updateBody = createBody
+  .omit({ name: true, operator: true })
+  .extend({ place: createBody.shape.place.nullable().describe("null: none.") });
+
 export const agentCalls = ({ vault, audit }: ApiContext): readonly Call[] => [
   defineCall({
     method: "GET",
@@ -104,6 +108,38 @@ export const agentCalls = ({ vault, audit }: ApiContext): readonly Call[] => [
       });
       await audit.record({ event: "agent.created", ...frameOf(request), agentId: info.id, name: info.name });
       return { status: 201, body: { ...wireAgent(info), api_key: key } };
+    },
+  }),
+  defineCall({
+    method: "PATCH",
+    path: "/v1/agents/:id",
+    operationId: "updateAgent",
+    tag: "agents",
+    summary: "Changes what an agent may; its key stays",
+    description:
+      "What is not named stays as it is. Tokens that reach further than the agent may now are revoked, and all of them when " +
+      "its tokens are to read placeholders. Of an operator: its description, place and reads alone.",
+    who: ["operator"],
+    params: idOrName,
+    body: updateBody,
+    answers: { 200: { description: "As it is now.", schema: agentSchema } },
+    errors: ["NOT_FOUND"],
+    async handle(request) {
+      const { params, body } = request;
+      const { description, allowed_scopes: scopes, allowed_namespaces: namespaces, reads, place } = body;
+      const changed = Object.keys(body);
+      if (changed.length === 0) throw new SidekeyError("VAULT_SERVER_BAD_REQUEST");
+      audit.assertWritable();
+      const { info, revokedTokens } = await vault.agents.update(params["id"] ?? "", {
+        ...(description !== undefined && { description: description === "" ? null : description }),
+        ...(scopes !== undefined && { scopes: scopesIn({ scopes }) }),
+        ...(namespaces !== undefined && { namespaces }),
+        ...(reads !== undefined && { reads }),
+        ...(place !== undefined && { place }),
+      });
+      const metadata = { changed, revoked_tokens: revokedTokens.length };
+      await audit.record({ event: "agent.updated", ...frameOf(request), agentId: info.id, name: info.name, metadata });
+      return { status: 200, body: wireAgent(info) };
     },
   }),
   defineCall({

@@ -23,6 +23,11 @@ export type IdentityCalls = (ask: Ask, caller: Caller) => Promise<[number, Body 
 export const createIdentityCalls = (state: State): IdentityCalls => {
   const { secrets, agents, tokens, approvals, sidecars, audit, streams, operator, addAgent, record, change } = state;
 
+  const isWithin = (token: { readonly scopes: readonly string[] }, agent: Agent): boolean =>
+    token.scopes.every((scope) => {
+      const [, action = "", glob = ""] = scope.split(":");
+      return covers(agent.scopes, action, glob);
+    });
   const asOperator = ({ agent, token }: Caller): void => {
     if (!agent.operator || token !== undefined) throw new Refusal(403, "SCOPE_DENIED");
   };
@@ -94,12 +99,13 @@ export const createIdentityCalls = (state: State): IdentityCalls => {
     return [204, undefined];
   };
 
-  const describeAgent = ({ id, name, key, operator: isOperator, scopes, active }: Agent): Body => ({
+  const describeAgent = ({ id, name, key, operator: isOperator, scopes, description, active }: Agent): Body => ({
     id,
     name,
     kind: isOperator ? "operator" : "agent",
     operator: isOperator,
     allowed_scopes: scopes,
+    ...(description !== undefined && { description }),
     allowed_namespaces: [],
     api_key_prefix: key.slice(0, 14),
     active,
@@ -190,6 +196,15 @@ export const createIdentityCalls = (state: State): IdentityCalls => {
       return [201, { ...describeAgent(agent), api_key: agent.key }];
     }
     if (call === "GET agents") return [200, paged(url, agents.map(describeAgent))];
+    if (call === "PATCH agents") {
+      const agent = agents.find(({ id, name, active }) => active && (id === one || name === one));
+      if (agent === undefined) throw new Refusal(404, "NOT_FOUND");
+      if (body["allowed_scopes"] !== undefined) agent.scopes = texts(body["allowed_scopes"]);
+      agent.description = optionalText(body["description"]);
+      agent.reads = optionalText(body["reads"]) ?? agent.reads;
+      for (const token of tokens) if (token.agent === agent && !isWithin(token, agent)) revokeToken(token);
+      return [200, describeAgent(agent)];
+    }
     if (call === "DELETE agents") {
       const agent = agents.find(({ id, name, active }) => active && (id === one || name === one));
       if (agent === undefined) throw new Refusal(404, "NOT_FOUND");

@@ -17,9 +17,10 @@ export interface Agent {
   readonly name: string;
   readonly key: string;
   readonly operator: boolean;
-  readonly scopes: readonly string[];
+  scopes: readonly string[];
+  description?: string | undefined;
   readonly place: string | undefined;
-  readonly reads: string;
+  reads: string;
   active: boolean;
 }
 export interface Token {

@@ -117,6 +117,61 @@ describe("vault.agents", () => {
     }
   });
 
+  it("is changed as it is told, keeps its key and its name, and loses the tokens that reach too far", async () => {
+    const { vault } = await openTestVault();
+    const wide = parseScopes("secrets:use:a/* secrets:use:b/*");
+    const { info, key } = await vault.agents.create({ name: "research", scopes: wide, description: "old", place: "a" });
+    const issue = async (scope: string, agent = info) =>
+      (await vault.tokens.issue({ agent, scopes: parseScopes(scope) })).claims.id;
+    const [kept, lost] = [await issue("secrets:use:a/x"), await issue("secrets:use:b/*")];
+    const before = await vault.changes.current();
+    const changed = await vault.agents.update("research", {
+      scopes: parseScopes("secrets:use:a/*"),
+      description: null,
+    });
+    expect(changed.revokedTokens).toEqual([lost]);
+    expect(changed.info).toMatchObject({ id: info.id, name: "research", place: "a", reads: "value" });
+    expect(changed.info.description).toBeUndefined();
+    expect(await vault.agents.authenticate(key)).toMatchObject({ scopes: parseScopes("secrets:use:a/*") });
+    expect((await vault.tokens.find(lost))?.revokedAt).toBe(START);
+    expect((await vault.tokens.find(kept))?.revokedAt).toBeUndefined();
+    expect((await vault.changes.since(before))?.flatMap(({ changes }) => changes)).toEqual([
+      { type: "token.revoked", id: lost },
+    ]);
+    // Whoever asked for one before, and gets it now.
+    expect(await codeOf(() => issue("secrets:use:b/*", info))).toBe("IDENTITY_SCOPE_DENIED");
+    expect((await vault.agents.update(info.id, { namespaces: ["a/y"] })).revokedTokens).toEqual([kept]);
+    const reader = await issue("secrets:use:a/y/z", await vault.agents.find("research"));
+    const stale = await vault.agents.find("research");
+    expect((await vault.agents.update("research", { reads: "placeholder" })).revokedTokens).toEqual([reader]);
+    expect(await codeOf(() => issue("secrets:use:a/y/z", stale))).toBe("IDENTITY_SCOPE_DENIED");
+  });
+
+  it("is not changed into what none can be, nor once it is revoked; an operator keeps its scopes", async () => {
+    const { vault } = await openTestVault();
+    const { info } = await vault.agents.create(request);
+    await vault.agents.create(operator);
+    expect(await codeOf(() => vault.agents.update("research", { scopes: [] }))).toBe("IDENTITY_BAD_SCOPE");
+    expect(await codeOf(() => vault.agents.update("research", { place: "a//b" }))).toBe("CONFIG_USAGE");
+    expect(await codeOf(() => vault.agents.update("ann", { scopes: info.scopes }))).toBe("CONFIG_USAGE");
+    expect((await vault.agents.update("ann", { description: "on call" })).info).toMatchObject({
+      kind: "operator",
+      description: "on call",
+      scopes: parseScopes("secrets:*:*"),
+    });
+    expect(await vault.agents.find("research")).toEqual(info);
+    await vault.agents.revoke("research");
+    expect(await codeOf(() => vault.agents.update(info.id, { description: "x" }))).toBe("IDENTITY_AGENT_UNKNOWN");
+  });
+
+  it("is found by its id before anybody who took that for a name", async () => {
+    const { vault } = await openTestVault();
+    const { info } = await vault.agents.create(request);
+    const { info: other } = await vault.agents.create({ ...request, name: info.id });
+    expect((await vault.agents.find(info.id)).id).toBe(info.id);
+    expect((await vault.agents.find(other.id)).name).toBe(info.id);
+  });
+
   it("never revokes the last operator, also when two processes revoke the last two at once", async () => {
     const one = await openTestVault();
     const other = await openTestVault(one);
@@ -148,7 +203,7 @@ describe("vault.agents", () => {
     await vault.agents.revoke("research");
     for (const { token } of mine) expect(await codeOf(() => vault.tokens.verify(token))).toBe("IDENTITY_TOKEN_REVOKED");
     expect(await vault.tokens.verify(hers.token)).toMatchObject({ agentId: bystander.info.id });
-    expect(await vault.sidecars.find(info.id, jkt)).toBeUndefined();
+    expect((await vault.sidecars.find(info.id, jkt))?.revokedAt).toBeDefined();
     expect(await vault.sidecars.find(bystander.info.id, jkt)).toBeDefined();
     expect(await vault.approvals.get(id)).toMatchObject({ status: "expired" });
     expect((await vault.changes.since(before))?.flatMap(({ changes }) => changes)).toEqual([
