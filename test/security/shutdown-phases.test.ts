@@ -74,3 +74,27 @@ describe("a sidecar that stops while a tunnel that passes unread", () => {
     }
   });
 });
+
+describe("a sidecar that stops while a request waits for its secret", () => {
+  it("has it on record, though nothing was sent", async () => {
+    const sidecar = await startTestSidecar({
+      file: `
+version: 1
+listen: { proxy: "127.0.0.1:0" }
+sources: { slow: { kind: exec, command: ["sleep", "{path}"], timeout: 60s } }
+routes: { plain: { match: "http://127.0.0.1:1/**", secret: "slow:60" } }
+`,
+    });
+    try {
+      const connection = await openConnection(sidecar.port);
+      connection.send("GET http://127.0.0.1:1/ HTTP/1.1\r\nHost: 127.0.0.1:1\r\n\r\n");
+      await expect.poll(() => process.getActiveResourcesInfo()).toContain("ProcessWrap");
+      await sidecar.sidecar.drain(20);
+      expect((await sidecar.audit()).filter(({ type }) => type === "refusal")).toMatchObject([
+        { code: "SOURCE_UNAVAILABLE", route: "plain" },
+      ]);
+    } finally {
+      await sidecar.close();
+    }
+  });
+});

@@ -98,6 +98,8 @@ export const startSidecar = async (options: StartOptions): Promise<Sidecar> => {
   const runId = mode === "run" ? randomBytes(6).toString("hex") : "start";
   const closer = createCloser();
   let draining = false;
+  /** No request is under way. */
+  let isQuiet = (): boolean => true;
   try {
     forbidCoreDumps(log, processLimits);
     prepareStateDirectory(config.state);
@@ -128,6 +130,8 @@ export const startSidecar = async (options: StartOptions): Promise<Sidecar> => {
         lock: mode === "start",
       }),
     );
+    // Those that wait for a secret end when the sources close, a little later.
+    closer.add({ close: () => waitFor(() => isQuiet()) });
     const tracing = await openTracing(clock, readVersion(), log);
     if (tracing !== undefined) closer.add(tracing);
     const counting = counted(opened, tally);
@@ -178,6 +182,7 @@ export const startSidecar = async (options: StartOptions): Promise<Sidecar> => {
       log,
       draining: () => draining,
     });
+    isQuiet = () => load.underway === 0 && broker.unended() === 0;
     const reloader = createReloader({
       running: options.config,
       broker,
@@ -250,9 +255,7 @@ export const startSidecar = async (options: StartOptions): Promise<Sidecar> => {
       async drain(graceMs = GRACE_MS) {
         draining = true;
         await stop(graceMs);
-        for (const end = performance.now() + ENDINGS_MS; broker.unended() > 0 && performance.now() < end; ) {
-          await sleep(5);
-        }
+        await waitFor(() => broker.unended() === 0);
         await closer.close();
       },
     };
@@ -260,6 +263,11 @@ export const startSidecar = async (options: StartOptions): Promise<Sidecar> => {
     await closer.close().catch((failure: unknown) => log.warn("not all could be closed", { failure: String(failure) }));
     throw error;
   }
+};
+
+/** Or for as long as it may take. */
+const waitFor = async (done: () => boolean): Promise<void> => {
+  for (const end = performance.now() + ENDINGS_MS; !done() && performance.now() < end; ) await sleep(5);
 };
 
 const shut = (server: HttpServer): Promise<void> =>

@@ -141,8 +141,10 @@ export const createRequestHandler = (options: RequestHandlerOptions): RequestHan
       refuse(toSidekeyError(thrown), request, response, ctx, false);
       return;
     }
+    load.underway += 1;
     try {
       line(inbound, response, ctx, (error) => {
+        load.underway -= 1;
         if (error !== undefined) refuse(error, request, response, ctx, true);
       });
     } catch (thrown) {
