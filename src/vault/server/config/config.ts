@@ -17,7 +17,7 @@ export { DEFAULT_VAULT_FILE, isVaultFile } from "./kind.ts";
 export type * from "./model.ts";
 
 /** What holds where there is no file. */
-export const DEFAULT_VAULT_TEXT = "version: 1\n";
+const DEFAULT_VAULT_TEXT = "version: 1\n";
 
 export type VaultLoadResult =
   | { readonly config: VaultServerConfig }

@@ -3,9 +3,9 @@ import * as z from "zod";
 import { SidekeyError } from "../../../core/errors.ts";
 import type { SecretValue } from "../../../core/secret-value.ts";
 import type { SecretInfo, SecretReference, SetOptions } from "../../index.ts";
-import { type Call, type CallRequest, defineCall, frameOf, spendUse } from "../call.ts";
+import { type Call, type CallRequest, defineCall, frameOf } from "../call.ts";
 import { nameOf } from "../callers/principal.ts";
-import { requireChange } from "../change.ts";
+import { beginChange, requireChange } from "../change.ts";
 import type { ApiContext } from "../context.ts";
 import { secondsOf } from "../wire/seconds.ts";
 import { describeFields, givenValue, infoSchema, optionsOf, seconds, valueFields, wireInfo } from "../wire/secret.ts";
@@ -32,8 +32,7 @@ export const secretChangeCalls = (context: ApiContext): readonly Call[] => {
     options: SetOptions,
   ): Promise<SecretInfo> => {
     await requireChange(context, request.principal, "write", path);
-    audit.assertWritable();
-    await spendUse(context, request);
+    await beginChange(context, request);
     const info = await vault.secrets.set(path, value, options);
     await audit.record({
       event: info.version === 1 ? "secret.created" : "secret.updated",
@@ -114,8 +113,7 @@ export const secretChangeCalls = (context: ApiContext): readonly Call[] => {
         const { params, body, principal } = request;
         const path = params["path"] ?? "";
         await requireChange(context, principal, "write", path);
-        audit.assertWritable();
-        await spendUse(context, request);
+        await beginChange(context, request);
         const options = optionsOf(body, nameOf(principal));
         const info = await patch(path, body, options);
         await audit.record({ event: "secret.updated", ...frameOf(request), secret: path, version: info.version });
@@ -136,8 +134,7 @@ export const secretChangeCalls = (context: ApiContext): readonly Call[] => {
       async handle(request) {
         const path = request.params["path"] ?? "";
         await requireChange(context, request.principal, "delete", path);
-        audit.assertWritable();
-        await spendUse(context, request);
+        await beginChange(context, request);
         await vault.secrets.remove(path);
         await audit.record({ event: "secret.deleted", ...frameOf(request), secret: path });
         return { status: 204 };

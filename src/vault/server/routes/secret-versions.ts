@@ -6,9 +6,9 @@ import { SidekeyError } from "../../../core/errors.ts";
 import { SecretValue } from "../../../core/secret-value.ts";
 import { SECRET_TIERS, SECRET_TYPES, type SecretInfo } from "../../index.ts";
 import { importEnv } from "../../secrets/env-import.ts";
-import { type Call, defineCall, frameOf, requireUsesLeft, spendUse } from "../call.ts";
+import { type Call, defineCall, frameOf, requireUsesLeft } from "../call.ts";
 import { covers, nameOf } from "../callers/principal.ts";
-import { requireChange } from "../change.ts";
+import { beginChange, requireChange } from "../change.ts";
 import type { ApiContext } from "../context.ts";
 import { secondsOf } from "../wire/seconds.ts";
 import { describeFields, infoSchema, seconds, valueText, wireInfo } from "../wire/secret.ts";
@@ -60,8 +60,7 @@ export const secretVersionCalls = (context: ApiContext): readonly Call[] => {
         const given = body.new_value ?? body.value;
         if (given === undefined && type !== "custom") throw new SidekeyError("VAULT_SERVER_BAD_REQUEST");
         const next = SecretValue.fromText(given ?? randomBytes(RANDOM_BYTES).toString("base64url"));
-        audit.assertWritable();
-        await spendUse(context, request);
+        await beginChange(context, request);
         const info = await vault.secrets.rotate(path, next, {
           by: nameOf(principal),
           graceMs: secondsOf(body.grace_period_seconds ?? body.grace ?? 0) * 1000,
@@ -86,8 +85,7 @@ export const secretVersionCalls = (context: ApiContext): readonly Call[] => {
         const { params, body, principal } = request;
         const path = params["path"] ?? "";
         await requireChange(context, principal, "write", path);
-        audit.assertWritable();
-        await spendUse(context, request);
+        await beginChange(context, request);
         const info = await vault.secrets.rollback(path, body.version, { by: nameOf(principal) });
         await audit.record({
           event: "secret.rolled_back",
@@ -163,8 +161,7 @@ const importCall = (context: ApiContext): Call => {
         },
       };
       if (!dryRun) {
-        audit.assertWritable();
-        await spendUse(context, request);
+        await beginChange(context, request);
       }
       const { imported: done, empty } = await importEnv(vault.secrets, { ...options, dryRun });
       const changed = done.filter(({ change }) => change === "new" || change === "changed");
