@@ -6,7 +6,7 @@ import type { Clock } from "../core/clock.ts";
 import type { AuditEvent } from "./record.ts";
 
 /** Refusals of one agent and code stored in full within a second. */
-export const DENIALS_PER_SECOND = 10;
+const DENIALS_PER_SECOND = 10;
 
 const WINDOW_MS = 1000;
 

@@ -7,7 +7,7 @@ import type { loadConfig as Load, NamedVault, SidecarConfig } from "../sidecar/a
 import type { Invocation } from "./command.ts";
 import { NO_FILE_HINT } from "./first-steps.ts";
 
-export const CONFIG_VARIABLE = "SIDEKEY_CONFIG";
+const CONFIG_VARIABLE = "SIDEKEY_CONFIG";
 export const DEFAULT_NAME = "sidekey.yaml";
 /** What holds where there is no file: an embedded vault under ./.sidekey and no routes. */
 export const DEFAULT_TEXT = "version: 1\n";

@@ -2,7 +2,7 @@
 import { SidekeyError } from "../core/errors.ts";
 import type { Invocation } from "./command.ts";
 
-export const RUN_VARIABLE = "SIDEKEY_RUN";
+const RUN_VARIABLE = "SIDEKEY_RUN";
 
 /** Errors: CONFIG_USAGE inside a `run`. */
 export const refuseInsideRun = (command: string, { environment }: Pick<Invocation, "environment">): void => {

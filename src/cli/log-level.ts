@@ -3,7 +3,7 @@ import { SidekeyError } from "../core/errors.ts";
 import type { LogLevel } from "../core/log.ts";
 import type { Invocation } from "./command.ts";
 
-export const LOG_LEVEL_VARIABLE = "SIDEKEY_LOG_LEVEL";
+const LOG_LEVEL_VARIABLE = "SIDEKEY_LOG_LEVEL";
 export const LOG_LEVELS = ["error", "warn", "info", "debug"] as const satisfies readonly LogLevel[];
 
 /** Errors: CONFIG_USAGE for a word that is no level. */

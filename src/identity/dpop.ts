@@ -33,7 +33,7 @@ export interface Proof {
 
 /** Either way. `ms` */
 export const PROOF_SKEW_MS = 60_000;
-export const MAX_PROOF_BYTES = 4 * 1024;
+const MAX_PROOF_BYTES = 4 * 1024;
 
 const ALGORITHM = "ES256";
 const TYPE = "dpop+jwt";
@@ -161,7 +161,7 @@ const UNRESERVED = /[A-Za-z0-9._~-]/;
  * Scheme, authority and path in the one form of RFC 3986 sections 6.2.2 and 6.2.3; undefined when it is no http(s) URL, or
  * carries a user.
  */
-export const normalizeUrl = (text: string): string | undefined => {
+const normalizeUrl = (text: string): string | undefined => {
   let url: URL;
   try {
     url = new URL(text);

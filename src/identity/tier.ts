@@ -4,8 +4,6 @@ import { SidekeyError } from "../core/errors.ts";
 export const ACCESS_TIERS = ["standard", "sensitive", "critical"] as const;
 export type AccessTier = (typeof ACCESS_TIERS)[number];
 
-export const isAccessTier = (text: string): text is AccessTier => ACCESS_TIERS.some((tier) => tier === text);
-
 /** Whether `tier` is kept more closely than `limit`. */
 export const isTierAbove = (tier: AccessTier, limit: AccessTier): boolean =>
   ACCESS_TIERS.indexOf(tier) > ACCESS_TIERS.indexOf(limit);

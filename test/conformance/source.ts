@@ -37,7 +37,7 @@ const valueCase = (name: string, value: string | Buffer): ValueCase => ({ name, 
 const MARK = "c4n4ry";
 
 /** Odd to a shell, a template, a regular expression or a parser, but right for a header. */
-export const ODD_VALUES: readonly ValueCase[] = [
+const ODD_VALUES: readonly ValueCase[] = [
   valueCase("one byte", "x"),
   valueCase("replacement patterns", `${MARK}$&$1$$$\`$'`),
   valueCase("quotes", `${MARK}"'\`\\"`),
@@ -53,7 +53,7 @@ export const ODD_VALUES: readonly ValueCase[] = [
 ];
 
 /** Never a credential: each must be refused, with a code and without being shown. */
-export const BAD_VALUES: readonly ValueCase[] = [
+const BAD_VALUES: readonly ValueCase[] = [
   valueCase("CRLF and a header", `${MARK}\r\nX-Evil: 1`),
   valueCase("LF inside", `${MARK}\n${MARK}`),
   valueCase("CR inside", `${MARK}\r${MARK}`),
@@ -70,7 +70,7 @@ export const BAD_VALUES: readonly ValueCase[] = [
 ];
 
 /** Bytes that are no UTF-8, for what keeps bytes. */
-export const RAW_VALUES: readonly ValueCase[] = [
+const RAW_VALUES: readonly ValueCase[] = [
   valueCase("bytes above 0x7f", Buffer.from([0x63, 0x34, 0x80, 0xff, 0xfe, 0xc0, 0xa0])),
   valueCase("Latin-1 text", Buffer.from(`${MARK}é`, "latin1")),
 ];

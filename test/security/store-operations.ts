@@ -5,7 +5,7 @@
 import type { SecretValue } from "../../src/core/secret-value.ts";
 import type { AnyVault } from "../../src/vault/index.ts";
 
-export const IMPORTED = 20;
+const IMPORTED = 20;
 const GRACE_MS = 3_600_000;
 
 const single = (writer: string): string => `operated/${writer}/single`;

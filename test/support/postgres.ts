@@ -33,7 +33,7 @@ export interface PostgresServer {
   close(): Promise<void>;
 }
 
-export const POSTGRES_USER = "sidekey";
+const POSTGRES_USER = "sidekey";
 /** Every sign in it has a meaning in a URL. */
 export const POSTGRES_PASSWORD = "c4n4ry:p@ss/w?rd#%&=";
 const READY = /database system is ready to accept (?:read.only )?connections/;

@@ -75,7 +75,7 @@ const CREDENTIAL_NAMES: ReadonlySet<string> = new Set([
 const OWN_PREFIX = "SIDEKEY_";
 
 /** Variables that name the whole list of trusted CAs. */
-export const BUNDLE_VARIABLES = [
+const BUNDLE_VARIABLES = [
   "SSL_CERT_FILE",
   "REQUESTS_CA_BUNDLE",
   "CURL_CA_BUNDLE",

@@ -83,7 +83,7 @@ export const parseUser = (line: string): OtherUser | undefined => {
 const lookUp = (name: string): string => spawnSync("getent", ["passwd", name], { encoding: "utf8" }).stdout ?? "";
 
 /** Words before a program that make it run as the user: the user's own groups, no capabilities, and no way back. */
-export const asUser = ({ uid, gid }: OtherUser): readonly string[] => [
+const asUser = ({ uid, gid }: OtherUser): readonly string[] => [
   "setpriv",
   `--reuid=${uid}`,
   `--regid=${gid}`,

@@ -40,8 +40,8 @@ export const findWeakSecrets = async (
   return findings;
 };
 
-export const weakSecretMessage = (reference: string): string =>
+const weakSecretMessage = (reference: string): string =>
   `the secret ${reference} could be guessed: it is estimated at under ${WEAK_BITS} bits`;
 
-export const WEAK_SECRET_HINT =
+const WEAK_SECRET_HINT =
   "Use a longer, random one. Until then 10 echoes in an hour close its route, unless 'on_reflection' says otherwise.";

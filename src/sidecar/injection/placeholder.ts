@@ -13,7 +13,7 @@ import { pathEncode } from "./path-encode.ts";
 import type { Place } from "./place.ts";
 
 /** Each is at least this long, so nothing shorter holds one. */
-export const MIN_PLACEHOLDER = 16;
+const MIN_PLACEHOLDER = 16;
 
 export interface Placeholder {
   readonly places: readonly Place[];

@@ -21,7 +21,7 @@ export interface ParserRules {
 }
 
 /** First line and headers, and likewise trailers. `bytes` */
-export const MAX_HEADER_BYTES = 64 * 1024;
+const MAX_HEADER_BYTES = 64 * 1024;
 /** Sixteen times that, and a size could not be counted exactly any more. */
 const MAX_SIZE = 2 ** 48 - 1;
 

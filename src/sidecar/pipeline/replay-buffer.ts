@@ -8,7 +8,7 @@ import type { RequestBody } from "./messages.ts";
 /** `bytes` */
 export const REPLAY_REQUEST_BYTES = 256 * 1024;
 /** `bytes` */
-export const REPLAY_PROCESS_BYTES = 32 * 1024 * 1024;
+const REPLAY_PROCESS_BYTES = 32 * 1024 * 1024;
 
 /** A piece costs more than its bytes: past so many, little ones are put together. */
 const MAX_PIECES = 16;

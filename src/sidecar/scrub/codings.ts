@@ -8,7 +8,7 @@ export type Coding = "gzip" | "deflate" | "br";
 export const OFFERED_CODINGS = "gzip, deflate, br";
 
 /** Codings on top of each other; more is nobody's honest response. */
-export const MAX_CODINGS = 3;
+const MAX_CODINGS = 3;
 
 /** RFC 9110 section 8.4.1: `x-gzip` is gzip. */
 const CODINGS: ReadonlyMap<string, Coding> = new Map([

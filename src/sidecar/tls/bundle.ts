@@ -7,7 +7,7 @@ import { readFile } from "node:fs/promises";
 import { rootCertificates } from "node:tls";
 
 /** Debian and Alpine, RHEL, RHEL's extracted form, SUSE, macOS and BSD. */
-export const SYSTEM_BUNDLES: readonly string[] = [
+const SYSTEM_BUNDLES: readonly string[] = [
   "/etc/ssl/certs/ca-certificates.crt",
   "/etc/pki/tls/certs/ca-bundle.crt",
   "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",

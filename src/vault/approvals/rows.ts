@@ -47,7 +47,7 @@ const pointerSchema = z.strictObject({ id: z.string() });
 
 const openKey = ({ agentId, terms }: Pick<ApprovalRow, "agentId" | "terms">): string => `${OPEN}${agentId}:${terms}`;
 
-export const isApprovalId = (id: string): boolean => /^[A-Za-z0-9-]{1,64}$/.test(id);
+const isApprovalId = (id: string): boolean => /^[A-Za-z0-9-]{1,64}$/.test(id);
 
 /** Errors: VAULT_APPROVAL_UNKNOWN. */
 export const requireApproval = (tx: ReadTx, barrier: Barrier, id: string): ApprovalRow => {

@@ -26,8 +26,8 @@ const BY = /^[ -~]{1,64}$/;
 const REF = /^[!-~]{1,2048}$/;
 const MAX_HOSTS = 64;
 /** As JSON. `bytes` */
-export const MAX_METADATA_BYTES = 8 * 1024;
-export const MAX_METADATA_DEPTH = 8;
+const MAX_METADATA_BYTES = 8 * 1024;
+const MAX_METADATA_DEPTH = 8;
 
 const referenceSchema = z.strictObject({ backend: z.enum(REFERENCE_BACKENDS), ref: z.string() });
 

@@ -16,7 +16,6 @@ export const SECRET_TYPES = [
   "payment_credential",
   "custom",
 ] as const;
-export type SecretType = (typeof SECRET_TYPES)[number];
 
 export const SECRET_CATEGORIES = ["provider", "infrastructure", "integration", "agent"] as const;
 export type SecretCategory = (typeof SECRET_CATEGORIES)[number];

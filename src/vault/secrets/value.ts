@@ -7,7 +7,7 @@ import type { SecretValue } from "../../core/secret-value.ts";
 const TYPES_OF_LINES: ReadonlySet<string> = new Set(["ssh_key", "certificate", "custom"]);
 
 /** Whether a value of this type may hold line breaks and tabs. */
-export const mayHoldLines = (type: string | undefined): boolean => type !== undefined && TYPES_OF_LINES.has(type);
+const mayHoldLines = (type: string | undefined): boolean => type !== undefined && TYPES_OF_LINES.has(type);
 
 /** Errors: VAULT_BAD_VALUE. */
 export const checkSecretValue = (value: SecretValue, type?: string): void => {

@@ -76,8 +76,6 @@ export interface Watchable {
   watch(onChange: (generation: number) => void): Promise<() => Promise<void>>;
 }
 
-export const isWatchable = (storage: VaultStorage): storage is VaultStorage & Watchable => "watch" in storage;
-
 /** A store too large, or too far away, to be read in one go without holding up everything else. */
 export interface Scannable {
   /** All rows, some at a time, as they are at one moment; `page` gets what `begin` gave. Resolves to that. */

@@ -126,7 +126,7 @@ export interface EmbeddedTokens extends VaultTokens {
 }
 
 /** As long as a client may try again with one Idempotency-Key. `ms` */
-export const IDEMPOTENCY_MS = 60_000;
+const IDEMPOTENCY_MS = 60_000;
 
 const ID = /^[A-Za-z0-9-]{1,64}$/;
 /** Each some 500 bytes. */

@@ -10,7 +10,7 @@ export type Operation = (typeof OPERATIONS)[number];
 /** As many secrets; requests go round them. */
 export const SECRETS = 100;
 /** Bytes of each value. */
-export const VALUE_LENGTH = 64;
+const VALUE_LENGTH = 64;
 
 export interface VaultBench {
   /** Gone afterwards. */

@@ -28,7 +28,7 @@ export const settle = async (): Promise<void> => {
   for (let turn = 0; turn < 30; turn += 1) await Promise.resolve();
 };
 
-export const createTimers = (): TestTimers => {
+const createTimers = (): TestTimers => {
   let now = 1_000_000;
   const due = new Set<{ readonly at: number; readonly act: () => void }>();
   return {

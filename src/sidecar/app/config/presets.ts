@@ -25,7 +25,7 @@ export interface PresetLibrary {
 }
 
 /** Beside the presets. */
-export const HOSTS_FILE = "hosts.json";
+const HOSTS_FILE = "hosts.json";
 
 const EXTENSION = ".yaml";
 

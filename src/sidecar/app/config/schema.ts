@@ -112,7 +112,7 @@ const routeName = z.string().refine((key) => ROUTE_NAME.test(key) || !isPatternP
 });
 
 /** Short form or object. */
-export const routeEntrySchema = z.union([
+const routeEntrySchema = z.union([
   z.string().describe("Short form: the key is a host, this its secret, sent as 'Authorization: Bearer …'."),
   routeSchema,
 ]);

@@ -76,5 +76,3 @@ export const createTroubleLog = ({ log, source, link }: Pick<LeaseParts, "log" |
     },
   };
 };
-
-export type TroubleLog = ReturnType<typeof createTroubleLog>;

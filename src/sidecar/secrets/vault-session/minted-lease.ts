@@ -23,7 +23,7 @@ export interface MintedLease extends Lease {
   begin(strict: boolean): Promise<void>;
 }
 
-export const TOKEN_TTL_MS = 60 * 60 * 1000;
+const TOKEN_TTL_MS = 60 * 60 * 1000;
 const RENEW_AT = 2 / 3;
 const FIRST_PAUSE_MS = 100;
 /** Without a token nothing works: it must be there within 2 s of the vault's return (guarantees.md R1). `ms` */

@@ -47,7 +47,7 @@ export interface Transacted<T> {
   readonly value: T;
 }
 
-export const POOL_SIZE = 10;
+const POOL_SIZE = 10;
 /** `ms` */
 const CONNECT_TIMEOUT_MS = 5000;
 const IDLE_TIMEOUT_MS = 60_000;

@@ -47,7 +47,7 @@ export const busy = (
 ): SidekeyError => new SidekeyError("VAULT_STORE_BUSY", { detail, hint });
 
 /** `SQLSTATE` (PostgreSQL documentation, appendix A); undefined for what is no answer of the server. */
-export const sqlState = (error: unknown): string | undefined =>
+const sqlState = (error: unknown): string | undefined =>
   error instanceof Error && "severity" in error && "code" in error && typeof error.code === "string"
     ? error.code
     : undefined;

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { describe, expect, it } from "vitest";
 import { openLmdb } from "../../../../src/vault/storage/lmdb.ts";
-import { type EmbeddedStorage, isWatchable, type Watchable } from "../../../../src/vault/storage/storage.ts";
+import type { EmbeddedStorage, Watchable } from "../../../../src/vault/storage/storage.ts";
 import { afterTest, codeOf, temporaryDirectory } from "../support.ts";
 
 const open = async (directory: string): Promise<EmbeddedStorage & Watchable> => {
@@ -198,7 +198,6 @@ describe("watching", () => {
     const { storage, directory } = await fresh();
     await put(storage, "a", "1");
     const heard: number[] = [];
-    expect(isWatchable(storage)).toBe(true);
     const end = await storage.watch((generation) => heard.push(generation));
     await put(storage, "a", "2");
     await expect.poll(() => heard).toEqual([2]);
