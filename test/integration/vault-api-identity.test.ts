@@ -322,7 +322,7 @@ describe("approvals", () => {
   });
 
   it("are denied with a reason, or run out, and then there is no token", async () => {
-    const vault = await startTestVault({ yaml: "approvals: { expire: 2s }\n" });
+    const vault = await startTestVault({ yaml: "approvals: { expire: 4s }\n" });
     await store(vault, "p/a", { access_tier: "critical" });
     const key = await vault.agent("bot", { allowed_scopes: ["secrets:read:p/*"] });
     const ask = async (ttl: string): Promise<string> =>

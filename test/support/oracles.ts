@@ -141,7 +141,7 @@ upstream:
       for (const canary of Object.values(CANARIES)) {
         expect(leaksOf(Buffer.from(quiet.includes(canary) ? quiet : ""), Buffer.from(canary)), "O4").toEqual([]);
       }
-      const now = await until(openDescriptors, (count) => count <= baseline, 5_000);
+      const now = await until(openDescriptors, (count) => count <= baseline, 20_000);
       expect(now, "O6: open files and sockets").toBeLessThanOrEqual(baseline);
     },
     async close() {
@@ -162,7 +162,7 @@ upstream:
   await until(
     () => upstreams.api.open,
     (count) => count === 0,
-    5_000,
+    20_000,
   );
   // The other ends close in the turns that follow.
   await new Promise((resolve) => setTimeout(resolve, 50));

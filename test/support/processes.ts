@@ -3,7 +3,7 @@
  * whose last line was all that the test waited for. Whoever writes there while the directory is removed makes the removal
  * fail. Linux alone; elsewhere none are seen. Must never end a process that is not of the directory.
  */
-import { readdirSync, readlinkSync } from "node:fs";
+import { existsSync, readdirSync, readlinkSync, realpathSync } from "node:fs";
 import { sep } from "node:path";
 
 /** `ms`, between two looks. */
@@ -23,11 +23,14 @@ export const endProcessesIn = (directory: string): void => {
 };
 
 /** A zombie has no directory any more, and is not among them. */
-export const processesIn = (directory: string): readonly number[] =>
-  processes().filter((pid) => {
+export const processesIn = (directory: string): readonly number[] => {
+  // As the kernel names it. One that is gone by now has nobody in it who could write.
+  const real = existsSync(directory) ? realpathSync(directory) : directory;
+  return processes().filter((pid) => {
     const at = directoryOf(pid);
-    return pid !== process.pid && (at === directory || at?.startsWith(directory + sep) === true);
+    return pid !== process.pid && (at === real || at?.startsWith(real + sep) === true);
   });
+};
 
 const processes = (): readonly number[] => {
   try {

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { silentLog } from "../../src/core/log.ts";
 import { loadConfig } from "../../src/sidecar/app/config/config.ts";
 import { type Sidecar, type StartOptions, startSidecar } from "../../src/sidecar/app/lifecycle.ts";
+import { endProcessesIn } from "./processes.ts";
 
 export interface TestSidecar {
   readonly sidecar: Sidecar;
@@ -60,6 +61,8 @@ export const startTestSidecar = async (options: TestSidecarOptions): Promise<Tes
     },
     async close() {
       await sidecar.drain(1_000);
+      // A program of a source may still write there.
+      endProcessesIn(directory);
       await rm(directory, { recursive: true, force: true });
     },
   };
