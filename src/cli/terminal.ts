@@ -27,7 +27,10 @@ export interface Terminal {
   progress(text: string | undefined): void;
   /** For what is printed to standard output. */
   readonly paint: Paint;
-  /** Standard input to its end, or one hidden line when a person sits there; without its last newline. */
+  /**
+   * Standard input to its end, or one hidden line when a person sits there. One line comes without its newline; several,
+   * as of a private key in PEM, come as they are: OpenSSH takes none whose last line does not end.
+   */
   readSecret(prompt: string): Promise<Buffer>;
   /** Yes or no, of the person who sits there; where nobody does, as in a script, it is yes. */
   confirm(question: string): Promise<boolean>;
@@ -144,8 +147,19 @@ const readToEnd = async (input: Readable): Promise<Buffer> => {
     if (size > INPUT_LIMIT) throw new SidekeyError("VAULT_BAD_VALUE", { detail: "Standard input is over 1 MiB." });
     chunks.push(bytes);
   }
+  const whole = Buffer.concat(chunks);
   // `echo` and editors end what they write with a newline that is not part of a key.
-  return cutTrailingNewline(Buffer.concat(chunks));
+  const line = cutTrailingNewline(whole);
+  return isSeveralLines(line) ? whole : line;
+};
+
+const LF = 0x0a;
+const CR = 0x0d;
+
+/** Empty lines at the end do not make several of one. */
+const isSeveralLines = (bytes: Buffer): boolean => {
+  const first = bytes.indexOf(LF);
+  return first !== -1 && bytes.subarray(first).some((byte) => byte !== LF && byte !== CR);
 };
 
 const readHidden = ({ input, errors }: TerminalStreams, prompt: string): Promise<Buffer> =>

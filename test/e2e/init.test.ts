@@ -1,6 +1,16 @@
 /** Transcripts of `sidekey init`: a first run, the keys of a `.env` file, and what it does when something is there. */
 import { execFileSync, spawn, spawnSync } from "node:child_process";
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+} from "node:fs";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -44,6 +54,19 @@ const init = async (args: readonly string[] = [], environment: Readonly<Record<s
   for (const canary of CANARIES) expect(result.stdout + result.stderr).not.toContain(canary);
   return result;
 };
+
+describe("after a run that was killed", () => {
+  it("removes the draft of the .env file, which holds what that holds, the second time as well", async () => {
+    work.write(".env", ENV);
+    const draft = ".env.0b8f0c1e-3c4d-4e5f-8a9b-0c1d2e3f4a5b";
+    for (let run = 1; run <= 2; run += 1) {
+      work.write(draft, ENV);
+      utimesSync(work.at(draft), 1_000, 1_000);
+      expect((await init(["--from", ".env"])).code).toBe(0);
+      expect(filesWith("canary-db-91")).toEqual([".env"]);
+    }
+  });
+});
 
 describe("a first run without a file", () => {
   it.each([

@@ -124,6 +124,14 @@ describe("secret get", () => {
     });
   });
 
+  it("gives back a private key of several lines to the byte, as it was stored from its file", async () => {
+    const pem = "-----BEGIN OPENSSH PRIVATE KEY-----\nY2FuYXJ5\n-----END OPENSSH PRIVATE KEY-----\n";
+    const stored = await work.sidekey(["secret", "set", "production/ssh/key", "--type", "ssh_key"], { input: pem });
+    expect(stored.code).toBe(0);
+    const got = await work.sidekey(["secret", "get", "production/ssh/key", "--reveal"]);
+    expect(got).toEqual({ code: 0, stdout: pem, stderr: "" });
+  });
+
   it("prints an older version, and JSON", async () => {
     await store();
     await work.sidekey(["secret", "set", "production/x/key"], { input: "second\n" });

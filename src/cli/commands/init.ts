@@ -3,7 +3,7 @@
  * the vault and placeholders take their place. It never prints a value, never writes over a file, and can be started
  * again where it was stopped: the file comes first, then the vault, and the `.env` file is touched last.
  */
-import { rmSync } from "node:fs";
+import { realpathSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { EnvEntry, EnvFile } from "../../config/env-file.ts";
 import { SidekeyError } from "../../core/errors.ts";
@@ -15,7 +15,7 @@ import { DEFAULT_NAME, findConfigFile } from "../context.ts";
 import { EXIT_FAILED, EXIT_OK } from "../exit.ts";
 import type { FileToReplace } from "../init/env-rewrite.ts";
 import { fileText } from "../init/file-text.ts";
-import { readIfThere, writeNew } from "../init/new-file.ts";
+import { readIfThere, removeOldDrafts, writeNew } from "../init/new-file.ts";
 import type { FoundKey, Recognised } from "../init/recognise.ts";
 import { refuseInsideRun } from "../inside-run.ts";
 import { withVault } from "../vault/access.ts";
@@ -35,6 +35,7 @@ export const init: CommandSpec = {
     const { directory, options } = invocation;
     const target = findConfigFile(invocation) ?? join(directory, DEFAULT_NAME);
     const from = options.text("from");
+    removeOldDrafts(target, Date.now());
     if (from !== undefined) return takeKeys(invocation, target, resolve(directory, from));
     if (!options.flag("keep")) return begin(invocation, target);
     throw new SidekeyError("CONFIG_USAGE", {
@@ -59,6 +60,8 @@ const takeKeys = async (invocation: Invocation, target: string, envPath: string)
   const { options, terminal } = invocation;
   const { alreadyThereFor, printFound, printNothingNew, printTaken, shown } = await import("../init/report.ts");
   const keys = await readKeys(target, envPath);
+  // Beside the file itself, where `envPath` is a link to it.
+  removeOldDrafts(realpathSync(envPath), Date.now());
   const { recognised } = keys;
   const { found } = recognised;
   if (found.length === 0) {

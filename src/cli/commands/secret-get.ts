@@ -8,6 +8,8 @@ import { SOURCE_OPTION, withVault } from "../vault/access.ts";
 import { suggestingPath } from "../vault/nearest-secret.ts";
 import { asksServer, SERVER_OPTIONS, withServer } from "../vault/server.ts";
 
+const LF = 0x0a;
+
 export const secretGet: CommandSpec = {
   name: "secret get",
   summary: "print a secret's value; needs --reveal",
@@ -50,7 +52,8 @@ export const secretGet: CommandSpec = {
         );
     found.value.lend((bytes) => {
       if (options.flag("json")) terminal.printJson({ path, version: found.version, ...jsonValue(bytes) });
-      else terminal.printBytes(Buffer.concat([bytes, Buffer.from("\n")]));
+      // What 'secret set' cut off; several lines were stored with the end of the last.
+      else terminal.printBytes(bytes.at(-1) === LF ? bytes : Buffer.concat([bytes, Buffer.of(LF)]));
     });
     return EXIT_OK;
   },

@@ -1,6 +1,7 @@
 /** A file that is written only where there is none. */
 import { randomUUID } from "node:crypto";
-import { linkSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { linkSync, lstatSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
 import { SidekeyError } from "../../core/errors.ts";
 
 /** Undefined: there is none. Errors: CONFIG_UNREADABLE. */
@@ -36,6 +37,33 @@ export const writeNew = (path: string, text: string): "new" | "same" | "other" =
       cause,
     });
   } finally {
+    rmSync(draft, { force: true });
+  }
+};
+
+/** A draft lives for milliseconds. One that is older was left by a command that was killed. `ms` */
+const OLD_MS = 60_000;
+const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+/**
+ * Removes what commands that were killed left beside `path`: a draft of a `.env` file holds what that file holds, and no
+ * .gitignore knows it. Plain files of this user alone, by the very names that drafts have.
+ */
+export const removeOldDrafts = (path: string, now: number): void => {
+  const directory = dirname(path);
+  const beginning = `${basename(path)}.`;
+  let names: readonly string[];
+  try {
+    names = readdirSync(directory);
+  } catch {
+    // Whoever writes there says what is wrong with it.
+    return;
+  }
+  for (const name of names) {
+    if (!name.startsWith(beginning) || !UUID.test(name.slice(beginning.length))) continue;
+    const draft = join(directory, name);
+    const found = lstatSync(draft, { throwIfNoEntry: false });
+    if (found?.isFile() !== true || found.uid !== process.getuid?.() || now - found.mtimeMs < OLD_MS) continue;
     rmSync(draft, { force: true });
   }
 };

@@ -117,6 +117,10 @@ describe("a secret on standard input", () => {
     ["value", "value"],
     ["value\n\n", "value\n"],
     ["value\r", "value\r"],
+    // A private key whose last line does not end is none to OpenSSH.
+    ["first\nlast\n", "first\nlast\n"],
+    ["first\r\nlast\r\n", "first\r\nlast\r\n"],
+    ["first\nlast", "first\nlast"],
     ["\n", ""],
     ["", ""],
   ])("%j is %j", async (given, expected) => {

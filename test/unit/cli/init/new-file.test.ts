@@ -1,9 +1,9 @@
 /** A file that is written where there is none: over nothing, and without a word of what a killed run left. */
-import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { writeNew } from "../../../../src/cli/init/new-file.ts";
+import { removeOldDrafts, writeNew } from "../../../../src/cli/init/new-file.ts";
 
 let directory: string;
 beforeEach(() => {
@@ -35,5 +35,28 @@ describe("writeNew", () => {
     symlinkSync(join(directory, "elsewhere"), path);
     expect(writeNew(path, "text")).toBe("other");
     expect(readdirSync(directory)).toEqual(["sidekey.yaml"]);
+  });
+});
+
+describe("removeOldDrafts", () => {
+  const DRAFT = ".env.0b8f0c1e-3c4d-4e5f-8a9b-0c1d2e3f4a5b";
+
+  it("removes what a command that was killed left, and nothing else that lies there", () => {
+    const path = join(directory, ".env");
+    const others = [".env.local", ".env.0b8f0c1e", `${DRAFT}.bak`, `x${DRAFT}`, ".env"];
+    for (const name of [DRAFT, ...others]) {
+      writeFileSync(join(directory, name), "KEY=value");
+      utimesSync(join(directory, name), 1_000, 1_000);
+    }
+    const link = `${path}.1b8f0c1e-3c4d-4e5f-8a9b-0c1d2e3f4a5b`;
+    symlinkSync(path, link);
+    removeOldDrafts(path, 1_059_000);
+    expect(readdirSync(directory)).toContain(DRAFT);
+    removeOldDrafts(path, 1_061_000);
+    expect(readdirSync(directory).sort()).toEqual([...others, link.slice(directory.length + 1)].sort());
+  });
+
+  it("says nothing of a directory that is not there", () => {
+    removeOldDrafts(join(directory, "none", ".env"), 0);
   });
 });
