@@ -1,13 +1,10 @@
 /** `sidekey run --user`: the program runs as somebody who can use the keys and cannot read them (guarantees.md F2, F5). */
 import { chmodSync, readdirSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { API_URL, type Api, CANARY, CANARY_FORMS, createApi } from "../support/api.ts";
 import { createWorkspace, type Workspace } from "../support/workspace.ts";
 
 const isRoot = process.getuid?.() === 0;
-const publicDirectories = (): readonly string[] =>
-  readdirSync(tmpdir()).filter((name) => name.startsWith("sidekey-run-"));
 
 describe.runIf(isRoot)("run --user, as root", () => {
   let api: Api;
@@ -18,8 +15,14 @@ describe.runIf(isRoot)("run --user, as root", () => {
   });
   afterEach(() => api.close());
 
+  /** With a place for temporary files that no other run has. */
   const sh = (script: string, options: { environment?: Record<string, string>; before?: string } = {}) =>
-    api.work.sidekey(["run", "--user", "nobody", "--", "sh", "-c", script], options);
+    api.work.sidekey(["run", "--user", "nobody", "--", "sh", "-c", script], {
+      ...options,
+      environment: { TMPDIR: api.work.path, ...options.environment },
+    });
+  const publicDirectories = (): readonly string[] =>
+    readdirSync(api.work.path).filter((name) => name.startsWith("sidekey-run-"));
 
   it("gives the program the user's ids and groups, no capabilities and no way back", async () => {
     const { code, stdout, stderr } = await sh(
@@ -81,12 +84,11 @@ describe.runIf(isRoot)("run --user, as root", () => {
   });
 
   it("shares the CA files alone, in a directory that is gone afterwards", async () => {
-    const before = publicDirectories();
     const { stdout } = await sh(
       'dirname "$NODE_EXTRA_CA_CERTS"; ls -l "$(dirname "$SSL_CERT_FILE")"; touch "$SSL_CERT_FILE" || echo closed',
     );
     expect(stdout).toMatch(/^\/\S+\/sidekey-run-\w+\n[\s\S]*-rw-r--r-- [\s\S]*ca-bundle\.pem\n[\s\S]*ca\.pem\n/);
-    expect(publicDirectories()).toEqual(before);
+    expect(publicDirectories()).toEqual([]);
   });
 
   it("ends with the program's code, and passes signals on to it", async () => {
@@ -106,7 +108,6 @@ describe.runIf(isRoot)("run --user, as root", () => {
   });
 
   it("refuses where setpriv is missing or not the one of util-linux", async () => {
-    const before = publicDirectories();
     const absent = await sh("true", { environment: { PATH: "/nowhere" } });
     expect(absent).toMatchObject({ code: 125, stdout: "" });
     const bin = createWorkspace();
@@ -116,7 +117,7 @@ describe.runIf(isRoot)("run --user, as root", () => {
     expect(other).toMatchObject({ code: 125, stdout: "" });
     expect(other.stderr).toContain("setpriv cannot change to user 'nobody' (setpriv: unrecognized option: reuid)");
     expect(other.stderr).toContain("util-linux");
-    expect(publicDirectories()).toEqual(before);
+    expect(publicDirectories()).toEqual([]);
   });
 });
 
