@@ -158,6 +158,20 @@ describe("docs/configuration.md", () => {
   });
 });
 
+describe("docs/adr/README.md", () => {
+  it("lists every decision under its own title", () => {
+    const titles = readdirSync(join(ROOT, "docs/adr"))
+      .filter((name) => /^\d/.test(name))
+      .sort()
+      .map((name) => {
+        const [, number, title] = /^# (\d+)\. (.*)/.exec(read(join("docs/adr", name))) ?? [];
+        return `${number}. [${title}](${name})`;
+      });
+    expect(titles.length).toBeGreaterThan(10);
+    expect(read("docs/adr/README.md").match(/^\d+\. .*/gm)).toEqual(titles);
+  });
+});
+
 describe("docs/security-model.md", () => {
   const entries = read("docs/security-model.md")
     .split(/^- (?=\[test\/)/m)

@@ -86,6 +86,16 @@ describe("vault.tokens", () => {
     expect(await vault.tokens.inspect(token)).toEqual(claims);
   });
 
+  it("refuses a token before its time, also one that it verified before its clock was set back", async () => {
+    const { vault, clock } = await openTestVault();
+    const { token } = await vault.tokens.issue(request);
+    await vault.tokens.verify(token);
+    clock.setWall(START - 60 * 60 * 1000);
+    expect(await codeOf(() => vault.tokens.verify(token))).toBe("IDENTITY_TOKEN_INVALID");
+    clock.setWall(START);
+    await vault.tokens.verify(token);
+  });
+
   it("refuses a token whose row is gone though its time is not over", async () => {
     const { vault, clock } = await openTestVault();
     const { token, claims } = await vault.tokens.issue({ ...request, ttlMs: 60_000 });
