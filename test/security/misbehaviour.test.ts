@@ -6,6 +6,7 @@
 import { gzipSync } from "node:zlib";
 import { expect, it } from "vitest";
 import { createTestAuthority } from "../support/certificates.ts";
+import { type Dice, diceOf } from "../support/dice.ts";
 import { openConnection, openTlsTunnel, type RawConnection } from "../support/raw-client.ts";
 import { type RawPeer, type RawRequest, startRawUpstream } from "../support/raw-upstream.ts";
 import { startTestSidecar } from "../support/sidecar.ts";
@@ -13,19 +14,6 @@ import { startTestSidecar } from "../support/sidecar.ts";
 const CONNECTIONS = 120;
 const AT_ONCE = 24;
 const POISON = "POISON-9c1f";
-
-type Dice = (below: number) => number;
-
-/** Mulberry32: the same throws in each run. */
-const diceOf = (seed: number): Dice => {
-  let state = seed >>> 0;
-  return (below) => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) % below;
-  };
-};
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 const numberOf = (path: string): number => Number(/n=(\d+)/.exec(path)?.[1]);
