@@ -369,13 +369,11 @@ describe.runIf(installed("tinyproxy"))("tinyproxy", () => {
     const ended = once(child, "exit");
     try {
       await expect
-        .poll(
-          () =>
-            openConnection(port).then(
-              (c) => c.destroy() ?? true,
-              () => false,
-            ),
-          { timeout: 10_000 },
+        .poll(() =>
+          openConnection(port).then(
+            (c) => c.destroy() ?? true,
+            () => false,
+          ),
         )
         .toBe(true);
       const other = await startSidecar("{ env: CORP_PROXY }", {

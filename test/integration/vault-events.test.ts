@@ -161,30 +161,26 @@ const OPERATIONS: Readonly<Record<EventName, (stage: Stage) => Promise<Readonly<
 const BY_ITSELF: ReadonlySet<string> = new Set(["secret.expired", "approval.timed_out"]);
 
 describe("an event of the vault", () => {
-  it.each(Object.keys(OPERATIONS) as EventName[])(
-    "%s is on record, and found",
-    async (event) => {
-      const stage = await setAuditedVault(event === "approval.timed_out" ? "approvals: { expire: 1s }\n" : "");
-      const { vault } = stage;
-      await vault.call("PUT", `/v1/secrets/${RAISED}`, { body: { value: canary(), access_tier: "sensitive" } });
-      const expected = await OPERATIONS[event](stage);
-      await expect.poll(() => stage.records(event).length, { timeout: 20_000 }).toBeGreaterThan(0);
-      const told = BY_ITSELF.has(event)
-        ? {}
-        : { agent_name: "planner", reason: expect.stringMatching(/^(?:a web search|no)$/), ip: "127.0.0.1" };
-      expect(stage.records(event).at(-1)).toMatchObject({ ...expected, ...told, event });
+  it.each(Object.keys(OPERATIONS) as EventName[])("%s is on record, and found", async (event) => {
+    const stage = await setAuditedVault(event === "approval.timed_out" ? "approvals: { expire: 1s }\n" : "");
+    const { vault } = stage;
+    await vault.call("PUT", `/v1/secrets/${RAISED}`, { body: { value: canary(), access_tier: "sensitive" } });
+    const expected = await OPERATIONS[event](stage);
+    await expect.poll(() => stage.records(event).length, { timeout: 20_000 }).toBeGreaterThan(0);
+    const told = BY_ITSELF.has(event)
+      ? {}
+      : { agent_name: "planner", reason: expect.stringMatching(/^(?:a web search|no)$/), ip: "127.0.0.1" };
+    expect(stage.records(event).at(-1)).toMatchObject({ ...expected, ...told, event });
 
-      const { json } = await vault.call("GET", `/v1/audit?event=${event}&limit=1`);
-      expect(json.events).toHaveLength(1);
-      const [found] = json.events;
-      expect(found.event_type).toBe(event);
-      expect(["human", "agent", "token", "system", "anonymous"]).toContain(found.actor_type);
-      if (!BY_ITSELF.has(event)) expect(found.metadata).toMatchObject({ agent_name: "planner" });
-      if (event !== "auth.failed" && event !== "token.denied") expect(found.resource_id).toEqual(expect.any(String));
-      for (const credential of stage.credentials) expect(auditOf(vault)).not.toContain(credential);
-    },
-    40_000,
-  );
+    const { json } = await vault.call("GET", `/v1/audit?event=${event}&limit=1`);
+    expect(json.events).toHaveLength(1);
+    const [found] = json.events;
+    expect(found.event_type).toBe(event);
+    expect(["human", "agent", "token", "system", "anonymous"]).toContain(found.actor_type);
+    if (!BY_ITSELF.has(event)) expect(found.metadata).toMatchObject({ agent_name: "planner" });
+    if (event !== "auth.failed" && event !== "token.denied") expect(found.resource_id).toEqual(expect.any(String));
+    for (const credential of stage.credentials) expect(auditOf(vault)).not.toContain(credential);
+  });
 
   it("is one of those that this file makes", () => {
     expect(Object.keys(OPERATIONS).sort()).toEqual(Object.keys(VAULT_EVENTS).sort());
