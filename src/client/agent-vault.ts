@@ -9,6 +9,7 @@ import type { SecretValue } from "../core/secret-value.ts";
 import { type AgentsApi, createAgentsApi } from "./agents.ts";
 import { type ApprovalsApi, createApprovalsApi } from "./approvals.ts";
 import { type AuditPage, type AuditRequest, readAudit } from "./audit.ts";
+import { type AuditExportRequest, exportLines } from "./audit-export.ts";
 import { type Calls, createCalls } from "./calls.ts";
 import { type Credentials, createCredentials, type Held } from "./credentials.ts";
 import { type EventsRequest, type VaultEvent, vaultEvents } from "./events.ts";
@@ -68,6 +69,9 @@ export interface Health {
 
 const DEFAULT_TIMEOUT_MS = 10_000;
 const DEFAULT_RETRIES = 2;
+const MAX_RETRIES = 100;
+/** Node takes a longer time for 1 ms. `ms` */
+const LONGEST_TIMER = 2 ** 31 - 1;
 /** A value has 64 KiB at most; a listing has a page of them. `bytes` */
 const MAX_ANSWER = 8 * 1024 * 1024;
 
@@ -88,10 +92,12 @@ export class AgentVault {
   readonly #retry: RetryPolicy;
   readonly #wire: Wire;
 
-  /** Errors: CLIENT_BAD_ADDRESS; TypeError for more than one key or token. */
+  /** Errors: CLIENT_BAD_ADDRESS; TypeError for more than one key or token, and for numbers that are none. */
   constructor(options: AgentVaultOptions, parts: AgentVaultParts = {}) {
     const { sidecarKey, ca, certificate, timeoutMs = DEFAULT_TIMEOUT_MS, retries = DEFAULT_RETRIES } = options;
     const { clock = systemClock, random = Math.random, pause = pauseWith } = parts;
+    requireNumber("timeoutMs", timeoutMs, 1, LONGEST_TIMER);
+    requireNumber("retries", retries, 0, MAX_RETRIES);
     const address = parseVaultAddress(options.address);
     this.#retry = { retries, random, pause };
     this.#wire = createWire({ address, ca, certificate, timeoutMs, maxAnswer: MAX_ANSWER });
@@ -172,6 +178,11 @@ export class AgentVault {
     return readAudit(this.#calls, this.#credentials, request);
   }
 
+  /** For operators: the audit's lines as they are stored, oldest first. */
+  auditLines(request: AuditExportRequest = {}): AsyncGenerator<string, void, undefined> {
+    return exportLines(this.#calls, this.#credentials, request);
+  }
+
   /** A value for one authority, proved with the sidecar's key. */
   redeem(request: RedeemRequest): Promise<Redeemed | Unchanged> {
     return redeem(this.#calls, this.#credentials, request);
@@ -193,6 +204,12 @@ export class AgentVault {
     this.#wire.close();
   }
 }
+
+const requireNumber = (name: string, value: number, least: number, most: number): void => {
+  if (!Number.isInteger(value) || value < least || value > most) {
+    throw new TypeError(`${name} is a whole number from ${least} to ${most}.`);
+  }
+};
 
 const heldOf = ({ operatorKey, agentKey, token }: AgentVaultOptions): Held => {
   if ([operatorKey, agentKey, token].filter((one) => one !== undefined).length > 1) {

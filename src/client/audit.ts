@@ -5,7 +5,7 @@ import { given, name, optional, type PageRequest, pageMembers, text, time } from
 import type { Calls } from "./calls.ts";
 import type { Credentials } from "./credentials.ts";
 
-export interface AuditRequest extends PageRequest {
+export interface AuditFilter {
   readonly since?: EpochMs;
   readonly until?: EpochMs;
   readonly agent?: string;
@@ -15,6 +15,8 @@ export interface AuditRequest extends PageRequest {
   /** `secret.read` */
   readonly event?: string;
 }
+
+export interface AuditRequest extends AuditFilter, PageRequest {}
 
 export interface AuditEntry {
   readonly id: string;
@@ -54,9 +56,9 @@ const auditSchema = z.object({
 export const readAudit = async (
   calls: Calls,
   credentials: Pick<Credentials, "own">,
-  { page, limit, since, until, agent, actor, secret, event, signal }: AuditRequest,
+  { page, limit, signal, ...filter }: AuditRequest,
 ): Promise<AuditPage> => {
-  const query = { page, limit, since: iso(since), until: iso(until), agent, actor, secret, event };
+  const query = { page, limit, ...filterQuery(filter) };
   const call = { method: "GET", path: "/v1/audit", query, credential: credentials.own(), repeatable: true } as const;
   const { events, total } = await calls.json({ ...call, signal }, auditSchema);
   return given({
@@ -76,6 +78,15 @@ export const readAudit = async (
     total,
   });
 };
+
+export const filterQuery = ({ since, until, agent, actor, secret, event }: AuditFilter) => ({
+  since: iso(since),
+  until: iso(until),
+  agent,
+  actor,
+  secret,
+  event,
+});
 
 const iso = (at: EpochMs | undefined): string | undefined =>
   at === undefined ? undefined : new Date(at).toISOString();

@@ -9,7 +9,7 @@ import { AuthError, type VaultClientError } from "./errors.ts";
 import { createProof, type ProofKey } from "./proof.ts";
 import { refusalOf } from "./refusal.ts";
 import type { VaultAddress } from "./transport/address.ts";
-import { parseAnswer } from "./transport/json.ts";
+import { parseAnswer, readText } from "./transport/json.ts";
 import { type RetryPolicy, retrying } from "./transport/retry.ts";
 import type { Wire, WireAnswer, WireRequest, WireStream } from "./transport/wire.ts";
 
@@ -42,6 +42,8 @@ export interface Call {
 export interface Calls {
   /** The checked body of a success. Errors: all of errors.ts. */
   json<T>(call: Call, schema: z.ZodType<T>): Promise<T>;
+  /** The body of a success as text of this media type. Errors: as `json`. */
+  text(call: Call, mediaType: string): Promise<string>;
   /** Of a success whose body says nothing. Errors: as `json`. */
   nothing(call: Call): Promise<void>;
   /** One attempt, up to the head of a success. Errors: as `json`. */
@@ -140,6 +142,9 @@ export const createCalls = ({ wire, address, retry, clock }: CallsParts): Calls 
 
   return {
     json: async (call, schema) => parseAnswer(await succeed(call), address.origin, schema),
+    async text(call, mediaType) {
+      return readText(await succeed(call), address.origin, mediaType);
+    },
     async nothing(call) {
       await succeed(call);
     },

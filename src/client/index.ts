@@ -5,7 +5,8 @@ export { AgentVault, type AgentVaultOptions, type Health } from "./agent-vault.t
 export type { AgentInfo, AgentRequest, AgentsApi, AgentUpdate } from "./agents.ts";
 export type { Page, PageRequest } from "./answers.ts";
 export type { ApprovalInfo, ApprovalsApi } from "./approvals.ts";
-export type { AuditEntry, AuditPage, AuditRequest } from "./audit.ts";
+export type { AuditEntry, AuditFilter, AuditPage, AuditRequest } from "./audit.ts";
+export type { AuditExportRequest } from "./audit-export.ts";
 export {
   ApprovalRequiredError,
   AuthError,

@@ -116,8 +116,13 @@ const plainWords = (text: string, sensitive: readonly string[]): string => {
   return line.length > MAX_WORDS ? `${line.slice(0, MAX_WORDS)}…` : line;
 };
 
-/** RFC 9110 section 10.2.3, in seconds; the form with a date is not for a program's clock to judge. */
-const retryAfterOf = ({ header }: WireAnswer): number | undefined => {
+/** RFC 9110 section 10.2.3, in seconds. A date counts from the answer's own, since this program's clock may be wrong. */
+const retryAfterOf = ({ header }: Pick<WireAnswer, "header">): number | undefined => {
   const text = header("retry-after") ?? "";
-  return /^\d{1,9}$/.test(text) ? Math.min(Number(text), MAX_RETRY_AFTER) : undefined;
+  const seconds = /^\d{1,9}$/.test(text) ? Number(text) : (timeOf(text) - timeOf(header("date") ?? "")) / 1000;
+  return Number.isFinite(seconds) ? Math.min(Math.max(Math.ceil(seconds), 0), MAX_RETRY_AFTER) : undefined;
 };
+
+/** RFC 9110 section 5.6.7, in the one form that may be sent. NaN for everything else. */
+const timeOf = (text: string): number =>
+  /^[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} GMT$/.test(text) ? Date.parse(text) : Number.NaN;

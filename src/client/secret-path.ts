@@ -3,8 +3,9 @@ import { ValidationError } from "./errors.ts";
 
 /** `production/openai/key`. Errors: CLIENT_REFUSED, before anything is sent. */
 export const secretTarget = (path: string, action?: "rotate" | "rollback" | "history"): string => {
-  const segments = path.split("/");
-  if (path.length > 1024 || segments.length < 2 || !segments.every(isSegment)) {
+  // Programs without types may pass anything.
+  const segments = typeof path === "string" ? path.split("/") : [];
+  if (segments.length < 2 || path.length > 1024 || !segments.every(isSegment)) {
     throw new ValidationError({
       detail: "This is not the path of a secret; nothing was sent.",
       hint: "Two or more segments of letters, digits, '.', '_' or '-', like production/openai/key.",

@@ -191,13 +191,20 @@ export const createSecretsApi = (calls: Calls, credentials: Credentials): Secret
 
 /** The one exit of a value: into the body of a request, which is JSON and so text. Errors: CLIENT_REFUSED. */
 const plainText = (value: SecretValue | string): string => {
-  const text = typeof value === "string" ? value : value.lend((bytes) => (isUtf8(bytes) ? bytes.toString("utf8") : ""));
+  const text = textOf(value);
   // Half a surrogate pair is no text either.
   if (text !== "" && Buffer.from(text).toString("utf8") === text) return text;
   throw new ValidationError({
     detail: "The value is empty, or no text in UTF-8; nothing was sent.",
     hint: "Store bytes as base64, or in the vault's own machine without --vault.",
   });
+};
+
+/** Empty for what is none; programs without types may pass anything. */
+const textOf = (value: SecretValue | string): string => {
+  if (typeof value === "string") return value;
+  if (!(value instanceof SecretValue)) return "";
+  return value.lend((bytes) => (isUtf8(bytes) ? bytes.toString("utf8") : ""));
 };
 
 export const traitsBody = ({ type, tier, metadata, category, hosts, expiresAt }: SecretTraits): object => ({

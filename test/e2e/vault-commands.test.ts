@@ -56,6 +56,51 @@ describe("the operator at the machine of a server", () => {
   });
 });
 
+describe("the audit of a server, kept elsewhere", () => {
+  let vault: BuiltVault;
+  beforeAll(async () => {
+    vault = await startBuiltVault();
+    chmodSync(vault.work.write("operator.key", vault.operatorKey), 0o600);
+  });
+  afterAll(async () => {
+    await vault?.close();
+  });
+
+  it("is exported to the last line, goes on where it ended, and is verified", async () => {
+    const { work, address, operatorKey } = vault;
+    const client = new AgentVault({ address, operatorKey });
+    // More than one part of an export, and than one page of a search.
+    for (let n = 0; n < 25; n += 1) await client.setSecret(`production/many/k${n}`, "sk-exported-1d0c");
+    for (let n = 0; n < 44; n += 1) {
+      await Promise.all(Array.from({ length: 25 }, (_, of) => client.getSecret(`production/many/k${of}`)));
+    }
+    const type = (...words: readonly string[]): Promise<Finished> =>
+      work.sidekey(["audit", ...words, "--vault", address, "--key-file", "operator.key"]);
+    const whole = await type("export");
+    expect([whole.code, whole.stderr]).toEqual([0, expect.stringMatching(/^sidekey: 11\d\d records\n$/)]);
+    const lines = whole.stdout.trimEnd().split("\n");
+    const numbers = lines.map((line) => (JSON.parse(line) as { seq: number }).seq);
+    expect(numbers).toEqual(numbers.map((_, at) => at + 1));
+    expect(whole.stdout).not.toContain("sk-exported-1d0c");
+
+    work.write("audit.ndjson", whole.stdout);
+    const verified = await work.sidekey(["audit", "verify", "audit.ndjson", "-c", "vault.yaml"]);
+    expect(verified).toMatchObject({ code: 0, stdout: expect.stringContaining(`intact, ${lines.length} records`) });
+    const rest = await type("export", "--after", String(lines.length - 3), "--event", "secret.*");
+    expect(rest.stdout.startsWith(`${lines.slice(-3).join("\n")}\n`)).toBe(true);
+
+    const found = await type("search", "--event", "secret.read", "--limit", "1050", "--json");
+    const ids = found.stdout
+      .trimEnd()
+      .split("\n")
+      .map((line) => (JSON.parse(line) as { id: string }).id);
+    expect([ids.length, new Set(ids).size]).toEqual([1050, 1050]);
+    const odd = await type("export", "--after", "x");
+    expect([odd.code, odd.stderr]).toEqual([2, expect.stringContaining("--after")]);
+    client.close();
+  });
+});
+
 describe("a server that is not to be had", () => {
   let work: Workspace;
   let fake: FakeVault;

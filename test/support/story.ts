@@ -166,5 +166,10 @@ export const STORY: readonly Line[] = [
 
   { command: "audit tail", args: ["-n", "50"], prints: /outcome {2}api {2}200 {2}ok[\s\S]*reload/ },
   { command: "audit search", args: ["--route", "api"], prints: /GET {2}api\.example\.test/ },
+  {
+    command: "audit export",
+    code: 2,
+    says: /^sidekey: CONFIG_USAGE: [^\n]*--vault URL\.\nhint: [^\n]*audit search --json\n$/,
+  },
   { command: "audit verify", prints: /audit\.jsonl: intact, \d+ records/ },
 ];

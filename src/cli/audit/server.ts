@@ -7,6 +7,7 @@ import { readSpan } from "./filters.ts";
 import { printable } from "./line.ts";
 
 /** Of `audit search`, that a server does not know. */
+const SERVER_FILTERS = ["agent", "actor", "secret", "event"] as const;
 const ONLY_HERE = ["route", "decision", "code", "status", "type", "request"] as const;
 const PAGE = 500;
 const DEFAULT_LIMIT = 1000;
@@ -28,11 +29,30 @@ export const searchServerAudit = async (
   const limit = Number(options.text("limit") ?? DEFAULT_LIMIT);
   if (!Number.isInteger(limit) || limit < 1)
     throw new SidekeyError("CONFIG_USAGE", { detail: "--limit takes a whole number from 1." });
-  const request: AuditRequest = { ...readSpan(options, now), ...given(options, ["agent", "actor", "secret", "event"]) };
+  const request: AuditRequest = { ...readSpan(options, now), ...given(options, SERVER_FILTERS) };
   const { entries, total } = await newest(vault, request, limit);
   for (const entry of entries) show(entry, options, terminal);
   if (entries.length === 0 && !options.flag("json")) terminal.note("no audit record matches");
   if (total > entries.length) terminal.note(`the newest ${entries.length} of ${total}; more with --limit`);
+};
+
+/** The lines as they are stored, oldest first; a number of them. Errors: CONFIG_USAGE, and the client's. */
+export const exportServerAudit = async (
+  vault: AgentVault,
+  { options, terminal }: Invocation,
+  now: number,
+): Promise<number> => {
+  const after = options.text("after") ?? "0";
+  if (!/^\d{1,15}$/.test(after)) {
+    throw new SidekeyError("CONFIG_USAGE", { detail: "--after takes the number of a record, its 'seq'." });
+  }
+  let count = 0;
+  const request = { ...readSpan(options, now), ...given(options, SERVER_FILTERS), after: Number(after) };
+  for await (const line of vault.auditLines(request)) {
+    terminal.print(line);
+    count += 1;
+  }
+  return count;
 };
 
 /** Errors: the client's. */
@@ -71,15 +91,16 @@ const newest = async (
   request: AuditRequest,
   limit: number,
 ): Promise<{ readonly entries: readonly AuditEntry[]; readonly total: number }> => {
-  const found: AuditEntry[] = [];
+  // What comes meanwhile pushes others onto the next page, where they are told a second time.
+  const found = new Map<string, AuditEntry>();
   let all = 0;
-  for (let page = 1; found.length < limit; page += 1) {
+  for (let page = 1; found.size < limit; page += 1) {
     const { events, total } = await vault.audit({ ...request, page, limit: Math.min(PAGE, limit) });
-    found.push(...events);
-    all = total ?? found.length;
-    if (events.length === 0 || found.length >= all) break;
+    for (const entry of events) found.set(entry.id, entry);
+    all = total ?? found.size;
+    if (events.length === 0 || found.size >= all) break;
   }
-  return { entries: found.slice(0, limit).reverse(), total: all };
+  return { entries: [...found.values()].slice(0, limit).reverse(), total: all };
 };
 
 /** Those that came after `last`, oldest first. */

@@ -8,6 +8,7 @@ import { agentUpdate } from "./agent-update.ts";
 import { approvalApprove } from "./approval-approve.ts";
 import { approvalDeny } from "./approval-deny.ts";
 import { approvalList } from "./approval-list.ts";
+import { auditExport } from "./audit-export.ts";
 import { auditSearch } from "./audit-search.ts";
 import { auditTail } from "./audit-tail.ts";
 import { auditVerify } from "./audit-verify.ts";
@@ -85,6 +86,7 @@ export const COMMANDS: readonly CommandSpec[] = [
   auditTail,
   auditSearch,
   auditVerify,
+  auditExport,
   caPrint,
   caExport,
   caRotate,

@@ -18,6 +18,8 @@ const FORM = /^(https?):\/\/([^/?#@\s]+)\/?$/i;
 
 /** Errors: CLIENT_BAD_ADDRESS. */
 export const parseVaultAddress = (text: string): VaultAddress => {
+  // Programs without types may pass what a variable does not hold.
+  if (typeof text !== "string") throw badAddress("There is none: it is no text.");
   const [, scheme = "", place = ""] = FORM.exec(text) ?? [];
   if (scheme === "") throw badAddress(...whatIsWrong(text));
   const secure = scheme.toLowerCase() === "https";

@@ -11,8 +11,7 @@ export const readJson = (answer: WireAnswer, origin: string, manner: "strict" | 
   };
   if (!/^application\/(?:[\w.-]+\+)?json\s*(?:;|$)/i.test(answer.header("content-type") ?? ""))
     return fail("is no JSON");
-  const coding = answer.header("content-encoding");
-  if (coding !== undefined && coding.toLowerCase() !== "identity") return fail("is encoded, which was not asked for");
+  if (isEncoded(answer)) return fail("is encoded, which was not asked for");
   try {
     return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(answer.body));
   } catch {
@@ -20,6 +19,21 @@ export const readJson = (answer: WireAnswer, origin: string, manner: "strict" | 
     return fail("is not JSON in UTF-8");
   }
 };
+
+/** A body that is no JSON document, such as one of lines. Errors: CLIENT_BAD_ANSWER. */
+export const readText = (answer: WireAnswer, origin: string, mediaType: string): string => {
+  const [type = ""] = (answer.header("content-type") ?? "").split(";");
+  if (type.trim().toLowerCase() !== mediaType) throw badAnswer(answer, origin, `is no ${mediaType}`);
+  if (isEncoded(answer)) throw badAnswer(answer, origin, "is encoded, which was not asked for");
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(answer.body);
+  } catch {
+    throw badAnswer(answer, origin, "is not in UTF-8");
+  }
+};
+
+const isEncoded = (answer: WireAnswer): boolean =>
+  (answer.header("content-encoding") ?? "identity").toLowerCase() !== "identity";
 
 /** The document of a success. Errors: CLIENT_BAD_ANSWER, which names the members that are wrong and none of their values. */
 export const parseAnswer = <T>(answer: WireAnswer, origin: string, schema: z.ZodType<T>): T => {

@@ -146,6 +146,35 @@ describe("a call", () => {
   });
 });
 
+describe("a program without types", () => {
+  it("is told what is wrong before anything is sent", async () => {
+    await answering(answerOf(200, record));
+    const vault = quickVault({ address: raw.address, operatorKey: OPERATOR_KEY });
+    // What JavaScript lets through.
+    const odd = <T>(value: unknown): T => value as T;
+    for (const none of [undefined, null, 7, {}, ["production/x/key"]]) {
+      expect(await failureOf(vault.getSecret(odd(none)))).toMatchObject({ code: "CLIENT_REFUSED" });
+      expect(await failureOf(vault.setSecret(PATH, odd(none)))).toMatchObject({ code: "CLIENT_REFUSED" });
+      expect(() => new AgentVault({ address: odd(none) })).toThrow(
+        expect.objectContaining({ code: "CLIENT_BAD_ADDRESS" }),
+      );
+    }
+    expect(raw.requests).toEqual([]);
+  });
+
+  it.each([
+    [{ timeoutMs: 0 }],
+    [{ timeoutMs: Number.POSITIVE_INFINITY }],
+    [{ timeoutMs: Number.NaN }],
+    [{ timeoutMs: 2 ** 31 }],
+    [{ retries: -1 }],
+    [{ retries: 1.5 }],
+    [{ retries: Number.POSITIVE_INFINITY }],
+  ])("cannot ask for %j, which would be 1 ms or for ever", (options) => {
+    expect(() => new AgentVault({ address: "https://vault.test", ...options })).toThrow(TypeError);
+  });
+});
+
 describe("a call that failed", () => {
   const busy = answerOf(503, refusal("STORE_UNAVAILABLE"), { "retry-after": "2" });
 
@@ -160,6 +189,22 @@ describe("a call that failed", () => {
     expect(new Set(keys).size).toBe(1);
     await vault.getSecret(PATH);
     expect(headerOf(raw.requests[3], "idempotency-key")).not.toBe(keys[0]);
+  });
+
+  it.each([
+    ["Sat, 28 Nov 2026 10:00:09 GMT", 9],
+    ["Sat, 28 Nov 2026 09:00:00 GMT", 0],
+    ["Sat, 28 Nov 2026 11:00:00 GMT", 3600],
+    ["Saturday, 28-Nov-26 10:00:09 GMT", undefined],
+    ["2026-11-28T10:00:09Z", undefined],
+    ["-5", undefined],
+    ["1e3", undefined],
+  ])("waits until the date the vault gives, by the vault's own clock: %s", async (text, seconds) => {
+    await answering(
+      answerOf(429, refusal("RATE_LIMITED"), { date: "Sat, 28 Nov 2026 10:00:00 GMT", "retry-after": text }),
+    );
+    const vault = quickVault({ address: raw.address, operatorKey: OPERATOR_KEY, retries: 0 });
+    expect((await failureOf(vault.getSecret(PATH))).retryAfter).toBe(seconds);
   });
 
   it("is not made again for ever, nor after a pause nobody would wait for", async () => {
