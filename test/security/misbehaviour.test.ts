@@ -138,7 +138,7 @@ const send = async (connection: RawConnection, dice: Dice, bytes: Buffer): Promi
   }
 };
 
-it("ends each request once, with its own answer or none, and leaves nothing open", { timeout: 120_000 }, async () => {
+it("ends each request once, with its own answer or none, and leaves nothing open", { timeout: 300_000 }, async () => {
   const authority = await createTestAuthority();
   const tls = await authority.issue({ names: ["evil.test"] });
   const scripts = { script: answer, early: answerEarly };

@@ -305,7 +305,7 @@ const linesOf = (headers: readonly string[], wasDecoded: boolean): string[] => {
 const redacted = (body: Buffer): Buffer =>
   Buffer.from(body.toString("latin1").replaceAll(KEY, "[redacted]".padEnd(KEY.length, "*")), "latin1");
 
-it("an exchange through the sidecar is the exchange without it", { timeout: 120_000 }, async () => {
+it("an exchange through the sidecar is the exchange without it", { timeout: 300_000 }, async () => {
   const direct = agentFor(async () =>
     connectTls({ port, host: "127.0.0.1", servername: HOST, ca: authority.certificatePem }),
   );
