@@ -53,13 +53,23 @@ export const createHttpUpstream = (connector: Connector): Upstream => {
     for (const list of pools.values()) for (const { pool } of list) act(pool);
   };
 
-  const sweep = setInterval(() => {
+  const isBusy = (): boolean => [...pools.values()].some((list) => list.some(({ pool }) => !pool.isIdle));
+
+  let sweeping: NodeJS.Timeout | undefined;
+  const sweep = (): void => {
     const time = now();
     each((pool) => pool.sweep(time));
-  }, SWEEP_MS).unref();
+    // Nobody closes what a reload has replaced: a request that began before it may still come.
+    if (retired && !isBusy()) stop();
+  };
+  const stop = (): void => {
+    clearInterval(sweeping);
+    sweeping = undefined;
+  };
 
   return {
     send(request, sink) {
+      sweeping ??= setInterval(sweep, SWEEP_MS).unref();
       new Exchange(request, sink, poolFor(request)).start();
     },
     retire() {
@@ -67,10 +77,10 @@ export const createHttpUpstream = (connector: Connector): Upstream => {
       each((pool) => pool.retire());
     },
     get busy() {
-      return [...pools.values()].some((list) => list.some(({ pool }) => !pool.isIdle));
+      return isBusy();
     },
     async close() {
-      clearInterval(sweep);
+      stop();
       each((pool) => pool.close());
       pools.clear();
     },
