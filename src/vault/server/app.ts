@@ -22,7 +22,7 @@ import { recordDenial } from "./callers/denial.ts";
 import { budgetKeyOf, type Principal } from "./callers/principal.ts";
 import { createHttpServer, MAX_HEADERS, type SocketLimits, type TlsMaterial } from "./http/server.ts";
 import { MAX_TARGET_LENGTH, readTarget } from "./http/target.ts";
-import { apiRegistry, fastifySwagger, openapiOf, responsesOf, securityOf } from "./openapi.ts";
+import { addExamples, apiRegistry, fastifySwagger, openapiOf, responsesOf, securityOf } from "./openapi.ts";
 import { parseJsonBody } from "./wire/json.ts";
 import { bodyOf, rawRefusal, refusalOf } from "./wire/refusal.ts";
 
@@ -119,7 +119,7 @@ export const createApp = async (options: AppOptions): Promise<App> => {
   });
   for (const call of calls) addCall(app, call, options);
   await app.ready();
-  return { server: app.server, document: app.swagger(), close: () => app.close() };
+  return { server: app.server, document: addExamples(app.swagger()), close: () => app.close() };
 };
 
 /** What holds for every request, before anybody asks who sent it. */

@@ -3,6 +3,7 @@ import { fastifySwagger } from "@fastify/swagger";
 import * as z from "zod";
 import type { AnswerSpec, Call, Caller } from "./call.ts";
 import { WIRE_ERRORS, type WireCode } from "./wire/error.ts";
+import { EXAMPLES } from "./wire/examples.ts";
 import { errorSchema } from "./wire/types.ts";
 
 /** Any call may give these. */
@@ -105,5 +106,38 @@ export const apiRegistry = () =>
     _map: z.globalRegistry._map,
     _idmap: new Map([["Error", errorSchema]]),
   });
+
+interface Media {
+  example?: unknown;
+}
+
+interface Operation {
+  readonly operationId?: string;
+  readonly parameters?: readonly { readonly name: string; readonly in: string; example?: unknown }[];
+  readonly requestBody?: { readonly content: Readonly<Record<string, Media>> };
+  readonly responses: Readonly<Record<string, { readonly content?: Readonly<Record<string, Media>> }>>;
+}
+
+/** Puts the examples of `wire/examples.ts` where a reader of the document looks for them. Changes what it is given. */
+export const addExamples = <Document extends object>(document: Document): Document => {
+  const { paths = {} } = document as {
+    readonly paths?: Readonly<Record<string, Readonly<Record<string, Operation>>>>;
+  };
+  for (const operation of Object.values(paths).flatMap((methods) => Object.values(methods))) {
+    const known = EXAMPLES[operation.operationId ?? ""];
+    if (known === undefined) continue;
+    for (const parameter of operation.parameters ?? []) {
+      const example = parameter.in === "path" ? known.params?.[parameter.name] : undefined;
+      if (example !== undefined) parameter.example = example;
+    }
+    if (known.body !== undefined) put(operation.requestBody?.content, known.body);
+    for (const [status, example] of Object.entries(known.answers)) put(operation.responses[status]?.content, example);
+  }
+  return document;
+};
+
+const put = (content: Readonly<Record<string, Media>> = {}, example: unknown): void => {
+  for (const media of Object.values(content)) media.example = example;
+};
 
 export { fastifySwagger };
