@@ -9,7 +9,7 @@ import type { Environment } from "../../config/credential.ts";
 import { formatBound, listen } from "../../config/listen.ts";
 import { type Clock, systemClock } from "../../core/clock.ts";
 import { createCloser } from "../../core/closer.ts";
-import { SidekeyError } from "../../core/errors.ts";
+import { SidekeyError, toSidekeyError } from "../../core/errors.ts";
 import type { Log } from "../../core/log.ts";
 import { prepareStateDirectory } from "../../core/state-directory.ts";
 import { readVersion } from "../../core/version.ts";
@@ -68,6 +68,10 @@ export const startVaultServer = async (options: ServeOptions): Promise<VaultServ
     const tls = config.tls === undefined ? undefined : readTls(config.tls);
     const vault = closer.add(await openStore({ config, environment, clock, log }));
     if (!(await vault.agents.hasOperator())) throw new SidekeyError("VAULT_SERVER_NO_OPERATOR");
+    // The first token would wait until all descriptions are opened; nobody waits yet.
+    await vault.secrets.tierOf([]).catch((error: unknown) => {
+      log.warn("not all secrets can be described", { fault: toSidekeyError(error).code });
+    });
     const { path, key: keyPath, ...auditing } = config.audit;
     const broker = await openAudit({ ...auditing, path, keyPath, clock, log, agent: "vault", lock: true });
     const audit = closer.add(createVaultAudit({ broker, clock, log }));
