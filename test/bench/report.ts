@@ -1,6 +1,7 @@
 /** Medians over the runs, ratios against the first subject, as a table and as JSON. It asserts no figure. */
 import type { LoadFigures } from "./load.ts";
 import { median } from "./measure.ts";
+import { alignedTable } from "./table.ts";
 
 export interface Sample {
   readonly subject: string;
@@ -67,25 +68,14 @@ const compare = (own: LoadFigures, reference: LoadFigures) => ({
 
 const HEADINGS = ["", "req/s", "x", "p50 ms", "x", "p99 ms", "CPU us/req", "x", "busy %", "RSS MiB", "peak"] as const;
 
-export const formatTable = (rows: readonly Row[]): string => {
-  const lines: string[] = [];
-  for (const connections of new Set(rows.map((row) => row.connections))) {
-    const table: (readonly string[])[] = [
-      HEADINGS,
-      ...rows.filter((row) => row.connections === connections).map(cells),
-    ];
-    const widths = HEADINGS.map((_, column) => Math.max(...table.map((row) => row[column]?.length ?? 0)));
-    lines.push(`${connections} connection${connections === 1 ? "" : "s"}, medians (x: against ${REFERENCE})`);
-    for (const row of table) {
-      const padded = row.map((cell, column) =>
-        column === 0 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0),
-      );
-      lines.push(`  ${padded.join("  ")}`);
-    }
-    lines.push("");
-  }
-  return lines.join("\n");
-};
+export const formatTable = (rows: readonly Row[]): string =>
+  [...new Set(rows.map(({ connections }) => connections))]
+    .map((connections) => {
+      const section = rows.filter((row) => row.connections === connections);
+      const title = `${connections} connection${connections === 1 ? "" : "s"}, medians (x: against ${REFERENCE})`;
+      return [title, ...alignedTable(HEADINGS, section.map(cells)), ""].join("\n");
+    })
+    .join("\n");
 
 const cells = ({ subject, figures, ratios }: Row): readonly string[] => [
   subject,

@@ -3,11 +3,10 @@
  * on core 0, the load and the upstream on core 1, in alternating runs. It prints medians and ratios and asserts none:
  * rates swing with the machine, CPU time per request is the figure to drive down.
  */
-import { writeFile } from "node:fs/promises";
-import { parseArgs } from "node:util";
 import type { LoadFigures, LoadPlan } from "./load.ts";
 import { OTHER_CORE } from "./processes.ts";
 import { formatTable, type Sample, summarize } from "./report.ts";
+import { closedAfter, readSeriesOptions, runBench, type SeriesOptions, say, writeFigures } from "./series.ts";
 import { SUBJECTS } from "./subjects/index.ts";
 import type { RunningSubject, Subject } from "./subjects/subject.ts";
 import { BODY_LENGTH, createWorkbench, HOST, nodeCommand, type Workbench } from "./workbench.ts";
@@ -25,58 +24,14 @@ const USAGE = `npm run bench -- [options]
   --json FILE           figures as JSON to FILE, or to standard output for "-"
   --node-arguments=ARGS flags for the Node subjects, such as "--cpu-prof --cpu-prof-dir=/tmp/profiles"`;
 
-interface BenchOptions {
+interface BenchOptions extends SeriesOptions {
   readonly subjects: readonly Subject[];
-  readonly connections: readonly number[];
-  readonly runs: number;
-  readonly seconds: number;
-  readonly warmSeconds: number;
-  readonly json: string | undefined;
-  readonly nodeArguments: readonly string[];
 }
 
 const readOptions = (args: readonly string[]): BenchOptions => {
-  const { values } = parseArgs({
-    args: [...args],
-    options: {
-      subjects: { type: "string", default: SUBJECTS.map(({ name }) => name).join(",") },
-      connections: { type: "string", default: "1,64" },
-      runs: { type: "string", default: "3" },
-      seconds: { type: "string", default: "5" },
-      warm: { type: "string", default: "2" },
-      json: { type: "string" },
-      "node-arguments": { type: "string", default: "" },
-      help: { type: "boolean", default: false },
-    },
-  });
-  if (values.help) {
-    console.log(USAGE);
-    process.exit(0);
-  }
-  const positive = (text: string): number => {
-    const value = Number(text);
-    if (!(value > 0)) throw new Error(`not a number above 0: ${text}\n${USAGE}`);
-    return value;
-  };
-  const subjects = values.subjects.split(",").map((name) => {
-    const subject = SUBJECTS.find((candidate) => candidate.name === name);
-    if (subject === undefined) throw new Error(`no subject ${name}\n${USAGE}`);
-    return subject;
-  });
-  return {
-    subjects,
-    connections: values.connections.split(",").map(positive),
-    runs: positive(values.runs),
-    seconds: positive(values.seconds),
-    warmSeconds: positive(values.warm),
-    json: values.json,
-    nodeArguments: values["node-arguments"].split(" ").filter(Boolean),
-  };
-};
-
-/** Standard error, so that `--json -` leaves standard output to the JSON. */
-const say = (text: string): void => {
-  process.stderr.write(`${text}\n`);
+  const lists = { subjects: SUBJECTS.map(({ name }) => name) };
+  const { chosen, ...options } = readSeriesOptions(args, { usage: USAGE, connections: "1,64", warm: "2", lists });
+  return { ...options, subjects: chosen("subjects").flatMap((one) => SUBJECTS.filter(({ name }) => name === one)) };
 };
 
 const runLoad = async (
@@ -124,38 +79,19 @@ const bench = async (options: BenchOptions): Promise<void> => {
     return reason === undefined;
   });
   const workbench = await createWorkbench(options.nodeArguments);
-  // What is running is ended, its failure ends the run, and `finally` removes the directory.
-  const onSignal = (): void => {
-    say("interrupted");
-    process.exitCode = 130;
-    void workbench.close();
-  };
-  process.once("SIGINT", onSignal);
-  process.once("SIGTERM", onSignal);
-  try {
-    if (!workbench.launcher.pinned) say("not pinned: needs Linux, taskset and two cores; figures mean little");
-    if (workbench.upstreamKind === "node") say("upstream: node:https, as nginx is not installed");
-    const samples: Sample[] = [];
-    for (let run = 1; run <= options.runs; run++) {
-      for (const subject of subjects) samples.push(...(await runSubject(workbench, subject, run, options)));
-    }
-    const rows = summarize(samples);
-    const json = `${JSON.stringify({ node: process.version, host: HOST, bodyLength: BODY_LENGTH, rows, samples }, null, 2)}\n`;
-    if (options.json === "-") process.stdout.write(json);
-    else {
-      console.log(formatTable(rows));
-      if (options.json !== undefined) await writeFile(options.json, json);
-    }
-  } finally {
-    await workbench.close();
-  }
+  await closedAfter(
+    () => workbench.close(),
+    async () => {
+      if (!workbench.launcher.pinned) say("not pinned: needs Linux, taskset and two cores; figures mean little");
+      if (workbench.upstreamKind === "node") say("upstream: node:https, as nginx is not installed");
+      const samples: Sample[] = [];
+      for (let run = 1; run <= options.runs; run++) {
+        for (const subject of subjects) samples.push(...(await runSubject(workbench, subject, run, options)));
+      }
+      const rows = summarize(samples);
+      await writeFigures(options.json, formatTable(rows), { host: HOST, bodyLength: BODY_LENGTH, rows, samples });
+    },
+  );
 };
 
-try {
-  await bench(readOptions(process.argv.slice(2)));
-} catch (error) {
-  if (process.exitCode !== 130) {
-    say(`bench: ${error instanceof Error ? error.message : String(error)}`);
-    process.exitCode = 1;
-  }
-}
+await runBench(() => bench(readOptions(process.argv.slice(2))));

@@ -6,9 +6,9 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import { createCloser } from "../../src/core/closer.ts";
 import { createLauncher, OTHER_CORE } from "./processes.ts";
+import { closedAfter, readSeriesOptions, runBench, type SeriesOptions, say, writeFigures } from "./series.ts";
 import { noDatabase, startDatabase } from "./vault/database.ts";
 import type { VaultLoadFigures, VaultLoadPlan } from "./vault/load.ts";
 import { OPENBAO } from "./vault/openbao.ts";
@@ -32,62 +32,19 @@ const USAGE = `npm run bench:vault -- [options]
   --json FILE           figures as JSON to FILE, or to standard output for "-"
   --node-arguments=ARGS flags for sidekey's Node, such as "--cpu-prof --cpu-prof-dir=/tmp/profiles"`;
 
-interface BenchOptions {
+interface BenchOptions extends SeriesOptions {
   readonly subjects: readonly VaultSubject[];
   readonly operations: readonly Operation[];
-  readonly connections: readonly number[];
-  readonly runs: number;
-  readonly seconds: number;
-  readonly warmSeconds: number;
-  readonly json: string | undefined;
-  readonly nodeArguments: readonly string[];
 }
 
 const readOptions = (args: readonly string[]): BenchOptions => {
-  const { values } = parseArgs({
-    args: [...args],
-    options: {
-      subjects: { type: "string", default: SUBJECTS.map(({ name }) => name).join(",") },
-      operations: { type: "string", default: OPERATIONS.join(",") },
-      connections: { type: "string", default: "1,32" },
-      runs: { type: "string", default: "3" },
-      seconds: { type: "string", default: "5" },
-      warm: { type: "string", default: "1" },
-      json: { type: "string" },
-      "node-arguments": { type: "string", default: "" },
-      help: { type: "boolean", default: false },
-    },
-  });
-  if (values.help) {
-    console.log(USAGE);
-    process.exit(0);
-  }
-  const positive = (text: string): number => {
-    const value = Number(text);
-    if (!(value > 0)) throw new Error(`not a number above 0: ${text}\n${USAGE}`);
-    return value;
-  };
-  const named = <T>(list: string, all: readonly T[], nameOf: (item: T) => string): readonly T[] =>
-    list.split(",").map((name) => {
-      const found = all.find((item) => nameOf(item) === name);
-      if (found === undefined) throw new Error(`there is no ${name}\n${USAGE}`);
-      return found;
-    });
+  const lists = { subjects: SUBJECTS.map(({ name }) => name), operations: OPERATIONS };
+  const { chosen, ...options } = readSeriesOptions(args, { usage: USAGE, connections: "1,32", warm: "1", lists });
   return {
-    subjects: named(values.subjects, SUBJECTS, ({ name }) => name),
-    operations: named(values.operations, OPERATIONS, (name) => name),
-    connections: values.connections.split(",").map(positive),
-    runs: positive(values.runs),
-    seconds: positive(values.seconds),
-    warmSeconds: positive(values.warm),
-    json: values.json,
-    nodeArguments: values["node-arguments"].split(" ").filter(Boolean),
+    ...options,
+    subjects: chosen("subjects").flatMap((one) => SUBJECTS.filter(({ name }) => name === one)),
+    operations: chosen("operations").flatMap((one) => OPERATIONS.filter((name) => name === one)),
   };
-};
-
-/** Standard error, so that `--json -` leaves standard output to the JSON. */
-const say = (text: string): void => {
-  process.stderr.write(`${text}\n`);
 };
 
 const runLoad = async (bench: VaultBench, plan: VaultLoadPlan): Promise<VaultLoadFigures> => {
@@ -141,15 +98,7 @@ const runSubject = async (bench: VaultBench, subject: VaultSubject, run: number,
 
 const bench = async (options: BenchOptions): Promise<void> => {
   const closer = createCloser();
-  // What is running is ended, its failure ends the run, and `finally` removes the directory.
-  const onSignal = (): void => {
-    say("interrupted");
-    process.exitCode = 130;
-    void closer.close();
-  };
-  process.once("SIGINT", onSignal);
-  process.once("SIGTERM", onSignal);
-  try {
+  const work = async (): Promise<void> => {
     const directory = await mkdtemp(join(tmpdir(), "sidekey-bench-vault-"));
     closer.add({ close: () => rm(directory, { recursive: true, force: true }) });
     const wantsDatabase = options.subjects.some(({ storage }) => storage === "postgres") && noDatabase() === undefined;
@@ -166,22 +115,9 @@ const bench = async (options: BenchOptions): Promise<void> => {
       for (const subject of subjects) samples.push(...(await runSubject(vaultBench, subject, run, options)));
     }
     const rows = summarizeVaults(samples);
-    const json = `${JSON.stringify({ node: process.version, rows, samples }, null, 2)}\n`;
-    if (options.json === "-") process.stdout.write(json);
-    else {
-      console.log(formatVaultTable(rows));
-      if (options.json !== undefined) await writeFile(options.json, json);
-    }
-  } finally {
-    await closer.close();
-  }
+    await writeFigures(options.json, formatVaultTable(rows), { rows, samples });
+  };
+  await closedAfter(() => closer.close(), work);
 };
 
-try {
-  await bench(readOptions(process.argv.slice(2)));
-} catch (error) {
-  if (process.exitCode !== 130) {
-    say(`bench: ${error instanceof Error ? error.message : String(error)}`);
-    process.exitCode = 1;
-  }
-}
+await runBench(() => bench(readOptions(process.argv.slice(2))));

@@ -1,5 +1,6 @@
 /** Medians over the runs, and ratios against OpenBao on storage of the same kind. It asserts no figure. */
 import { median } from "../measure.ts";
+import { alignedTable } from "../table.ts";
 import type { VaultLoadFigures } from "./load.ts";
 import type { Operation, VaultSubject } from "./subject.ts";
 
@@ -96,15 +97,11 @@ export const formatVaultTable = (rows: readonly VaultRow[]): string => {
   }
   return [...sections]
     .map(([title, section]) => {
-      const table: (readonly string[])[] = [HEADINGS, ...section.map(cells)];
-      const widths = HEADINGS.map((_, column) => Math.max(...table.map((row) => row[column]?.length ?? 0)));
-      const lines = table.map((row) => {
-        const padded = row.map((cell, column) =>
-          column === 0 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0),
-        );
-        return `  ${padded.join("  ")}`;
-      });
-      return [`${title} (x: against OpenBao on storage of the same kind)`, ...lines, ""].join("\n");
+      return [
+        `${title} (x: against OpenBao on storage of the same kind)`,
+        ...alignedTable(HEADINGS, section.map(cells)),
+        "",
+      ].join("\n");
     })
     .join("\n");
 };
