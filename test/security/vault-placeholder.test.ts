@@ -1,4 +1,6 @@
 /** Placeholders that a vault issued, sent by an agent where they belong and where they do not. */
+import { request } from "node:http";
+import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import { openConnection } from "../support/raw-client.ts";
 import { type StagedSidecar, startVaultStage, type VaultStage } from "../support/vault/vault-stage.ts";
@@ -122,6 +124,32 @@ describe("a placeholder of the vault", () => {
     expect(stage.upstream.requests).toEqual([]);
   });
 
+  it("that is made up is told to the agent, and is no secret that the sidecar remembers", async () => {
+    const { stage, placeholder, ask } = await start();
+    const { text } = await placeholder();
+    const before = stage.logged.length;
+    for (let n = 0; n < 60; n += 1) {
+      const made = text.replace(/.{4}$/, String(1000 + n));
+      expect(await ask(bearer(made))).toEqual([503, "SOURCE_SECRET_MISSING"]);
+    }
+    // What is logged of each is its request; nothing is remembered by its name.
+    expect(stage.logged.slice(before).filter((line) => line.includes("cannot be fetched"))).toEqual([]);
+    expect(await ask(bearer(text))).toEqual([200, undefined]);
+  });
+
+  it("is for a source that is not ready while its vault is away, or does not know it any more", async () => {
+    const { stage, sidecar } = await start();
+    const reasons = async (): Promise<unknown> => (await ready(sidecar.directory)).reasons ?? [];
+    await expect.poll(reasons).toEqual([]);
+    stage.balancer.down();
+    await expect.poll(reasons).toEqual(["source:vault"]);
+    stage.balancer.up();
+    await expect.poll(reasons).toEqual([]);
+    const { json } = await stage.vault.call("GET", "/v1/tokens");
+    await stage.vault.call("DELETE", `/v1/tokens/${json.items[0].token_id}`);
+    await expect.poll(reasons).toEqual(["source:vault"]);
+  });
+
   it("is not taken for a host that its secret is not bound to", async () => {
     const { stage, placeholder, ask } = await start();
     await stage.put(PATH, KEY, { hosts: ["api.tavily.com"] });
@@ -140,6 +168,17 @@ describe("a placeholder of the vault", () => {
       .toEqual([[200, undefined], `Bearer ${fresh}`]);
   });
 });
+
+const ready = (directory: string): Promise<{ readonly reasons?: readonly string[] }> =>
+  new Promise((resolve, reject) => {
+    const socketPath = join(directory, ".sidekey", "admin.sock");
+    const asked = request({ socketPath, path: "/readyz" }, async (answer) => {
+      const chunks: Buffer[] = [];
+      for await (const chunk of answer) chunks.push(chunk as Buffer);
+      resolve(JSON.parse(Buffer.concat(chunks).toString()));
+    });
+    asked.on("error", reject).end();
+  });
 
 const tokenOf = async (stage: VaultStage, key: string): Promise<string> => {
   const body = { scopes: [`secrets:read:${PATH}`] };

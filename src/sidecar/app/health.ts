@@ -3,7 +3,7 @@ import type { AuditBroker } from "../../audit/broker.ts";
 import type { Clock } from "../../core/clock.ts";
 import { type ErrorCode, toSidekeyError } from "../../core/errors.ts";
 import type { Readiness, SecretReport } from "../admin/report.ts";
-import { isScoped, type SecretRef } from "../secrets/source.ts";
+import { isAnnouncing, isScoped, type SecretRef } from "../secrets/source.ts";
 import type { OpenedCa } from "./ca.ts";
 import type { ServingGeneration } from "./generation.ts";
 import type { MountedSource } from "./sources.ts";
@@ -42,7 +42,10 @@ export const readinessOf = async (
   };
 };
 
-/** By the first secret that a route wants from it, cached or not: what a request would get. */
+/**
+ * By the first secret that a route wants from it, cached or not: what a request would get. Where only agents know what they
+ * want from it, by its token, and by whether it is heard.
+ */
 const probe = async (one: MountedSource, config: ServingGeneration["config"]): Promise<readonly string[]> => {
   const { name } = one.config;
   for (const route of config.routes) {
@@ -52,7 +55,19 @@ const probe = async (one: MountedSource, config: ServingGeneration["config"]): P
       return code !== undefined && UNREADY.has(code) ? [`source:${name}`] : [];
     }
   }
-  return [];
+  const isWanted = config.routes.some(({ issued }) => issued?.source === name);
+  return isWanted && !isThere(one) ? [`source:${name}`] : [];
+};
+
+const isThere = ({ source, config: { name } }: MountedSource): boolean => {
+  const issued = { placeholder: "", allows: () => false };
+  const ref: SecretRef = { source: name, path: "", field: [], version: undefined, text: name, issued };
+  try {
+    if (isScoped(source)) source.authorize(ref);
+    return !isAnnouncing(source) || source.isHeard();
+  } catch (error) {
+    return !UNREADY.has(toSidekeyError(error).code);
+  }
 };
 
 const ask = async (

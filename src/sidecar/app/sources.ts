@@ -10,6 +10,7 @@ import type { Log } from "../../core/log.ts";
 import type { Tally } from "../admin/tally.ts";
 import { sourceKinds } from "../secrets/kinds/index.ts";
 import type { LiveValues } from "../secrets/live-values.ts";
+import { isOutage } from "../secrets/pause.ts";
 import { createSecretResolver, type SecretResolver } from "../secrets/resolver.ts";
 import {
   isRepermitted,
@@ -166,10 +167,15 @@ const mount = async (
   };
 };
 
-/** Keeps what each fetch came to, and tells the operator when a secret begins to fail and when it is back. */
+/**
+ * Keeps what each fetch came to, and tells the operator when a secret begins to fail and when it is back. What an agent
+ * sends as a placeholder is its own choice: of all those together only that the source is away, and that it is back.
+ */
 const createReport =
   (fetches: Map<string, FetchReport>, clock: Clock, log: Log) =>
-  ({ text: secret }: SecretRef, outcome: SecretMaterial | SidekeyError): void => {
+  ({ text, source, issued }: SecretRef, outcome: SecretMaterial | SidekeyError): void => {
+    if (issued !== undefined && outcome instanceof SidekeyError && !isOutage(outcome)) return;
+    const secret = issued === undefined ? text : `${source}:placeholder`;
     const before = fetches.get(secret);
     if (outcome instanceof SidekeyError) {
       const { code, detail } = outcome;
