@@ -3,6 +3,8 @@ import { afterEach, expect, it } from "vitest";
 import { serveVault } from "../support/vault/vault-process.ts";
 import { createWorkspace, type Workspace } from "../support/workspace.ts";
 
+const ROUTES = "api.example.test: production/a/b";
+
 const closers: (() => unknown)[] = [];
 afterEach(async () => {
   for (const close of closers.splice(0).reverse()) await close();
@@ -25,11 +27,19 @@ it("says whether the vault answers, takes the key, knows the sidecar, and when t
     (await store.sidekey([...line.split(" "), "--vault", vault.address], { environment })).stdout;
   const [agentKey = ""] = /ast_agent_\S{43}/.exec(await type("agent create a --scope secrets:use:production/*")) ?? [];
 
+  const call = async (
+    path: string,
+    method = "GET",
+  ): Promise<{ readonly items?: readonly { readonly id: string }[] }> => {
+    const answer = await fetch(vault.address + path, { method, headers: { authorization: `Bearer ${operatorKey}` } });
+    return JSON.parse((await answer.text()) || "{}");
+  };
+
   const work = workspace();
-  const found = async (source: string): Promise<readonly string[]> => {
+  const found = async (source: string, routes = ROUTES): Promise<readonly string[]> => {
     work.write(
       "sidekey.yaml",
-      `version: 1\nlisten: { proxy: "127.0.0.1:0" }\nsources: { v: { kind: sidekey, ${source} } }\nroutes: { api.example.test: production/a/b }\n`,
+      `version: 1\nlisten: { proxy: "127.0.0.1:0" }\nsources: { v: { kind: sidekey, ${source} } }\nroutes: { ${routes} }\n`,
     );
     const { stdout } = await work.sidekey(["doctor", "--client", "none", "--json"]);
     const { checks } = JSON.parse(stdout) as { checks: readonly Record<string, string>[] };
@@ -64,6 +74,18 @@ it("says whether the vault answers, takes the key, knows the sidecar, and when t
     expect.stringMatching(/^warn: its token ends soon/),
     "fail: its token is bound to another key than this sidecar's",
     "fail: its token does not cover production/a/b",
+  ]);
+  work.write("token", await issue(`a/b --jkt ${thumbprint}`));
+  const placeholders = await found(
+    `address: "${vault.address}", token: { file: token }`,
+    'p: { match: "https://p.test/**", inject: { kind: vault-placeholder, in: [basic], secrets: ["production/p/*"] } }',
+  );
+  expect(placeholders).toContain("fail: its token does not cover production/p/*");
+  const { items } = await call("/v1/sidecars");
+  await call(`/v1/sidecars/${items?.[0]?.id}`, "DELETE");
+  expect(await found(`address: "${vault.address}", agent_key: { file: agent.key }`)).toEqual([
+    answers,
+    expect.stringMatching(/^fail: takes the agent's key, but this sidecar was revoked \(20/),
   ]);
   await vault.stop();
   expect(await found(`address: "${vault.address}", agent_key: { file: agent.key }`)).toEqual([

@@ -4,7 +4,7 @@
  */
 import { existsSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
-import type { AgentVault } from "../../client/index.ts";
+import type { AgentVault, SidecarInfo } from "../../client/index.ts";
 import { readCredential } from "../../config/credential.ts";
 import { systemClock } from "../../core/clock.ts";
 import { toSidekeyError } from "../../core/errors.ts";
@@ -15,6 +15,8 @@ import { type Finding, failed, finding } from "./finding.ts";
 type Environment = Invocation["environment"];
 type VaultFields = Extract<SidecarConfig["sources"][number]["fields"], { readonly kind: "sidekey" }>;
 
+/** In the state directory. */
+const SIDECAR_KEY = "identity.key";
 /** `ms` */
 const TIMEOUT_MS = 5_000;
 /** A token that ends sooner is worth a word. `ms` */
@@ -80,11 +82,29 @@ const thumbprintIn = async (state: string): Promise<string | undefined> => {
 
 /** Also tells whether the vault takes the agent's key. */
 const checkEnrolled = async (what: string, client: AgentVault, thumbprint: string | undefined): Promise<Finding> => {
-  const { items } = await client.sidecars.list();
-  const isKnown = items.some(({ jkt }) => jkt === thumbprint);
-  return isKnown
-    ? finding("ok", what, "takes the agent's key, and knows this sidecar")
-    : finding("info", what, "takes the agent's key; this sidecar enrols when it starts");
+  const known = thumbprint === undefined ? undefined : await findSidecar(client, thumbprint);
+  if (known === undefined) return finding("info", what, "takes the agent's key; this sidecar enrols when it starts");
+  if (known.revokedAt === undefined) return finding("ok", what, "takes the agent's key, and knows this sidecar");
+  const since = new Date(known.revokedAt).toISOString();
+  return finding(
+    "fail",
+    what,
+    `takes the agent's key, but this sidecar was revoked (${since})`,
+    `If that was a mistake: stop it and remove ${SIDECAR_KEY}; it enrols a new key when it starts.`,
+  );
+};
+
+/** Of a page; and a vault with more sidecars of one agent than this has them all under one name. */
+const LISTED = 100;
+const MAX_PAGES = 50;
+
+const findSidecar = async (client: AgentVault, thumbprint: string): Promise<SidecarInfo | undefined> => {
+  for (let page = 1; page <= MAX_PAGES; page += 1) {
+    const { items } = await client.sidecars.list({ page, limit: LISTED });
+    const found = items.find(({ jkt }) => jkt === thumbprint);
+    if (found !== undefined || items.length < LISTED) return found;
+  }
+  return undefined;
 };
 
 const checkToken = async (
@@ -107,9 +127,10 @@ const checkToken = async (
   if (jkt !== undefined && jkt !== thumbprint) {
     found.push(finding("fail", what, "its token is bound to another key than this sidecar's", again));
   }
-  const wanted = routes.flatMap(({ injections }) =>
-    injections.flatMap(({ ref }) => (ref.source === source && ref.path.includes("/") ? [ref.path] : [])),
-  );
+  const wanted = routes.flatMap(({ injections, issued }) => [
+    ...injections.flatMap(({ ref }) => (ref.source === source && ref.path.includes("/") ? [ref.path] : [])),
+    ...(issued?.source === source ? issued.fields.secrets : []),
+  ]);
   const denied = [...new Set(wanted)].filter((path) => !scopesCover(scopes, "use", path));
   if (denied.length > 0) found.push(finding("fail", what, `its token does not cover ${denied.join(", ")}`, again));
   return found;
