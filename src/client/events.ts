@@ -13,7 +13,12 @@ import type { WireStream } from "./transport/wire.ts";
 
 export type VaultEvent =
   /** The stream stands; what happens from now on is told. */
-  | { readonly type: "ready"; readonly generation: number | undefined }
+  | {
+      readonly type: "ready";
+      readonly generation: number | undefined;
+      /** It says something at least so often; undefined: every 5 s. `ms` */
+      readonly beatMs?: number;
+    }
   /** Something changed, and nobody can say what. */
   | { readonly type: "reset" }
   | { readonly type: "secret.updated" | "secret.deleted"; readonly path: string; readonly version: number | undefined }
@@ -27,8 +32,10 @@ export interface EventsRequest {
   readonly token?: string | (() => string);
   /** Where an earlier stream ended: the vault tells what came after it. */
   readonly lastEventId?: string;
-  /** A connection on which nothing came for so long is lost; the vault says something every 5 s. `ms` */
+  /** A connection on which nothing came for so long is lost. `ms` */
   readonly idleMs?: number;
+  /** Called whenever anything came at all. */
+  readonly alive?: () => void;
   /** Ends the iteration. */
   readonly signal?: AbortSignal;
 }
@@ -36,7 +43,10 @@ export interface EventsRequest {
 const IDLE_MS = 12_000;
 const ID = /^\d{1,16}$/;
 
-const generationSchema = z.object({ generation: z.int().min(0) });
+const readySchema = z.object({
+  generation: z.int().min(0).optional().catch(undefined),
+  beat_ms: z.int().min(1).max(60_000).optional().catch(undefined),
+});
 const secretSchema = z.object({ path: z.string().min(1).max(1024), version: z.int().min(0).optional() });
 const tokenSchema = z
   .object({ id: z.string().min(1).max(256).optional(), jti: z.string().min(1).max(256).optional() })
@@ -51,7 +61,7 @@ export async function* vaultEvents(
   calls: Calls,
   credentials: Pick<Credentials, "proved">,
   retry: RetryPolicy,
-  { token, lastEventId, idleMs = IDLE_MS, signal }: EventsRequest,
+  { token, lastEventId, idleMs = IDLE_MS, alive = () => {}, signal }: EventsRequest,
 ): AsyncGenerator<VaultEvent, void, undefined> {
   const place = createPlace(lastEventId);
   const isOver = (): boolean => signal?.aborted === true;
@@ -61,7 +71,7 @@ export async function* vaultEvents(
       const headers = { "last-event-id": place.resumeAt() };
       const call = { method: "GET", path: "/v1/events", credential, headers, repeatable: true, signal } as const;
       const answer = await calls.stream(call);
-      for await (const event of readEvents(answer, place, idleMs)) {
+      for await (const event of readEvents(answer, place, idleMs, alive)) {
         failures = 0;
         yield event;
       }
@@ -111,7 +121,12 @@ const createPlace = (first: string | undefined): Place => {
   };
 };
 
-async function* readEvents(answer: WireStream, place: Place, idleMs: number): AsyncGenerator<VaultEvent> {
+async function* readEvents(
+  answer: WireStream,
+  place: Place,
+  idleMs: number,
+  alive: () => void,
+): AsyncGenerator<VaultEvent> {
   const { stream, header } = answer;
   const silence = setTimeout(() => stream.destroy(), idleMs);
   try {
@@ -121,6 +136,7 @@ async function* readEvents(answer: WireStream, place: Place, idleMs: number): As
     const parser = createEventParser();
     for await (const chunk of stream) {
       silence.refresh();
+      alive();
       for (const piece of parser.push(chunk)) {
         if (piece === "comment") {
           place.settle();
@@ -149,7 +165,7 @@ async function* readEvents(answer: WireStream, place: Place, idleMs: number): As
 const toVaultEvent = ({ type, data }: ServerEvent): VaultEvent | undefined => {
   switch (type) {
     case "ready":
-      return { type, generation: parse(generationSchema, data)?.generation };
+      return readyOf(parse(readySchema, data));
     case "reset":
       return { type };
     case "secret.updated":
@@ -169,6 +185,12 @@ const toVaultEvent = ({ type, data }: ServerEvent): VaultEvent | undefined => {
       return undefined;
   }
 };
+
+const readyOf = ({ generation, beat_ms: beatMs }: z.output<typeof readySchema> = {}): VaultEvent => ({
+  type: "ready",
+  generation,
+  ...(beatMs !== undefined && { beatMs }),
+});
 
 const parse = <T>(schema: z.ZodType<T>, data: string): T | undefined => {
   try {

@@ -327,6 +327,22 @@ describe("R6: a rotation", () => {
   });
 });
 
+describe("a stream that stands and says nothing", () => {
+  it("is noticed long before it is taken for lost, and what it did not say is asked for", async () => {
+    const stage = await startVaultStage(closers);
+    await stage.put(API, KEY);
+    const sidecar = await stage.sidecar();
+    expect(await sidecar.ask()).toEqual(OK);
+    // By then no other connection than the stream's is kept.
+    await pause(5_600);
+    stage.balancer.freezeOpen();
+    const value = await stage.rotate(API);
+    await expect
+      .poll(async () => [await sidecar.ask(), sidecar.sent], { interval: 50, timeout: 6_000 })
+      .toEqual([OK, `Bearer ${value}`]);
+  });
+});
+
 describe("a revocation", () => {
   it.each(["token", "sidecar", "agent"] as const)(
     "of the %s refuses the next requests, and nothing comes back",

@@ -13,6 +13,8 @@ export interface Balancer {
   up(): void;
   /** Passes nothing on any more, and breaks nothing. */
   freeze(): void;
+  /** As `freeze`, on what is open now alone. */
+  freezeOpen(): void;
   thaw(): void;
   /** Breaks what is there. */
   cut(): void;
@@ -72,6 +74,9 @@ export const startBalancer = async (): Promise<Balancer> => {
     },
     freeze() {
       isFrozen = true;
+      for (const socket of open) socket.pause();
+    },
+    freezeOpen() {
       for (const socket of open) socket.pause();
     },
     thaw() {

@@ -21,8 +21,10 @@ export interface EventStreamOptions {
   readonly ended: () => void;
 }
 
-const COMMENT_EVERY_MS = 5_000;
-const LOOK_EVERY_MS = 500;
+/** A sign of life: who hears none for a second knows that it may have missed something. `ms` */
+const BEAT_EVERY_MS = 500;
+/** Whether the reader may still listen is looked up with one of them. `ms` */
+const LOOK_EVERY_MS = 5_000;
 /** What a reader may leave unread. `bytes` */
 const MAX_UNREAD = 256 * 1024;
 
@@ -44,7 +46,9 @@ export const openEventStream = (response: ServerResponse, options: EventStreamOp
   let isOver = false;
   /** One after the other: what is looked up for one must not let a later one past. */
   let queue = Promise.resolve();
-  let spokenAt = clock.monotonic();
+  let lookedAt = clock.monotonic();
+  /** No sign of life waits behind something else. */
+  let isTold = true;
 
   const end = (): void => {
     if (isOver) return;
@@ -57,7 +61,6 @@ export const openEventStream = (response: ServerResponse, options: EventStreamOp
 
   const write = (text: string): void => {
     if (isOver) return;
-    spokenAt = clock.monotonic();
     response.write(text);
     if (response.writableLength <= MAX_UNREAD) return;
     response.destroy();
@@ -119,14 +122,21 @@ export const openEventStream = (response: ServerResponse, options: EventStreamOp
   };
 
   const timer = setInterval(() => {
-    if (token.expiresAt <= clock.now()) end();
-    else if (clock.monotonic() - spokenAt >= COMMENT_EVERY_MS) {
+    if (token.expiresAt <= clock.now()) return end();
+    if (clock.monotonic() - lookedAt >= LOOK_EVERY_MS) {
       // Who hears that all is well must be somebody whom it is well for.
-      spokenAt = clock.monotonic();
+      lookedAt = clock.monotonic();
       then(look);
-      then(() => write(":\n\n"));
     }
-  }, LOOK_EVERY_MS).unref();
+    // Behind what is not told yet: as long as that hangs, all is not well.
+    if (isTold) {
+      isTold = false;
+      then(() => {
+        isTold = true;
+        write(":\n\n");
+      });
+    }
+  }, BEAT_EVERY_MS).unref();
 
   response.on("close", end);
   response.on("error", end);
@@ -138,7 +148,9 @@ export const openEventStream = (response: ServerResponse, options: EventStreamOp
       if (isOver) opened.end();
       const { generation } = opened;
       then(look);
-      then(() => write(`id: ${generation}\nevent: ready\ndata: ${JSON.stringify({ generation })}\n\n`));
+      then(() =>
+        write(`id: ${generation}\nevent: ready\ndata: ${JSON.stringify({ generation, beat_ms: BEAT_EVERY_MS })}\n\n`),
+      );
     })
     .catch(end);
   return { end };

@@ -65,6 +65,10 @@ export interface ScriptedVault {
   fault: LinkFault | undefined;
   /** Redemptions reach it once this has settled. */
   beforeRedemption: Promise<void> | undefined;
+  /** Streams promise a sign of life so often. `ms` */
+  beatMs: number | undefined;
+  /** Gives one on the newest stream. */
+  alive: () => void;
   /** Looking up whether a token was revoked fails so. */
   listFault: LinkFault | undefined;
   /** Redemptions alone fail so. */
@@ -100,6 +104,8 @@ export const createScriptedVault = (): ScriptedVault => {
     allowed: undefined,
     fault: undefined,
     beforeRedemption: undefined,
+    beatMs: undefined,
+    alive: () => {},
     listFault: undefined,
     redeemFault: undefined,
     approval: undefined,
@@ -166,10 +172,13 @@ export const createScriptedVault = (): ScriptedVault => {
       if (request.ifVersion === version) return { unchanged: true, version };
       return { unchanged: false, value: SecretValue.fromText(value), version, path, hosts, replaced: [] };
     },
-    async *events(token, signal) {
+    async *events(token, signal, alive) {
       await called("events");
+      state.alive = alive;
       if (!state.tokens.has(token)) throw fault("unauthorized");
-      const waiting: (VaultSignal | "end")[] = [{ type: "ready" }];
+      const waiting: (VaultSignal | "end")[] = [
+        { type: "ready", ...(state.beatMs !== undefined && { beatMs: state.beatMs }) },
+      ];
       let wake = (): void => {};
       const stream = (one: VaultSignal | "end"): void => {
         waiting.push(one);

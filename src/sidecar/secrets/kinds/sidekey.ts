@@ -108,7 +108,7 @@ interface Keys {
 
 /** A fetch is cut off by who asks, after 2 s. `ms` */
 const CALL_TIMEOUT_MS = 5_000;
-/** The stream is taken for lost: the vault says something every 5 s. `ms` */
+/** The stream is taken for lost, and made anew. That it is quiet is noticed before. `ms` */
 const IDLE_MS = 8_000;
 const RETRY_AFTER_MS = 50;
 /** Newest first, in a page. */
@@ -175,9 +175,9 @@ const openLink = async (written: Fields, { baseDir, clock }: SourceDeps, keys: K
         return once();
       });
     },
-    async *events(token, signal) {
+    async *events(token, signal, alive) {
       try {
-        for await (const event of client.events({ token, signal, idleMs: IDLE_MS })) yield event;
+        for await (const event of client.events({ token, signal, idleMs: IDLE_MS, alive })) yield event;
       } catch (error) {
         throw faultOf(error);
       }

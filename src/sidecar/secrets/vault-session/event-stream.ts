@@ -10,7 +10,7 @@ import { type LinkFault, toLinkFault, type VaultSignal } from "./link.ts";
 
 export interface EventStreamOptions {
   /** With the token as it is now. */
-  readonly open: (signal: AbortSignal) => AsyncIterable<VaultSignal>;
+  readonly open: (signal: AbortSignal, alive: () => void) => AsyncIterable<VaultSignal>;
   readonly heard: (signal: VaultSignal) => void;
   /** It could not be opened, or has ended. */
   readonly failed: (fault: LinkFault) => void;
@@ -21,7 +21,7 @@ export interface EventStreamOptions {
 }
 
 export interface EventStream extends Closable {
-  /** Standing, or broken for less than `UNHEARD_MS`. */
+  /** Standing, and not quiet for `UNHEARD_MS` where it promises more; or broken for less than that. */
   isHeard(): boolean;
   /** Monotonic, `ms`; negative infinity before the first word. */
   lastHeard(): number;
@@ -35,25 +35,38 @@ interface Attempt {
 
 const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 5_000;
+/** One may be late without being missing. */
+const BEATS_TO_MISS = 2;
 
 export const createEventStream = ({ open, heard, failed, clock, after, random }: EventStreamOptions): EventStream => {
   let stands = false;
   let brokeAt = Number.NEGATIVE_INFINITY;
+  /** It promises a sign of life often enough for its silence to say something. */
+  let beats = false;
+  let spokeAt = Number.NEGATIVE_INFINITY;
   let failures = 0;
   /** Ends the attempt or the pause that is under way. */
   let current: Attempt | undefined;
 
+  /** It stands, and nobody may be at its other end. */
+  const isQuiet = (): boolean => beats && clock.monotonic() - spokeAt >= UNHEARD_MS;
+
   const broke = (): void => {
-    if (stands) brokeAt = clock.monotonic();
+    if (stands) brokeAt = isQuiet() ? spokeAt : clock.monotonic();
     stands = false;
   };
 
   const listen = async (mine: Attempt, abort: AbortController): Promise<void> => {
-    for await (const signal of open(abort.signal)) {
+    const alive = (): void => {
+      if (current === mine) spokeAt = clock.monotonic();
+    };
+    for await (const signal of open(abort.signal, alive)) {
       // Overtaken: the one that stands says it too.
       if (current !== mine) return;
       if (signal.type === "ready") {
         stands = true;
+        spokeAt = clock.monotonic();
+        beats = (signal.beatMs ?? Number.POSITIVE_INFINITY) * BEATS_TO_MISS <= UNHEARD_MS;
         failures = 0;
       } else if (signal.type === "lost") broke();
       heard(signal);
@@ -90,8 +103,11 @@ export const createEventStream = ({ open, heard, failed, clock, after, random }:
   };
 
   return {
-    isHeard: () => stands || clock.monotonic() - brokeAt < UNHEARD_MS,
-    lastHeard: () => (stands ? clock.monotonic() : brokeAt),
+    isHeard: () => (stands ? !isQuiet() : clock.monotonic() - brokeAt < UNHEARD_MS),
+    lastHeard() {
+      if (!stands) return brokeAt;
+      return isQuiet() ? spokeAt : clock.monotonic();
+    },
     restart() {
       end();
       begin();

@@ -65,7 +65,11 @@ export type Redeemed =
 
 export type VaultSignal =
   /** The stream stands: from here on everything is said. */
-  | { readonly type: "ready" }
+  | {
+      readonly type: "ready";
+      /** How often it says something at least, where it promises that. `ms` */
+      readonly beatMs?: number;
+    }
   /** The connection is gone, and is being made again. */
   | { readonly type: "lost" }
   /** Something happened, and nobody knows what. */
@@ -83,8 +87,11 @@ export interface VaultLink {
   requestToken(request: TokenRequest): Promise<IssuedToken | PendingApproval>;
   approval(id: string): Promise<ApprovalState>;
   redeem(token: string, request: RedeemRequest, signal: AbortSignal | undefined): Promise<Redeemed>;
-  /** Makes its connection again, and goes on from where it was; throws a `LinkFault` that this does not mend. */
-  events(token: string, signal: AbortSignal): AsyncIterable<VaultSignal>;
+  /**
+   * Makes its connection again, and goes on from where it was; throws a `LinkFault` that this does not mend. `alive`: called
+   * when anything at all came.
+   */
+  events(token: string, signal: AbortSignal, alive: () => void): AsyncIterable<VaultSignal>;
   /** Whether a token that is not taken any more was taken back; false where nobody can tell. */
   isRevoked(id: string): Promise<boolean>;
   /** The token takes itself back. */

@@ -86,11 +86,11 @@ export const createVaultSession = (parts: SessionParts, plan: SessionPlan): Vaul
     const lease = openLease({ link, source, clock, log, after, random, changed: () => stream.restart() });
     let hasStood = false;
     const stream = createEventStream({
-      open(signal) {
+      open(signal, alive) {
         const grant = lease.current();
         if (grant === undefined) throw new LinkFault("unauthorized", "There is no token to listen with.");
         hasStood = false;
-        return link.events(grant.token, signal);
+        return link.events(grant.token, signal, alive);
       },
       heard(signal) {
         // What was fetched before there was anybody to listen may have changed since.

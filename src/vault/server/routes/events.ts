@@ -30,9 +30,9 @@ export const eventCalls = ({ vault, hub, clock, config, draining }: ApiContext):
       tag: "sidecars",
       summary: "What changed, as it happens, for as long as the token is good",
       description:
-        "Events: 'ready' {generation}; 'secret.updated' and 'secret.deleted' {path, version} of what the token covers; " +
+        "Events: 'ready' {generation, beat_ms}; 'secret.updated' and 'secret.deleted' {path, version} of what the token covers; " +
         "'token.revoked' {jti} of the same agent; 'sidecar.revoked' {jkt} of the caller; 'reset' {generation} when not all " +
-        "that happened since Last-Event-ID is known any more. A comment every 5 s.",
+        "that happened since Last-Event-ID is known any more. A comment every beat_ms.",
       who: ["token"],
       headers: z.looseObject({
         "last-event-id": z

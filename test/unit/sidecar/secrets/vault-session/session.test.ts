@@ -282,6 +282,38 @@ describe("events", () => {
     expect(source.isHeard()).toBe(true);
   });
 
+  it("are not heard once a stream that promises signs of life is quiet, and heard again with the next", async () => {
+    const stage = createSessionStage();
+    stage.vault.beatMs = 500;
+    stage.vault.secrets.set(PATH, { value: "one", version: 1 });
+    const source = await createMintedSource(stage.parts, stage.place, [useOf(PATH)]);
+    await settle();
+    for (let n = 0; n < 20; n += 1) {
+      await stage.advance(900);
+      expect(source.isHeard()).toBe(true);
+      stage.vault.alive();
+    }
+    const last = stage.clock.monotonic();
+    await stage.advance(999);
+    expect(source.isHeard()).toBe(true);
+    await stage.advance(1);
+    expect([source.isHeard(), source.lastHeard()]).toEqual([false, last]);
+    await stage.advance(3_000);
+    expect(source.lastHeard()).toBe(last);
+    stage.vault.say({ type: "lost" });
+    await settle();
+    expect([source.isHeard(), source.lastHeard()]).toEqual([false, last]);
+    stage.vault.say({ type: "ready", beatMs: 500 });
+    await settle();
+    expect(source.isHeard()).toBe(true);
+  });
+
+  it("of a vault that promises none are heard while the stream stands", async () => {
+    const { source, advance } = await open();
+    await advance(7_000);
+    expect(source.isHeard()).toBe(true);
+  });
+
   it("are listened to again after an end, and everything is asked for anew then", async () => {
     const { vault, source, advance } = await open();
     const before = source.generation(refOf(PATH));
