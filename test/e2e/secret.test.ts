@@ -126,6 +126,11 @@ describe("secret get", () => {
 
   it("gives back a private key of several lines to the byte, as it was stored from its file", async () => {
     const pem = "-----BEGIN OPENSSH PRIVATE KEY-----\nY2FuYXJ5\n-----END OPENSSH PRIVATE KEY-----\n";
+    const untyped = await work.sidekey(["secret", "set", "production/ssh/key"], { input: pem });
+    expect([untyped.code, untyped.stderr]).toEqual([
+      2,
+      expect.stringMatching(/VAULT_BAD_VALUE[^\n]*\nhint: [^\n]*--type ssh_key/),
+    ]);
     const stored = await work.sidekey(["secret", "set", "production/ssh/key", "--type", "ssh_key"], { input: pem });
     expect(stored.code).toBe(0);
     const got = await work.sidekey(["secret", "get", "production/ssh/key", "--reveal"]);

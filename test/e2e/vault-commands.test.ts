@@ -139,6 +139,15 @@ describe("a server that is not to be had", () => {
     expect([code, stderr]).toEqual([0, expect.stringContaining("no secrets yet")]);
   });
 
+  it("is sent no value that is no text, and the person is told what to do", async () => {
+    const { code, stdout, stderr } = await work.sidekey(
+      ["secret", "set", "a/b", "--vault", secure.address, "--key-file", "operator.key", "--ca", "ca.pem"],
+      { input: Buffer.from([0xff, 0xfe, 0x41]) },
+    );
+    expect([code, stdout]).toEqual([1, ""]);
+    expect(stderr).toMatch(/^sidekey: CLIENT_REFUSED: [^\n]*no text in UTF-8; nothing was sent\.\nhint: [^\n]*base64/);
+  });
+
   it("takes a key file with a mark before it and a Windows line end behind it, and tells who else may read it", async () => {
     const { code, stderr } = await list("--vault", secure.address, "--key-file", "bom.key", "--ca", "ca.pem");
     expect([code, stderr]).toEqual([

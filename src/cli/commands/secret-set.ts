@@ -37,6 +37,7 @@ export const secretSet: CommandSpec = {
     checkSecretPath(path);
     const value = new SecretValue(await terminal.readSecret(`Value of ${path} (not shown)`));
     const type = options.text("type");
+    refuseUntypedLines(value, type);
     checkSecretValue(value, type);
     const hosts = options.list("host");
     const tier = options.text("tier");
@@ -63,6 +64,15 @@ export const secretSet: CommandSpec = {
     }
     return EXIT_OK;
   },
+};
+
+/** A private key that was piped in as it should be, by somebody who cannot know that its type decides. */
+const refuseUntypedLines = (value: SecretValue, type: string | undefined): void => {
+  if (type !== undefined || !value.lend((bytes) => bytes.includes("\n"))) return;
+  throw new SidekeyError("VAULT_BAD_VALUE", {
+    detail: "The value has several lines, so it can never stand in a header; nothing was stored.",
+    hint: "For a private key or a certificate say so: --type ssh_key, --type certificate, or --type custom.",
+  });
 };
 
 const valueInArgument = (path: string): SidekeyError =>

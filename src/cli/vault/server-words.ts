@@ -84,6 +84,8 @@ const wordsFor = ({ command, named, address, keyFrom }: Typed, error: SidekeyErr
       }
       return undefined;
     case "CLIENT_REFUSED":
+      // The client's own hints are for people.
+      if (!error.hint.includes("openapi.json")) return undefined;
       return { hint: `Mend what is named; see: sidekey ${command} --help` };
     case "CLIENT_APPROVAL_REQUIRED":
       return {

@@ -38,7 +38,7 @@ export interface VaultLoadOptions {
 
 /** Errors: CONFIG_UNREADABLE; CONFIG_INVALID with every problem in its detail. */
 export const readVaultConfig = (path: string): VaultServerConfig => {
-  const read = readConfigFile(path, "Without one: sidekey vault serve.");
+  const read = readConfigFile(path, "Make one, with all defaults: echo 'version: 1' > vault.yaml. Or leave -c out.");
   return accepted("problem" in read ? { problems: [read.problem] } : loadVaultConfig({ file: path, text: read.text }));
 };
 
