@@ -16,8 +16,10 @@ import {
   type Watchable,
 } from "../storage/storage.ts";
 import type { Barrier } from "./barrier.ts";
-import { createIntegrity, HASH_KEY, type Integrity, SUM } from "./integrity.ts";
+import { createFreshness, Doubt, type Freshness } from "./freshness.ts";
+import { type Account, createIntegrity, HASH_KEY, type Integrity, SUM } from "./integrity.ts";
 import { isWrongKey, type KeyRing, withNewestKeys, withNewestKeysLater } from "./key.ts";
+import type { Tag } from "./ledger.ts";
 
 /** The row that tells which key seals, and what the store is. */
 export const CHECK = "check:key";
@@ -54,16 +56,20 @@ export const guardEmbedded = async (
   keys: Keys,
   clock: Clock,
 ): Promise<EmbeddedGuard> => {
-  const { guarded, checkGeneration } = await createGuard(storage, keys, clock, { isShared: false });
+  const { guarded, checked, verifyWith } = await createGuard(storage, keys, clock, { isShared: false });
   return {
     ...guarded,
-    readNow: (use) =>
-      withNewestKeys(keys.ring, () =>
-        storage.readNow((tx) => {
-          checkGeneration(tx);
-          return use(tx);
-        }),
-      ),
+    readNow(use) {
+      const readOnce = <T>(callback: (tx: ReadTx) => T): T =>
+        withNewestKeys(keys.ring, () => storage.readNow(checked(callback)));
+      try {
+        return readOnce(use);
+      } catch (error) {
+        if (!(error instanceof Doubt)) throw error;
+        storage.readNow(verifyWith);
+        return readOnce(use);
+      }
+    },
     generation: () => storage.generation(),
   };
 };
@@ -80,8 +86,16 @@ export const guardShared = async (
 
 interface Guard {
   readonly guarded: GuardedStorage;
-  checkGeneration(tx: ReadTx): void;
+  /** A callback over rows that are judged. Errors of it: VAULT_STORE_DAMAGED, VAULT_KEY_WRONG, `Doubt`. */
+  checked<T>(use: (tx: ReadTx) => T): (tx: ReadTx) => T;
+  /** Goes through all rows in one go. Errors: VAULT_STORE_DAMAGED, from then on of everything. */
+  verifyWith(tx: ReadTx): void;
 }
+
+/** Of one read or write that is in doubt: each time all rows are gone through first. */
+const MAX_DOUBTS = 5;
+/** Going through all rows in the background takes at most one of so many parts of the time. */
+const SHARE = 20;
 
 const createGuard = async (
   storage: VaultStorage & Watchable,
@@ -99,9 +113,18 @@ const createGuard = async (
         : error;
     },
   );
-  let { check, generation: verified } = admitted;
+  let { check, account: verified } = admitted;
+  /** No generation before it is the store's any more. */
+  let newest = verified.generation;
   /** What was found wrong while it was open. */
   let fault: SidekeyError | undefined;
+  const freshness = createFreshness();
+  freshness.startFilling(verified.generation)(admitted.tags);
+
+  const noteFault = (error: unknown): never => {
+    if (isSidekeyError(error) && error.code === "VAULT_STORE_DAMAGED") fault = error;
+    throw error;
+  };
 
   const followCheck = (): void => {
     if (isShared) ring.lead(barrier.keyOf(check));
@@ -122,12 +145,63 @@ const createGuard = async (
     followCheck();
   };
 
-  /** Something that counts generations but no rows has written meanwhile. */
-  const checkGeneration = (tx: ReadTx): void => {
+  /** `floor`: the newest generation when this was begun. */
+  const checkFloor = (tx: ReadTx, floor: number): void => {
     if (fault !== undefined) throw fault;
-    if (tx.generation === verified) return;
-    integrity.verifyGeneration(tx);
-    verified = tx.generation;
+    if (tx.generation < floor) noteFault(older());
+  };
+
+  /** Something that counts generations but no rows has written meanwhile. */
+  const accountOf = (tx: ReadTx): Account => {
+    if (tx.generation === verified.generation) return verified;
+    verified = integrity.verifyGeneration(tx);
+    newest = Math.max(newest, verified.generation);
+    if (!freshness.follow(verified)) verifySoon();
+    return verified;
+  };
+
+  const checked = <T>(use: (tx: ReadTx) => T): ((tx: ReadTx) => T) => {
+    const floor = newest;
+    return (tx) => {
+      checkFloor(tx, floor);
+      return use(freshness.reading(accountOf(tx), tx));
+    };
+  };
+
+  let isSoon = false;
+  let tookMs = 0;
+  /** Rows cannot be judged until then. */
+  const verifySoon = (): void => {
+    if (isSoon) return;
+    isSoon = true;
+    setTimeout(async () => {
+      const begun = clock.monotonic();
+      // Who reads is told of what is found.
+      await verify().catch(() => {});
+      tookMs = clock.monotonic() - begun;
+      isSoon = false;
+    }, tookMs * SHARE).unref();
+  };
+
+  const verify = (): Promise<void> =>
+    withNewestKeysLater(ring, () => verifyAll(storage, integrity, freshness)).catch(noteFault);
+
+  let verifying: Promise<void> | undefined;
+  /** Runs it again once all rows were found right that were in doubt. */
+  const withoutDoubt = async <T>(run: () => Promise<T>): Promise<T> => {
+    for (let doubts = 0; ; doubts += 1) {
+      try {
+        return await run();
+      } catch (error) {
+        if (!(error instanceof Doubt)) throw error;
+        if (doubts === MAX_DOUBTS) throw damaged("A row is another each time that it is read.");
+        if (error.isLate) continue;
+        verifying ??= verify().finally(() => {
+          verifying = undefined;
+        });
+        await verifying;
+      }
+    }
   };
 
   /** What is asked for first goes along with the rows that are asked for here: one round trip less, where there are any. */
@@ -138,25 +212,24 @@ const createGuard = async (
 
   const guarded: GuardedStorage = {
     read: (use, options) =>
-      withNewestKeysLater(ring, () =>
-        storage.read(
-          (tx) => {
-            checkGeneration(tx);
-            return use(tx);
-          },
-          expectationsOf(use, options),
-        ),
-      ),
+      withoutDoubt(() => withNewestKeysLater(ring, () => storage.read(checked(use), expectationsOf(use, options)))),
     write: (use, options) =>
-      withNewestKeysLater(ring, () =>
-        storage.write(
-          (tx) => {
-            if (fault !== undefined) throw fault;
-            followKeys(tx);
-            return integrity.tracked(tx, use);
-          },
-          expectationsOf(use, options),
-        ),
+      withoutDoubt(() =>
+        withNewestKeysLater(ring, async () => {
+          const floor = newest;
+          let written = 0;
+          const value = await storage.write(
+            (tx) => {
+              checkFloor(tx, floor);
+              followKeys(tx);
+              written = tx.generation + 1;
+              return integrity.tracked(tx, use, freshness.through);
+            },
+            expectationsOf(use, options),
+          );
+          newest = Math.max(newest, written);
+          return value;
+        }),
       ),
     async writeAnew(use) {
       try {
@@ -177,30 +250,45 @@ const createGuard = async (
         followCheck();
       }
     },
-    verify: () =>
-      withNewestKeysLater(ring, () => verifyAll(storage, integrity)).catch((error: unknown) => {
-        if (isSidekeyError(error) && error.code === "VAULT_STORE_DAMAGED") fault = error;
-        throw error;
-      }),
+    verify,
     watch: (onChange) => storage.watch(onChange),
     close: () => storage.close(),
   };
-  return { guarded, checkGeneration };
+  return {
+    guarded,
+    checked,
+    verifyWith(tx) {
+      try {
+        verifyNow(tx, integrity, freshness);
+      } catch (error) {
+        noteFault(error);
+      }
+    },
+  };
 };
 
-const verifyAll = async (storage: VaultStorage, integrity: Integrity): Promise<void> => {
-  if (!isScannable(storage)) return storage.read((tx) => integrity.verify(tx));
-  const tally = await storage.scan({
+const verifyNow = (tx: ReadTx, integrity: Integrity, { startFilling }: Freshness): void => {
+  const { generation, tags } = integrity.verify(tx);
+  startFilling(generation)(tags);
+};
+
+const verifyAll = async (storage: VaultStorage, integrity: Integrity, freshness: Freshness): Promise<void> => {
+  if (!isScannable(storage)) return storage.read((tx) => verifyNow(tx, integrity, freshness));
+  const { tally, fill } = await storage.scan({
     expect: OWN_ROWS,
-    begin: (tx) => integrity.tally(tx),
-    page: (counted, rows) => counted.add(rows),
+    begin(tx) {
+      const counted = integrity.tally(tx);
+      return { tally: counted, fill: freshness.startFilling(counted.generation) };
+    },
+    page: (begun, rows) => begun.tally.add(rows),
   });
-  tally.end();
+  fill(tally.end().tags);
 };
 
 interface Admitted {
   readonly check: Buffer;
-  readonly generation: number;
+  readonly account: Account;
+  readonly tags: Map<Tag, Tag>;
 }
 
 /** A store whose rows were found whole. */
@@ -210,12 +298,12 @@ const admit = async (storage: VaultStorage, barrier: Barrier, integrity: Integri
     if (check === undefined && tx.generation > 0) throw gone();
     if (check === undefined || openCheck(barrier, check) === WITHOUT_SUM) return undefined;
     try {
-      integrity.verify(tx);
+      const { tags } = integrity.verify(tx);
+      return { check, account: integrity.verifyGeneration(tx), tags };
     } catch (error) {
       // The check row and the hash key are always sealed with one key, and that has just opened the one.
       throw isWrongKey(error) ? damaged("The key of its sum was changed.") : error;
     }
-    return { check, generation: tx.generation };
   });
   if (found !== undefined) return found;
   await storage.write((tx) => prepare(tx, barrier, integrity));
@@ -254,5 +342,12 @@ const opensAny = (tx: ReadTx, barrier: Barrier): boolean =>
   tx.range("").some(({ value }) => barrier.keyOf(value) !== undefined);
 
 const damaged = (detail: string): SidekeyError => new SidekeyError("VAULT_STORE_DAMAGED", { detail });
+
+/** A failover to what lagged behind, or an older copy that was put in its place: what was revoked since is not any more. */
+const older = (): SidekeyError =>
+  new SidekeyError("VAULT_STORE_DAMAGED", {
+    detail: "It is older than it was a moment ago: what was written since is lost, revocations among it.",
+    hint: "Where that has to be so, restart what has it open, and revoke and rotate again what was lost.",
+  });
 
 const gone = (): SidekeyError => damaged("The row that its key is checked with is gone.");

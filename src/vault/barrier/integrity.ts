@@ -16,6 +16,8 @@ import { isSidekeyError, SidekeyError } from "../../core/errors.ts";
 import type { ReadTx, Row, Tx } from "../storage/storage.ts";
 import { type Barrier, createBarrier, openJson, sealJson } from "./barrier.ts";
 import { parseFernetKey } from "./fernet.ts";
+import { ABSENT, type Tag, type Whole } from "./ledger.ts";
+import { tagOf, withWrite } from "./recent-writes.ts";
 
 export const SUM = "integrity:sum";
 export const HASH_KEY = "integrity:key";
@@ -27,29 +29,46 @@ const sumSchema = z.strictObject({
   rows: z.number().int().nonnegative(),
   /** 64 hexadecimal digits. */
   sum: z.string().regex(/^[0-9a-f]{64}$/),
+  /** recent-writes.ts */
+  recent: z.string().default(""),
 });
 type Sum = z.output<typeof sumSchema>;
+
+/** What the last writer left, and what rows are judged by. */
+export interface Account {
+  readonly generation: number;
+  /** The writes before, as far as they are told. */
+  readonly recent: string;
+  /** Tags of another one are of no use. */
+  readonly maker: object;
+  nameTag(name: string): Tag;
+  rowTag(name: string, value: Uint8Array): Tag;
+}
+
+/** Stands between a transaction and who uses it, and judges the rows that are read. */
+export type Through = (account: Account, tx: Tx) => Tx;
 
 export interface Integrity {
   /** A new hash key, and the sum of the rows that are there, whatever they are. */
   create(tx: Tx): void;
   /** Goes through every row. Errors: VAULT_STORE_DAMAGED, VAULT_KEY_WRONG. */
-  verify(tx: ReadTx): void;
+  verify(tx: ReadTx): Whole;
   /** As `verify`, for rows that come some at a time, and are those of `tx`. Errors: VAULT_STORE_DAMAGED, VAULT_KEY_WRONG. */
   tally(tx: ReadTx): Tally;
   /** Without the rows: whether the last one that wrote kept the sum. Errors: VAULT_STORE_DAMAGED, VAULT_KEY_WRONG. */
-  verifyGeneration(tx: ReadTx): void;
+  verifyGeneration(tx: ReadTx): Account;
   /**
    * Runs `use` with a transaction whose changes go into the sum.
-   * Errors: those of `use`; VAULT_STORE_DAMAGED, VAULT_KEY_WRONG.
+   * Errors: those of `use` and `through`; VAULT_STORE_DAMAGED, VAULT_KEY_WRONG.
    */
-  tracked<T>(tx: Tx, use: (tx: Tx) => T): T;
+  tracked<T>(tx: Tx, use: (tx: Tx) => T, through?: Through): T;
 }
 
 export interface Tally {
+  readonly generation: number;
   add(rows: readonly Row[]): void;
   /** All were there. Errors: VAULT_STORE_DAMAGED. */
-  end(): void;
+  end(): Whole;
 }
 
 interface HashKey {
@@ -59,10 +78,13 @@ interface HashKey {
 }
 
 export const createIntegrity = (barrier: Barrier, clock: Clock): Integrity => {
+  let last: HashKey | undefined;
   const hashKeyOf = (bytes: Buffer): HashKey => {
+    if (last?.bytes.equals(bytes) === true) return last;
     const sealing = parseFernetKey(createHmac("sha256", bytes).update("seal of the sum").digest("base64url"));
     if (sealing === undefined) throw new TypeError("a derived key is no key");
-    return { bytes, barrier: createBarrier({ keys: [sealing] }, clock) };
+    last = { bytes, barrier: createBarrier({ keys: [sealing] }, clock) };
+    return last;
   };
 
   const openHashKey = (tx: ReadTx): HashKey => {
@@ -89,29 +111,35 @@ export const createIntegrity = (barrier: Barrier, clock: Clock): Integrity => {
     }
   };
 
-  const putSum = (tx: Tx, key: HashKey, rows: number, sum: bigint): void => {
+  const putSum = (tx: Tx, key: HashKey, { rows, sum, recent }: { rows: number; sum: bigint; recent: string }): void => {
     const generation = tx.generation + 1;
-    const record: Sum = { generation, rows, sum: sum.toString(16).padStart(64, "0") };
+    const record: Sum = { generation, rows, sum: sum.toString(16).padStart(64, "0"), recent };
     tx.put(SUM, sealJson(key.barrier, SUM, record));
   };
 
   const sumOf = (rows: readonly Row[], key: HashKey): bigint =>
-    rows.reduce((sum, { key: name, value }) => sum + hashRow(key, name, value), 0n) % MODULUS;
+    rows.reduce((sum, { key: name, value }) => sum + numberOf(hashRow(key, name, value)), 0n) % MODULUS;
 
   const tally = (tx: ReadTx): Tally => {
     const key = openHashKey(tx);
     const left = openSum(tx, key);
     let count = 0;
     let sum = 0n;
+    const tags = new Map<Tag, Tag>();
     return {
+      generation: left.generation,
       add(all) {
-        const rows = all.filter(isCounted);
-        count += rows.length;
-        sum = (sum + sumOf(rows, key)) % MODULUS;
+        for (const { key: name, value } of all.filter(isCounted)) {
+          const digest = hashRow(key, name, value);
+          count += 1;
+          sum += numberOf(digest);
+          tags.set(nameTag(key, name), tagOf(digest));
+        }
+        sum %= MODULUS;
       },
       end() {
         if (count !== left.rows) throw damaged(`It has ${count} rows; its last writer left ${left.rows}.`);
-        if (sum === BigInt(`0x${left.sum}`)) return;
+        if (sum === BigInt(`0x${left.sum}`)) return { generation: left.generation, tags };
         throw damaged("A row is not the one that its last writer left: it was changed, or an older one was put back.");
       },
     };
@@ -122,44 +150,53 @@ export const createIntegrity = (barrier: Barrier, clock: Clock): Integrity => {
       const key = hashKeyOf(randomBytes(HASH_KEY_BYTES));
       tx.put(HASH_KEY, barrier.seal({ path: HASH_KEY, version: 0 }, key.bytes));
       const rows = countedRows(tx);
-      putSum(tx, key, rows.length, sumOf(rows, key));
+      // Whoever knows the tags of before has to begin anew.
+      putSum(tx, key, { rows: rows.length, sum: sumOf(rows, key), recent: "" });
     },
     verify(tx) {
       const counted = tally(tx);
       counted.add(tx.range(""));
-      counted.end();
+      return counted.end();
     },
     tally,
-    verifyGeneration: (tx) => void openSum(tx, openHashKey(tx)),
-    tracked(tx, use) {
+    verifyGeneration(tx) {
+      const key = openHashKey(tx);
+      return accountOf(key, openSum(tx, key));
+    },
+    tracked(tx, use, through = (_, inner) => inner) {
       const key = openHashKey(tx);
       const before = openSum(tx, key);
+      const seen = through(accountOf(key, before), tx);
+      const changes = new Map<Tag, Tag>();
       let count = before.rows;
       let sum = BigInt(`0x${before.sum}`);
       const takeOff = (name: string): void => {
         const value = tx.peek(name);
         if (value === undefined) return;
         count -= 1;
-        sum = (sum + MODULUS - hashRow(key, name, value)) % MODULUS;
+        sum = (sum + MODULUS - numberOf(hashRow(key, name, value))) % MODULUS;
       };
       const result = use({
         generation: tx.generation,
-        get: (name) => tx.get(name),
-        range: (prefix, options) => tx.range(prefix, options),
+        get: (name) => seen.get(name),
+        range: (prefix, options) => seen.range(prefix, options),
         expect: (keys, ranges) => tx.expect(keys, ranges),
         peek: (name) => tx.peek(name),
         put(name, value) {
           takeOff(name);
-          tx.put(name, value);
+          seen.put(name, value);
+          const digest = hashRow(key, name, value);
           count += 1;
-          sum = (sum + hashRow(key, name, value)) % MODULUS;
+          sum = (sum + numberOf(digest)) % MODULUS;
+          changes.set(nameTag(key, name), tagOf(digest));
         },
         remove(name) {
           takeOff(name);
-          return tx.remove(name);
+          changes.set(nameTag(key, name), ABSENT);
+          return seen.remove(name);
         },
       });
-      putSum(tx, key, count, sum);
+      putSum(tx, key, { rows: count, sum, recent: withWrite(before.recent, before.generation + 1, changes) });
       return result;
     },
   };
@@ -171,12 +208,24 @@ const isCounted = ({ key }: Row): boolean => key !== SUM;
 const countedRows = (tx: ReadTx): readonly Row[] => tx.range("").filter(isCounted);
 
 /** The name's length goes first, so that no byte can move from the name to the value. */
-const hashRow = ({ bytes: key }: HashKey, name: string, value: Uint8Array): bigint => {
+const hashRow = ({ bytes: key }: HashKey, name: string, value: Uint8Array): Buffer => {
   const place = Buffer.from(name);
   const length = Buffer.alloc(4);
   length.writeUInt32BE(place.length);
-  const digest = createHmac("sha256", key).update(length).update(place).update(value).digest("hex");
-  return BigInt(`0x${digest}`);
+  return createHmac("sha256", key).update(length).update(place).update(value).digest();
 };
+
+const numberOf = (digest: Buffer): bigint => BigInt(`0x${digest.toString("hex")}`);
+
+/** No row's: names are shorter than what a letter would mean as the first byte of a length. */
+const nameTag = ({ bytes: key }: HashKey, name: string): Tag => tagOf(createHmac("sha256", key).update(name).digest());
+
+const accountOf = (key: HashKey, { generation, recent }: Sum): Account => ({
+  generation,
+  recent,
+  maker: key,
+  nameTag: (name) => nameTag(key, name),
+  rowTag: (name, value) => tagOf(hashRow(key, name, value)),
+});
 
 const damaged = (detail: string): SidekeyError => new SidekeyError("VAULT_STORE_DAMAGED", { detail });

@@ -4,6 +4,8 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { SecretValue } from "../../../../src/core/secret-value.ts";
 import { parseScopes } from "../../../../src/identity/scope.ts";
+import { createIntegrity } from "../../../../src/vault/barrier/integrity.ts";
+import type { Vault } from "../../../../src/vault/index.ts";
 import type { Row, Tx } from "../../../../src/vault/storage/storage.ts";
 import { codeOf, failureOf, openTestVault, type TestVault, withGuardedRows, withRows } from "../support.ts";
 
@@ -132,13 +134,78 @@ describe("a store whose rows were changed behind its back", () => {
 
   it("stays found after writes that came later", async () => {
     const at = await filledVault();
-    const { vault } = await openTestVault(at);
     await tamper(at, (tx) => tx.put("meta:a/one", early(at.early, "meta:a/one")));
-    await vault.secrets.set("a/new", secret("x"));
-    // What replaces the older row accounts for the row that should have been there, not for it.
-    await vault.secrets.set("a/one", secret("three"));
-    await vault.close();
+    await withRows(at, (storage, { barrier }) =>
+      storage.write((tx) =>
+        createIntegrity(barrier, at.clock).tracked(tx, (counted) => {
+          // What replaces the older row accounts for the row that should have been there, not for it.
+          counted.put("meta:a/one", barrier.seal({ path: "meta:a/one", version: 0 }, Buffer.from("three")));
+        }),
+      ),
+    );
     expect(await reopened(at)).toBe("VAULT_STORE_DAMAGED");
+  });
+
+  it.each([
+    ["an older row", "meta:a/one", (vault: Vault) => vault.secrets.get("a/one")],
+    ["a row that is gone", "meta:a/other", (vault: Vault) => vault.secrets.find("a/other")],
+    ["a row that is gone, of several", "meta:a/other", (vault: Vault) => vault.secrets.resolveName("other", "a")],
+    ["an older row, in a write", "meta:a/one", (vault: Vault) => vault.secrets.rotate("a/one", secret("three"))],
+    ["a row of those that are listed", "meta:a/one", (vault: Vault) => vault.secrets.list()],
+  ])("is noticed by whoever has it open, with the read: %s", async (_, name, use) => {
+    const at = await filledVault();
+    const { vault } = await openTestVault(at);
+    const { vault: other } = await openTestVault(at);
+    await other.secrets.set("a/later", secret("x"));
+    await tamper(at, (tx) => {
+      const row = at.early.find(({ key }) => key === name);
+      if (row === undefined) tx.remove(name);
+      else tx.put(name, row.value);
+    });
+    for (const one of [vault, other]) {
+      expect(await codeOf(() => use(one))).toBe("VAULT_STORE_DAMAGED");
+      expect(await codeOf(() => one.secrets.get("a/other"))).toBe("VAULT_STORE_DAMAGED");
+      expect(await codeOf(() => one.tokens.state("x"))).toBe("VAULT_STORE_DAMAGED");
+    }
+  });
+
+  it("is noticed without waiting: a token that was revoked, and whose row was put back", async () => {
+    const at = await openTestVault();
+    const { claims } = await at.vault.tokens.issue({ agent: "default", scopes: parseScopes("secrets:use:a/*") });
+    const { vault: other } = await openTestVault(at);
+    const key = `token:${claims.id}`;
+    const early = await withRows(at, (storage) => storage.read((tx) => tx.get(key)));
+    await at.vault.tokens.revoke(claims.id);
+    await tamper(at, (tx) => tx.put(key, early ?? Buffer.alloc(0)));
+    for (const vault of [at.vault, other]) {
+      expect(await codeOf(() => vault.tokens.state(claims.id))).toBe("VAULT_STORE_DAMAGED");
+    }
+  });
+
+  it("is served no more by who saw a newer one, when the whole of an older copy is put in its place", async () => {
+    const at = await openTestVault();
+    await at.vault.secrets.set("a/one", secret("one"));
+    const early = await withRows(at, (storage) => storage.read((tx) => tx.range("")));
+    const generation = at.vault.generation();
+    await at.vault.secrets.set("a/one", secret("two"));
+    expect((await at.vault.secrets.get("a/one")).value.lend(String)).toBe("two");
+    await withRows(at, async (storage) => {
+      await storage.write((tx) => {
+        for (const { key } of tx.range("")) tx.remove(key);
+        for (const { key, value } of early) tx.put(key, value);
+      });
+      await withCounter(at, generation);
+    });
+    for (const use of [
+      () => at.vault.secrets.get("a/one"),
+      () => at.vault.secrets.set("a/new", secret("x")),
+      () => at.vault.tokens.state("x"),
+    ]) {
+      expect(await codeOf(use)).toBe("VAULT_STORE_DAMAGED");
+    }
+    // A process that has not seen it takes it for what it is.
+    const { vault } = await openTestVault(at);
+    expect((await vault.secrets.get("a/one")).value.lend(String)).toBe("one");
   });
 
   it("opens as it was when the whole of an older copy is put back: nothing outside it tells", async () => {
