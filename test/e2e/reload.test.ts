@@ -110,7 +110,7 @@ describe("status", () => {
     work.write("sidekey.yaml", `${FILE}sources: { local: { kind: local, token: { file: ./agent.token } } }\n`);
     await start();
     const notReady = async () => (await work.sidekey(["status", "--ready"])).stdout;
-    await expect.poll(notReady, { timeout: 10_000 }).toBe("not ready: source:local\n");
+    await expect.poll(notReady).toBe("not ready: source:local\n");
     const json = await work.sidekey(["status", "--ready", "--json"]);
     expect([json.code, JSON.parse(json.stdout)]).toEqual([1, { status: "unready", reasons: ["source:local"] }]);
   });
@@ -122,9 +122,9 @@ describe("start", () => {
     const end = finished(child);
     work.write("sidekey.yaml", `${FILE}log: { level: error }\n`);
     const generation = async () => JSON.parse((await work.sidekey(["status", "--json"])).stdout).generation;
-    await expect.poll(generation, { timeout: 10_000 }).toBe(2);
+    await expect.poll(generation).toBe(2);
     child.kill("SIGHUP");
-    await expect.poll(generation, { timeout: 10_000 }).toBe(3);
+    await expect.poll(generation).toBe(3);
     child.kill("SIGTERM");
     // Neither the reloads nor the stop: those are of level info.
     expect((await end).stderr).toBe("");

@@ -100,7 +100,7 @@ describe("a sidecar with a vault", () => {
     const [{ id }] = json.items;
     expect(stage.logged.some((line) => line.includes("waits for approval") && line.includes(id))).toBe(true);
     expect((await stage.vault.call("POST", `/v1/approvals/${id}/approve`, { body: {} })).status).toBeLessThan(300);
-    await expect.poll(() => sidecar.ask(), { timeout: 10_000 }).toEqual(OK);
+    await expect.poll(() => sidecar.ask()).toEqual(OK);
   });
 
   it("takes a token that is bound to its key, and another one that is put in its place", async () => {
@@ -125,9 +125,9 @@ describe("a sidecar with a vault", () => {
     expect(await sidecar.ask()).toEqual(OK);
     const { json } = await stage.vault.call("GET", "/v1/tokens");
     await stage.vault.call("DELETE", `/v1/tokens/${json.items[0].token_id}`);
-    await expect.poll(() => sidecar.ask(), { timeout: 10_000 }).toEqual([403, "IDENTITY_TOKEN_REVOKED"]);
+    await expect.poll(() => sidecar.ask()).toEqual([403, "IDENTITY_TOKEN_REVOKED"]);
     await writeFile(join(directory, "token"), `${await issue()}\n`);
-    await expect.poll(() => sidecar.ask(), { timeout: 10_000 }).toEqual(OK);
+    await expect.poll(() => sidecar.ask()).toEqual(OK);
     expect(await readFile(join(directory, "identity.key"), "utf8")).toContain("PRIVATE KEY");
   });
 });
@@ -189,7 +189,7 @@ describe("R1: a vault that is down when the sidecar starts", () => {
     expect(await sidecar.ask()).toEqual(UNAVAILABLE);
     expect(stage.upstream.requests).toHaveLength(0);
     stage.balancer.up();
-    await expect.poll(() => sidecar.ask(), { timeout: 10_000 }).toEqual(OK);
+    await expect.poll(() => sidecar.ask()).toEqual(OK);
     expect(stage.logged.filter((line) => line.includes("has no token"))).toHaveLength(1);
   });
 });
@@ -409,7 +409,7 @@ describe("a revocation", () => {
     await expect.poll(() => stage.upstream.requests.length).toBe(1);
     const { json } = await stage.vault.call("GET", "/v1/tokens");
     await stage.vault.call("DELETE", `/v1/tokens/${json.items[0].token_id}`);
-    await expect.poll(() => stage.upstream.open, { timeout: 10_000 }).toBe(0);
+    await expect.poll(() => stage.upstream.open).toBe(0);
     connection.destroy();
   });
 });

@@ -18,7 +18,7 @@ shown = b""
 
 def wait_for(pattern):
     global shown
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not re.search(pattern.encode(), shown):
         left = end - time.monotonic()
         if left <= 0 or not select.select([terminal], [], [], left)[0]:
