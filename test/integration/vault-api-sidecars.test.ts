@@ -338,7 +338,7 @@ describe("events", () => {
     expect(second.heard.map(({ event, data }) => [event, data])).toEqual([
       ["secret.deleted", { path: "p/a", version: 1 }],
       ["secret.updated", { path: "p/b", version: 1 }],
-      ["ready", { generation: expect.any(Number) }],
+      ["ready", { generation: expect.any(Number), beat_ms: 500 }],
     ]);
     const lost = await listen(at, { "last-event-id": "999999999" });
     await expect.poll(() => lost.heard.map(({ event }) => event)).toEqual(["reset", "ready"]);

@@ -41,11 +41,15 @@ export const OTHER = "production/other/key";
 
 export const startVaultStage = async (
   closers: (() => Promise<unknown>)[],
-  { yaml = "", scopes = ["secrets:use:production/*"] }: { yaml?: string; scopes?: readonly string[] } = {},
+  {
+    yaml = "",
+    scopes = ["secrets:use:production/*"],
+    public: more = [],
+  }: { yaml?: string; scopes?: readonly string[]; public?: readonly string[] } = {},
 ): Promise<VaultStage> => {
   const balancer = await startBalancer();
   closers.push(() => balancer.close());
-  const vault = await startTestVault({ yaml: `public_url: ${balancer.url}\n${yaml}` });
+  const vault = await startTestVault({ yaml: `public_url: ${JSON.stringify([balancer.url, ...more])}\n${yaml}` });
   balancer.setTargets([Number(new URL(vault.url).port)]);
   const upstream = await startUpstream();
   closers.push(() => upstream.close());
