@@ -92,7 +92,7 @@ export class AgentVault {
   readonly #retry: RetryPolicy;
   readonly #wire: Wire;
 
-  /** Errors: CLIENT_BAD_ADDRESS; TypeError for more than one key or token, and for numbers that are none. */
+  /** Errors: CLIENT_BAD_ADDRESS, CLIENT_REFUSED (ca, certificate); TypeError for more than one key or token, and for numbers that are none. */
   constructor(options: AgentVaultOptions, parts: AgentVaultParts = {}) {
     const { sidecarKey, ca, certificate, timeoutMs = DEFAULT_TIMEOUT_MS, retries = DEFAULT_RETRIES } = options;
     const { clock = systemClock, random = Math.random, pause = pauseWith } = parts;

@@ -9,6 +9,7 @@ import gzip
 import json
 import os
 import pickle
+import ssl
 import threading
 import unittest
 import warnings
@@ -347,6 +348,17 @@ class ClientTest(unittest.IsolatedAsyncioTestCase):
         await vault.aclose()
         with self.assertRaisesRegex(RuntimeError, "closed"):
             await vault.health()
+
+    async def test_what_tls_says_after_the_handshake_is_an_error_of_its_own(self) -> None:
+        wanted = ssl.SSLError(1, "[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] tlsv13 alert certificate required (_ssl.c:2580)")
+        async with Script(wanted).vault() as vault:
+            with self.assertRaisesRegex(NetworkError, "cert_file and cert_key_file"):
+                await vault.get_secret(PATH, token="t")
+        script = Script(ssl.SSLError(1, "bad record"), ConnectionResetError("gone"))
+        async with script.vault(retries=1) as vault:
+            with self.assertRaises(NetworkError):
+                await vault.get_secret(PATH, token="t")
+        self.assertEqual(len(script.asked), 2)
 
     async def test_files_that_are_no_certificates_are_named(self) -> None:
         cases: list[dict[str, Any]] = [

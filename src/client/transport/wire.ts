@@ -5,7 +5,8 @@
  */
 import { type ClientRequest, Agent as HttpAgent, request as httpRequest, type IncomingMessage } from "node:http";
 import { Agent as HttpsAgent, request as httpsRequest, type RequestOptions } from "node:https";
-import { BadAnswerError, type NetworkError } from "../errors.ts";
+import { createSecureContext, type SecureContextOptions } from "node:tls";
+import { BadAnswerError, type NetworkError, ValidationError } from "../errors.ts";
 import type { VaultAddress } from "./address.ts";
 import { ANSWER_TIMEOUT, CONNECT_TIMEOUT, networkFault } from "./network-fault.ts";
 
@@ -60,6 +61,23 @@ const MAX_IDLE = 8;
 /** Below the 5 s after which most servers close an idle connection. `ms` */
 const IDLE_MS = 4_000;
 
+/** OpenSSL's own errors come with the first call, and say nothing of whose they are. Errors: CLIENT_REFUSED. */
+const requireUsable = ({ ca, cert, key }: SecureContextOptions): void => {
+  if (ca !== undefined && !String(ca).includes("-----BEGIN CERTIFICATE-----")) {
+    throw new ValidationError({ detail: "What was given as 'ca' holds no certificate in PEM.", hint: MEND_PEM });
+  }
+  try {
+    createSecureContext({ ca, cert, key });
+  } catch {
+    throw new ValidationError({
+      detail: "What was given as 'certificate' is damaged, locked, or no pair of a certificate and its key.",
+      hint: MEND_PEM,
+    });
+  }
+};
+
+const MEND_PEM = "Give the text of the file in PEM, not its path.";
+
 export const createWire = ({ address, ca, certificate, timeoutMs, maxAnswer }: WireOptions): Wire => {
   const tls = {
     minVersion: "TLSv1.2",
@@ -68,6 +86,7 @@ export const createWire = ({ address, ca, certificate, timeoutMs, maxAnswer }: W
     ...(ca !== undefined && { ca }),
     ...(certificate !== undefined && certificate),
   } as const;
+  requireUsable(tls);
   const kept = { keepAlive: true, maxFreeSockets: MAX_IDLE, timeout: IDLE_MS, scheduling: "lifo" } as const;
   const agent = address.secure ? new HttpsAgent({ ...kept, ...tls }) : new HttpAgent(kept);
 

@@ -1,5 +1,5 @@
 /** How calls are made: with which key, how often, over which connections, and with what proof. */
-import { createHash } from "node:crypto";
+import { createHash, generateKeyPairSync } from "node:crypto";
 import { calculateJwkThumbprint, compactVerify, importJWK, type JWK } from "jose";
 import { afterEach, describe, expect, it } from "vitest";
 import { AgentVault, SecretValue } from "../../../src/client/index.ts";
@@ -9,6 +9,13 @@ import { createProofKey, failureOf, OPERATOR_KEY, quickVault, TOKEN, VALUE } fro
 const PATH = "production/x/key";
 const record = { value: VALUE, version: 3, secret_type: "api_key", access_tier: "standard", metadata: { a: 1 } };
 const refusal = (code: string): object => ({ error: { code, message: "No." } });
+
+const createPemKey = (): string =>
+  generateKeyPairSync("ec", {
+    namedCurve: "P-256",
+    publicKeyEncoding: { type: "spki", format: "pem" },
+    privateKeyEncoding: { type: "pkcs8", format: "pem" },
+  }).privateKey;
 
 let raw: RawVault;
 afterEach(() => raw?.close());
@@ -172,6 +179,23 @@ describe("a program without types", () => {
     [{ retries: Number.POSITIVE_INFINITY }],
   ])("cannot ask for %j, which would be 1 ms or for ever", (options) => {
     expect(() => new AgentVault({ address: "https://vault.test", ...options })).toThrow(TypeError);
+  });
+});
+
+describe("PEM that is none", () => {
+  const other = createPemKey();
+  it.each<[string, object]>([
+    ["a path in the place of a CA", { ca: "/etc/ssl/ca.pem" }],
+    ["a path in the place of a certificate", { certificate: { cert: "client.pem", key: "client-key.pem" } }],
+    ["a key alone", { certificate: { cert: other, key: other } }],
+  ])("is refused when the client is made: %s", (_name, options) => {
+    expect(() => new AgentVault({ address: "https://vault.test", ...options })).toThrow(
+      expect.objectContaining({
+        name: "ValidationError",
+        code: "CLIENT_REFUSED",
+        hint: expect.stringContaining("PEM"),
+      }),
+    );
   });
 });
 

@@ -85,13 +85,14 @@ class Transport:
         while True:
             try:
                 status, answer_headers, text = await self._exchange(client, method, path, sent, body, query)
-            except (httpx.HTTPError, asyncio.TimeoutError) as error:
+            # The library lets errors of TLS and of sockets through that come after the handshake.
+            except (httpx.HTTPError, asyncio.TimeoutError, OSError) as error:
                 untrusted = _untrusted(error)
                 # Before a connection stands nothing was sent, whatever the method.
                 unsent = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout))
                 may_repeat = untrusted is None and (may_repeat_always or unsent)
                 if not may_repeat or attempt >= self._retries:
-                    why = f"gave no answer ({type(error).__name__})" if untrusted is None else f"is not trusted: {untrusted}"
+                    why = f"gave no answer ({type(error).__name__})" if untrusted is None else untrusted
                     # The library's words may quote what was sent.
                     raise NetworkError(f"{self.base_url} {why}") from None
                 await asyncio.sleep(_pause(attempt, None))
@@ -172,12 +173,15 @@ def _tls(trust: Trust) -> ssl.SSLContext:
 
 
 def _untrusted(error: BaseException | None) -> str | None:
-    """OpenSSL's words for a certificate that is not taken."""
+    """Why one of the two does not take the other's certificate, in OpenSSL's words."""
     for _ in range(8):
         if error is None:
             return None
         if isinstance(error, ssl.SSLCertVerificationError):
-            return error.verify_message
+            return f"is not trusted: {error.verify_message}"
+        # Where TLS 1.3 is spoken this comes with the first answer (RFC 8446 section 4.4.2.4).
+        if isinstance(error, ssl.SSLError) and "CERTIFICATE_REQUIRED" in f"{getattr(error, 'reason', None)} {error.strerror}":
+            return "asks its clients for a certificate: give cert_file and cert_key_file"
         error = error.__cause__ or error.__context__
     return None
 
