@@ -1,5 +1,5 @@
 /** `run --vault`, told to end in each of its phases: whatever token it has by then is given back, and no file stays. */
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync, statSync } from "node:fs";
 import { afterEach, describe, expect, it } from "vitest";
 import { finished, launch } from "../support/program.ts";
 import { startUpstream } from "../support/upstream.ts";
@@ -152,5 +152,58 @@ describe("a program that takes no notice of signals", () => {
     child.stdin?.end("still here\n");
     expect(await end).toMatchObject({ code: 0, stdout: "up\nstill here\n" });
     expect(await tokens()).toEqual([true]);
+  });
+});
+
+describe("two runs at once, in a directory that is new to both", () => {
+  it("share one key, and the first to end takes nothing from the other", async () => {
+    const { run, tokens, here, front } = await startStage();
+    const command = ["sh", "-c", "echo up; read line; echo $line"];
+    const first = run(...command);
+    const second = run(...command);
+    const ends = [finished(first), finished(second)];
+    await Promise.all([first, second].map((child) => new Promise((resolve) => child.stdout?.once("data", resolve))));
+    expect(await tokens()).toEqual([false, false]);
+    first.stdin?.end("one\n");
+    expect(await ends[0]).toMatchObject({ code: 0, stdout: "up\none\n" });
+    expect([...(await tokens())].sort()).toEqual([false, true]);
+    second.stdin?.end("two\n");
+    expect(await ends[1]).toMatchObject({ code: 0, stdout: "up\ntwo\n" });
+    expect(await tokens()).toEqual([true, true]);
+    expect(leftBehind(here)).toEqual([]);
+    expect(front.calls.filter((call) => call === "POST /v1/sidecars")).toHaveLength(2);
+    for (const name of readdirSync(here.at(".sidekey"))) {
+      const { mode } = statSync(here.at(`.sidekey/${name}`));
+      expect([name, mode & 0o077]).toEqual([name, 0]);
+    }
+  });
+});
+
+describe("a vault that does not answer any more", () => {
+  it("does not keep `run` from ending with its program's code", async () => {
+    const { run, front } = await startStage();
+    const child = run("sh", "-c", "echo up; read line; exit 7");
+    const end = finished(child);
+    await new Promise((resolve) => child.stdout?.once("data", resolve));
+    front.setMeddle(() => new Promise(() => {}));
+    child.stdin?.end("\n");
+    expect((await end).code).toBe(7);
+  });
+
+  it("ends at the second signal, where nobody wants to wait for it", async () => {
+    const { run, front } = await startStage();
+    const reached = gate();
+    front.setMeddle(() => {
+      reached.open();
+      return new Promise(() => {});
+    });
+    const child = run("true");
+    const end = finished(child);
+    await reached.passed;
+    child.kill("SIGINT");
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect(child.exitCode).toBe(null);
+    child.kill("SIGINT");
+    expect((await end).code).toBe(130);
   });
 });
