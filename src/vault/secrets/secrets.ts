@@ -31,6 +31,9 @@ import { isClosed, isExpired } from "./versions.ts";
 /** Who got a version before a change has asked again, or forgotten it, after that. `ms` */
 const CHANGED_FOR_MS = 10 * 60 * 1000;
 
+/** A name and a number each. */
+const MAX_GUESSED = 4096;
+
 export const createVaultSecrets = (
   storage: VaultStorage,
   barrier: Barrier,
@@ -39,6 +42,8 @@ export const createVaultSecrets = (
 ): VaultSecrets => {
   const rows = createSecretRows(barrier, clock);
   const index = createSecretIndex(barrier);
+  /** The version that was newest when it was read last. */
+  const lastRead = new Map<string, number>();
 
   const tell = (tx: Tx, type: "secret.updated" | "secret.deleted", path: string, version: number): void =>
     recordChanges(tx, barrier, [{ type, path, version }]);
@@ -172,13 +177,20 @@ export const createVaultSecrets = (
 
     async get(path, wanted) {
       checkSecretPath(path);
+      const guess = wanted ?? lastRead.get(path);
       const found = await storage.read((tx) => {
+        // Metadata tell which value it is, and mostly the same one as before: both at once.
+        tx.expect([META + path, ...(guess === undefined ? [] : [valueKey(path, guess)])]);
         const meta = rows.require(tx, path);
         const known = rows.readable(path, meta, wanted ?? newestOf(meta).version);
         return { info: infoOf(path, meta), known, value: rows.value(tx, path, known) };
       });
       const value = found.value instanceof SecretValue ? found.value : await readReference(backends, found.value);
       const { version, expiresAt, reference } = found.known;
+      if (wanted === undefined) {
+        if (lastRead.size >= MAX_GUESSED) lastRead.clear();
+        lastRead.set(path, version);
+      }
       return { ...found.info, version, expiresAt, reference, readableUntil: endOf(found.known), value };
     },
 

@@ -80,6 +80,9 @@ describe("secrets in a store at the other end of a wire", () => {
       expect(await roundsOf(() => secrets.rotate(path, secret(`v${n}`), { graceMs: 5000 }))).toBeLessThanOrEqual(3);
     }
     expect(await roundsOf(() => secrets.get(path))).toBeLessThanOrEqual(2);
+    // What it was the last time is asked for along with what tells.
+    expect(await roundsOf(() => secrets.get(path))).toBe(1);
+    expect(await roundsOf(() => secrets.get(path, 30))).toBe(1);
     expect(await roundsOf(() => secrets.rollback(path, 30))).toBeLessThanOrEqual(4);
     expect(await roundsOf(() => secrets.describe(path, { tier: "critical" }))).toBeLessThanOrEqual(3);
     expect(await roundsOf(() => secrets.resolveName("key", "org/team/x"))).toBe(1);
