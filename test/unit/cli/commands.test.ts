@@ -33,7 +33,8 @@ describe.each(COMMANDS)("$name", ({ name, examples, summary }) => {
 
   it("takes a file, and prints JSON where it prints data", () => {
     const flags = flagsOf(name);
-    const hasFile = name !== "completion";
+    // One prints what is built in, the other asks a server alone, which it is named.
+    const hasFile = !["completion", "audit export"].includes(name);
     const hasJson = !["run", "start", "vault serve", "completion"].includes(name);
     expect({ file: flags.includes("--config"), json: flags.includes("--json") }).toEqual({
       file: hasFile,
