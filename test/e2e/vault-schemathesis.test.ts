@@ -15,15 +15,17 @@ const CHECKS = [
   "response_schema_conformance",
 ];
 /**
- * A value that is kept elsewhere is stored as where it is, and read as 502 where that cannot be reached: what one call
- * writes, another one finds, since both take the document's examples. Below, nothing else may have been such an answer.
+ * What can't be read here is not stored: one call's references would be found by another, since all take the document's
+ * example of a path, and its answer is a 502 that test/integration/vault-api-secrets holds. Others are sent as they come.
  */
-const SETTINGS = ["GET /v1/secrets/{path}", "GET /v1/secrets/{path}/history"]
-  .map(
-    (name) =>
-      `[[operations]]\ninclude-name = "${name}"\nchecks.not_a_server_error.expected-statuses = ["2xx", "4xx", "502"]\n`,
-  )
-  .join("\n");
+const HOOKS = `import schemathesis
+
+@schemathesis.hook
+def before_call(context, case, kwargs):
+    body = case.body
+    if isinstance(body, dict) and isinstance(body.get("reference"), dict):
+        case.body = {**{name: part for name, part in body.items() if name != "reference"}, "value": "a-value"}
+`;
 /** A stream that never ends, and an operator that takes itself back. */
 const LEFT_OUT = ["streamEvents", "revokeAgent"];
 
@@ -33,7 +35,7 @@ it.skipIf(isSkipped)(
     const work = createWorkspace();
     try {
       work.write("vault.yaml", "version: 1\nlisten: 127.0.0.1:0\n");
-      work.write("schemathesis.toml", SETTINGS);
+      work.write("hooks.py", HOOKS);
       const { operator_key: key } = JSON.parse((await work.sidekey(["vault", "init", "--json"])).stdout);
       const child = launch(["vault", "serve"], { cwd: work.path });
       const end = finished(child);
@@ -52,7 +54,7 @@ it.skipIf(isSkipped)(
         ["--no-color"],
       ].flat();
       const { code, output } = await new Promise<{ code: number; output: string }>((resolve) => {
-        const env = { ...cleanEnvironment(), PYTHONDONTWRITEBYTECODE: "1" };
+        const env = { ...cleanEnvironment(), PYTHONDONTWRITEBYTECODE: "1", SCHEMATHESIS_HOOKS: "hooks.py" };
         const run = { cwd: work.path, env, timeout: 240_000, maxBuffer: 64 * 1024 * 1024 };
         execFile("schemathesis", ["run", `${url}/v1/openapi.json`, ...options], run, (error, stdout, stderr) =>
           resolve({ code: error === null ? 0 : Number(error.code ?? 1), output: stdout + stderr }),
@@ -63,8 +65,7 @@ it.skipIf(isSkipped)(
       expect(output.slice(-20_000)).toMatch(/Test cases:\s+\d{3,} generated/);
       expect([code, output.match(/^- ST\d+ .*$/gm) ?? []]).toEqual([0, []]);
       expect(stderr).not.toContain('"level":50');
-      const refusals = stderr.split("\n").filter((line) => line.includes('"msg":"a call was refused"'));
-      for (const line of refusals) expect(JSON.parse(line).code).toBe("VAULT_BACKEND_UNAVAILABLE");
+      expect(stderr).not.toContain('"msg":"a call was refused"');
     } finally {
       work.remove();
     }

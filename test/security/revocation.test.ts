@@ -14,7 +14,7 @@ import { openVault, type Vault } from "../../src/vault/index.ts";
 import { createTestAuthority, type TestAuthority } from "../support/certificates.ts";
 import { openConnection, openTlsTunnel, openTunnel, type RawConnection } from "../support/raw-client.ts";
 import { startTestSidecar, type TestSidecar } from "../support/sidecar.ts";
-import { watchStalls } from "../support/stalls.ts";
+import { watchStalls, within } from "../support/stalls.ts";
 import { startUpstream, type TestUpstream, type UpstreamHandler } from "../support/upstream.ts";
 
 /** Promised: by when a next request is refused. `ms` */
@@ -180,7 +180,7 @@ const expectAllEnded = async (stage: Stage, begun: Map<string, RawConnection>, c
   expect(sent.endsWith("0\r\n\r\n"), "a cut stream must not look like a whole one").toBe(false);
   const outcomes = async () =>
     (await stage.sidecar.audit()).filter(({ type, code: of }) => type === "outcome" && of === code).length;
-  await expect.poll(outcomes).toBe(begun.size);
+  await within(stalls, 2_000, async () => (await outcomes()) === begun.size);
 };
 
 /** Keep-alive inside an open tunnel: by when the next request is refused. */

@@ -9,12 +9,13 @@ import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { systemClock } from "../../src/core/clock.ts";
-import { type ErrorCode, isSidekeyError } from "../../src/core/errors.ts";
+import type { ErrorCode } from "../../src/core/errors.ts";
 import { silentLog } from "../../src/core/log.ts";
 import { SecretValue } from "../../src/core/secret-value.ts";
 import { parseScopes } from "../../src/identity/scope.ts";
 import { generateFernetKey } from "../../src/vault/barrier/fernet.ts";
 import { type AnyVault, openBackup, openSharedVault, restoreSharedVault } from "../../src/vault/index.ts";
+import { failure } from "../support/failure.ts";
 import { noPostgres, type PostgresServer, startPostgres, withSql } from "../support/postgres.ts";
 import { openStore, useDatabase } from "./store-open.ts";
 import { expectedChanges } from "./store-operations.ts";
@@ -51,17 +52,6 @@ const open = async (): Promise<AnyVault> => {
 };
 
 const secret = (text: string): SecretValue => SecretValue.fromText(text);
-
-/** The code, or undefined when it went well. */
-const failure = async (run: () => Promise<unknown>): Promise<ErrorCode | undefined> => {
-  try {
-    await run();
-    return undefined;
-  } catch (error) {
-    if (isSidekeyError(error)) return error.code;
-    throw error;
-  }
-};
 
 const suite = describe.skipIf(absent !== undefined);
 const why = absent === undefined ? "" : ` (${absent})`;

@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { systemClock } from "../../src/core/clock.ts";
-import { type ErrorCode, isSidekeyError } from "../../src/core/errors.ts";
+import type { ErrorCode } from "../../src/core/errors.ts";
 import { silentLog } from "../../src/core/log.ts";
 import { SecretValue } from "../../src/core/secret-value.ts";
 import { parseScopes } from "../../src/identity/scope.ts";
@@ -17,6 +17,7 @@ import { createBarrier } from "../../src/vault/barrier/barrier.ts";
 import { guardShared } from "../../src/vault/barrier/guarded-storage.ts";
 import { openKeyRing } from "../../src/vault/barrier/key.ts";
 import { openPostgres } from "../../src/vault/storage/postgres.ts";
+import { failure } from "../support/failure.ts";
 import { noPostgres, type PostgresServer, startPostgres, withSql } from "../support/postgres.ts";
 
 const absent = noPostgres();
@@ -70,16 +71,6 @@ const putBack = (name: string, key: string) =>
   sql(
     `DELETE FROM sidekey_rows WHERE key = '${key}'; INSERT INTO sidekey_rows SELECT * FROM ${name} WHERE key = '${key}'`,
   );
-
-const failure = async (run: () => Promise<unknown>): Promise<ErrorCode | undefined> => {
-  try {
-    await run();
-    return undefined;
-  } catch (error) {
-    if (isSidekeyError(error)) return error.code;
-    throw error;
-  }
-};
 
 suite(`rows that are put back while replicas run${why}`, () => {
   interface Stage {

@@ -1,37 +1,15 @@
 /** What an exchange does to its connection after its own end: nothing. */
 import { Duplex, Readable } from "node:stream";
 import { describe, expect, it } from "vitest";
-import { parseAuthority } from "../../../../src/core/authority.ts";
 import type { Connection } from "../../../../src/sidecar/net/connection.ts";
 import { Exchange } from "../../../../src/sidecar/upstream/exchange.ts";
 import { createConnectionPool } from "../../../../src/sidecar/upstream/pool.ts";
-import type { Flow, ResponseSink, UpstreamRequest } from "../../../../src/sidecar/upstream/upstream.ts";
-
-const authority = parseAuthority("api.test:443");
-if (authority === undefined) throw new Error("no authority");
-const request: UpstreamRequest = {
-  method: "GET",
-  scheme: "https",
-  authority,
-  target: "/",
-  headers: [],
-  body: undefined,
-  cleartext: "never",
-  written: false,
-  timeouts: { connectMs: 1000, headersMs: 1000, idleMs: 1000 },
-};
+import type { Flow, ResponseSink } from "../../../../src/sidecar/upstream/upstream.ts";
+import { openTestPool, REQUEST } from "../../../support/upstream-parts.ts";
 
 describe("an exchange that has ended", () => {
   it("does not touch the connection, which may carry the next one", () => {
-    const socket = new Duplex({ read: () => undefined, write: (_chunk, _encoding, done) => done() });
-    const pool = createConnectionPool({
-      connect: (_watchEnd, done) => {
-        done(null, { socket, endedInOrder: () => false } as unknown as Connection);
-        return () => undefined;
-      },
-      isSecure: false,
-      now: () => 0,
-    });
+    const { pool, sockets } = openTestPool();
     const flows: Flow[] = [];
     let ended = 0;
     const sink: ResponseSink = {
@@ -45,10 +23,11 @@ describe("an exchange that has ended", () => {
         throw error;
       },
     };
-    new Exchange(request, sink, pool).start();
+    new Exchange(REQUEST, sink, pool).start();
+    const [socket] = sockets as [Duplex];
     socket.emit("data", Buffer.from("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"));
     expect([ended, pool.isIdle, socket.destroyed]).toEqual([1, true, false]);
-    new Exchange(request, sink, pool).start();
+    new Exchange(REQUEST, sink, pool).start();
     expect(pool.isIdle).toBe(false);
     flows[0]?.pause();
     expect(socket.isPaused()).toBe(false);
@@ -63,15 +42,7 @@ describe("an exchange that has ended", () => {
 
 describe("a sink that fails at the end", () => {
   it.each(["with a length", "with its connection"])("is told so, for an answer that ends %s", (framing) => {
-    const socket = new Duplex({ read: () => undefined, write: (_chunk, _encoding, done) => done() });
-    const pool = createConnectionPool({
-      connect: (_watchEnd, done) => {
-        done(null, { socket, endedInOrder: () => true } as unknown as Connection);
-        return () => undefined;
-      },
-      isSecure: false,
-      now: () => 0,
-    });
+    const { pool, sockets } = openTestPool(true);
     const failed: string[] = [];
     const sink: ResponseSink = {
       begin: () => undefined,
@@ -82,7 +53,8 @@ describe("a sink that fails at the end", () => {
       },
       fail: ({ code }) => void failed.push(code),
     };
-    new Exchange(request, sink, pool).start();
+    new Exchange(REQUEST, sink, pool).start();
+    const [socket] = sockets as [Duplex];
     const isCounted = framing === "with a length";
     socket.emit("data", Buffer.from(`HTTP/1.1 200 OK\r\n${isCounted ? "Content-Length: 0\r\n" : ""}\r\n`));
     if (!isCounted) expect(() => socket.emit("end")).not.toThrow();
@@ -122,7 +94,7 @@ describe("a request whose body ended while its connection was opened", () => {
       },
     };
     const body = { stream, length: undefined };
-    new Exchange({ ...request, method: "POST", body }, sink, pool).start();
+    new Exchange({ ...REQUEST, method: "POST", body }, sink, pool).start();
     await ended;
     connected?.();
     await new Promise(setImmediate);

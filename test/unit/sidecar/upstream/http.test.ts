@@ -1,27 +1,13 @@
 /** The timer of the way out: there while something can be in flight, and gone with what a reload has replaced. */
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import { parseAuthority } from "../../../../src/core/authority.ts";
 import { SidekeyError } from "../../../../src/core/errors.ts";
 import type { Connector } from "../../../../src/sidecar/net/connector.ts";
 import { createHttpUpstream } from "../../../../src/sidecar/upstream/http.ts";
-import type { ResponseSink, UpstreamRequest } from "../../../../src/sidecar/upstream/upstream.ts";
+import type { ResponseSink } from "../../../../src/sidecar/upstream/upstream.ts";
+import { REQUEST } from "../../../support/upstream-parts.ts";
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
-
-const authority = parseAuthority("api.test:443");
-if (authority === undefined) throw new Error("no authority");
-const request: UpstreamRequest = {
-  method: "GET",
-  scheme: "https",
-  authority,
-  target: "/",
-  headers: [],
-  body: undefined,
-  cleartext: "never",
-  written: false,
-  timeouts: { connectMs: 1000, headersMs: 1000, idleMs: 1000 },
-};
 
 it("ends once it is retired and nothing is in flight, and comes back with a request that began before", () => {
   let refuse = (): void => undefined;
@@ -39,7 +25,7 @@ it("ends once it is retired and nothing is in flight, and comes back with a requ
   };
   const upstream = createHttpUpstream(connector);
   for (let round = 1; round <= 2; round++) {
-    upstream.send(request, sink);
+    upstream.send(REQUEST, sink);
     upstream.retire();
     vi.advanceTimersByTime(5_000);
     expect([upstream.busy, vi.getTimerCount()]).toEqual([true, 1]);

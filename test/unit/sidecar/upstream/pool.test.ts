@@ -1,37 +1,22 @@
 /** Which connections carry another request. */
-import { Duplex } from "node:stream";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { expect, it } from "vitest";
-import type { Connection } from "../../../../src/sidecar/net/connection.ts";
 import type { HttpConnection } from "../../../../src/sidecar/upstream/http-connection.ts";
-import { createConnectionPool } from "../../../../src/sidecar/upstream/pool.ts";
+import type { ConnectionPool } from "../../../../src/sidecar/upstream/pool.ts";
+import { openTestPool } from "../../../support/upstream-parts.ts";
 
-const openPool = () => {
-  const sockets: Duplex[] = [];
-  const pool = createConnectionPool({
-    connect: (_watchEnd, done) => {
-      const socket = new Duplex({ read: () => undefined, write: (_chunk, _encoding, written) => written() });
-      sockets.push(socket);
-      done(null, { socket, endedInOrder: () => false } as unknown as Connection);
-      return () => undefined;
-    },
-    isSecure: false,
-    now: () => 0,
+const opened = (pool: ConnectionPool): HttpConnection => {
+  let connection: HttpConnection | null = null;
+  pool.open((_error, one) => {
+    connection = one;
   });
-  const open = (): HttpConnection => {
-    let opened: HttpConnection | null = null;
-    pool.open((_error, connection) => {
-      opened = connection;
-    });
-    if (opened === null) throw new Error("not opened");
-    return opened;
-  };
-  return { pool, sockets, open };
+  if (connection === null) throw new Error("not opened");
+  return connection;
 };
 
 it("are not those on which something came that nobody asked for, looked at or not", async () => {
-  const { pool, sockets, open } = openPool();
-  const [first, second] = [open(), open()];
+  const { pool, sockets } = openTestPool();
+  const [first, second] = [opened(pool), opened(pool)];
   await nextTurn();
   pool.release(first, 1000, true);
   pool.release(second, 1000, true);
