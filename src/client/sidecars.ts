@@ -31,6 +31,8 @@ export interface SidecarsApi {
   enroll(request: EnrolRequest): Promise<SidecarInfo>;
   /** Revoked ones too: all for an operator, its own for an agent. */
   list(request?: PageRequest): Promise<Page<SidecarInfo>>;
+  /** The one of this thumbprint among them, revoked or not. */
+  find(jkt: string): Promise<SidecarInfo | undefined>;
   /** By its id; by its thumbprint for every agent that it is enrolled for. Errors: CLIENT_NOT_FOUND. */
   revoke(idOrJkt: string): Promise<void>;
 }
@@ -45,22 +47,12 @@ const sidecarSchema = z.object({
 });
 const sidecarList = listOf(sidecarSchema);
 
-export const createSidecarsApi = (calls: Calls, { own }: Pick<Credentials, "own">): SidecarsApi => ({
-  async enroll({ name: asked, jwk, jkt, agent, signal }) {
-    // Only the members that a public key has.
-    const key = jwk === undefined ? undefined : { kty: jwk.kty, crv: jwk.crv, x: jwk.x, y: jwk.y };
-    const body = { name: asked, jwk: key, jkt, agent };
-    const call = {
-      method: "POST",
-      path: "/v1/sidecars",
-      credential: own(),
-      body,
-      repeatable: true,
-      what: asked,
-    } as const;
-    return toSidecar(await calls.json({ ...call, signal }, sidecarSchema));
-  },
-  async list({ page, limit, signal } = {}) {
+/** Of a page; and a vault with more sidecars of one agent than this has them all under one name. */
+const LISTED = 100;
+const MAX_PAGES = 50;
+
+export const createSidecarsApi = (calls: Calls, { own }: Pick<Credentials, "own">): SidecarsApi => {
+  const list = async ({ page, limit, signal }: PageRequest = {}): Promise<Page<SidecarInfo>> => {
     const call = {
       method: "GET",
       path: "/v1/sidecars",
@@ -70,16 +62,41 @@ export const createSidecarsApi = (calls: Calls, { own }: Pick<Credentials, "own"
     } as const;
     const { items, total } = await calls.json({ ...call, signal }, sidecarList);
     return toPage(items.map(toSidecar), total);
-  },
-  revoke: async (idOrJkt) =>
-    calls.nothing({
-      method: "DELETE",
-      path: `/v1/sidecars/${oneSegment(idOrJkt)}`,
-      credential: own(),
-      repeatable: false,
-      what: idOrJkt,
-    }),
-});
+  };
+  return {
+    async enroll({ name: asked, jwk, jkt, agent, signal }) {
+      // Only the members that a public key has.
+      const key = jwk === undefined ? undefined : { kty: jwk.kty, crv: jwk.crv, x: jwk.x, y: jwk.y };
+      const body = { name: asked, jwk: key, jkt, agent };
+      const call = {
+        method: "POST",
+        path: "/v1/sidecars",
+        credential: own(),
+        body,
+        repeatable: true,
+        what: asked,
+      } as const;
+      return toSidecar(await calls.json({ ...call, signal }, sidecarSchema));
+    },
+    list,
+    async find(jkt) {
+      for (let page = 1; page <= MAX_PAGES; page += 1) {
+        const { items } = await list({ page, limit: LISTED });
+        const found = items.find((one) => one.jkt === jkt);
+        if (found !== undefined || items.length < LISTED) return found;
+      }
+      return undefined;
+    },
+    revoke: async (idOrJkt) =>
+      calls.nothing({
+        method: "DELETE",
+        path: `/v1/sidecars/${oneSegment(idOrJkt)}`,
+        credential: own(),
+        repeatable: false,
+        what: idOrJkt,
+      }),
+  };
+};
 
 const toSidecar = (body: z.infer<typeof sidecarSchema>): SidecarInfo =>
   given({

@@ -351,6 +351,11 @@ describe("a revocation", () => {
       await stage.put(API, KEY);
       const sidecar = await stage.sidecar();
       expect(await sidecar.ask()).toEqual(OK);
+      // Once that has come its stream stands.
+      const value = await stage.rotate(API);
+      await expect
+        .poll(async () => [await sidecar.ask(), sidecar.sent], { interval: 50 })
+        .toEqual([OK, `Bearer ${value}`]);
       const { json: tokens } = await stage.vault.call("GET", "/v1/tokens");
       const { json: sidecars } = await stage.vault.call("GET", "/v1/sidecars");
       const path = {
@@ -380,6 +385,21 @@ describe("a revocation", () => {
     await expect.poll(() => sidecar.ask(), { interval: 50 }).toEqual([403, "IDENTITY_TOKEN_REVOKED"]);
     const { json: after } = await stage.vault.call("GET", "/v1/tokens");
     expect(after.items).toHaveLength(1);
+  });
+
+  it("of the sidecar that its stream does not tell is found out by the sidecar that is refused", async () => {
+    const stage = await startVaultStage(closers);
+    await stage.put(API, KEY);
+    const sidecar = await stage.sidecar();
+    expect(await sidecar.ask()).toEqual(OK);
+    // By then no other connection than the stream's is kept.
+    await pause(5_600);
+    stage.balancer.freezeOpen();
+    const { json } = await stage.vault.call("GET", "/v1/sidecars");
+    await stage.vault.call("DELETE", `/v1/sidecars/${json.items[0].id}`);
+    await expect.poll(() => sidecar.ask(), { interval: 50 }).toEqual([403, "IDENTITY_TOKEN_REVOKED"]);
+    const { json: tokens } = await stage.vault.call("GET", "/v1/tokens");
+    expect(tokens.items).toHaveLength(1);
   });
 
   it("that nobody heard of is found among hundreds of the agent's tokens", async () => {

@@ -4,7 +4,7 @@
  */
 import { existsSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
-import type { AgentVault, SidecarInfo } from "../../client/index.ts";
+import type { AgentVault } from "../../client/index.ts";
 import { readCredential } from "../../config/credential.ts";
 import { systemClock } from "../../core/clock.ts";
 import { toSidekeyError } from "../../core/errors.ts";
@@ -82,7 +82,7 @@ const thumbprintIn = async (state: string): Promise<string | undefined> => {
 
 /** Also tells whether the vault takes the agent's key. */
 const checkEnrolled = async (what: string, client: AgentVault, thumbprint: string | undefined): Promise<Finding> => {
-  const known = thumbprint === undefined ? undefined : await findSidecar(client, thumbprint);
+  const known = thumbprint === undefined ? undefined : await client.sidecars.find(thumbprint);
   if (known === undefined) return finding("info", what, "takes the agent's key; this sidecar enrols when it starts");
   if (known.revokedAt === undefined) return finding("ok", what, "takes the agent's key, and knows this sidecar");
   const since = new Date(known.revokedAt).toISOString();
@@ -92,19 +92,6 @@ const checkEnrolled = async (what: string, client: AgentVault, thumbprint: strin
     `takes the agent's key, but this sidecar was revoked (${since})`,
     `If that was a mistake: stop it and remove ${SIDECAR_KEY}; it enrols a new key when it starts.`,
   );
-};
-
-/** Of a page; and a vault with more sidecars of one agent than this has them all under one name. */
-const LISTED = 100;
-const MAX_PAGES = 50;
-
-const findSidecar = async (client: AgentVault, thumbprint: string): Promise<SidecarInfo | undefined> => {
-  for (let page = 1; page <= MAX_PAGES; page += 1) {
-    const { items } = await client.sidecars.list({ page, limit: LISTED });
-    const found = items.find(({ jkt }) => jkt === thumbprint);
-    if (found !== undefined || items.length < LISTED) return found;
-  }
-  return undefined;
 };
 
 const checkToken = async (

@@ -189,10 +189,11 @@ const openLink = async (written: Fields, { baseDir, clock }: SourceDeps, keys: K
         for (let page = 1; page <= LISTED_PAGES; page += 1) {
           const { items } = await client.tokens.list({ page, limit: LISTED_TOKENS });
           const found = items.find((one) => one.id === id);
-          if (found !== undefined) return found.revokedAt !== undefined;
-          if (items.length < LISTED_TOKENS) return false;
+          if (found?.revokedAt !== undefined) return true;
+          if (found !== undefined || items.length < LISTED_TOKENS) break;
         }
-        return false;
+        // Its tokens stay good for nothing then, and another one would be as little use.
+        return (await client.sidecars.find(sidecarKey.thumbprint))?.revokedAt !== undefined;
       }),
     revoke: (token) => calling(() => client.tokens.revokeOwn(token)),
     async close() {

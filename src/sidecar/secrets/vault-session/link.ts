@@ -92,7 +92,7 @@ export interface VaultLink {
    * when anything at all came.
    */
   events(token: string, signal: AbortSignal, alive: () => void): AsyncIterable<VaultSignal>;
-  /** Whether a token that is not taken any more was taken back; false where nobody can tell. */
+  /** Whether a token that is not taken any more was taken back, or this sidecar was; false where nobody can tell. */
   isRevoked(id: string): Promise<boolean>;
   /** The token takes itself back. */
   revoke(token: string): Promise<void>;
