@@ -101,6 +101,11 @@ export const ERROR_TABLE = {
     "This sidecar's key was revoked.",
     "Give the sidecar a new key (remove its identity.key), then enrol that.",
   ),
+  IDENTITY_SIDECAR_LIMIT: entry(
+    409,
+    "This agent has as many sidecars as it may have.",
+    "Revoke those that are gone (sidekey sidecar revoke), or raise limits.sidecars_per_agent of vault.yaml.",
+  ),
   VAULT_APPROVAL_UNKNOWN: entry(404, "There is no such approval.", "List what there is: sidekey approval list."),
   POLICY_NO_ROUTE: entry(
     403,

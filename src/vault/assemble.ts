@@ -1,7 +1,7 @@
 /** What a vault is made of, on whatever storage: each part of the domain over the same guarded rows. */
 import type { Clock } from "../core/clock.ts";
 import { createVaultAgents, type VaultAgents } from "./agents/agents.ts";
-import { createVaultSidecars, type VaultSidecars } from "./agents/sidecars.ts";
+import { createVaultSidecars, type SidecarLimits, type VaultSidecars } from "./agents/sidecars.ts";
 import { type ApprovalOptions, createVaultApprovals, type VaultApprovals } from "./approvals/approvals.ts";
 import { BACKED_UP, type Backup, writeBackup } from "./backup/backup.ts";
 import { restoreRows } from "./backup/restore-rows.ts";
@@ -22,6 +22,7 @@ import { createVaultTokens, type VaultTokens } from "./tokens/tokens.ts";
 export interface IdentityOptions {
   readonly tokens?: TokenLimits;
   readonly approvals?: ApprovalOptions;
+  readonly sidecars?: SidecarLimits;
 }
 
 export interface VaultKeys extends Keys {
@@ -70,7 +71,7 @@ export const assembleVault = (
   storage: GuardedStorage,
   keys: VaultKeys,
   clock: Clock,
-  { tokens: limits = DEFAULT_TOKEN_LIMITS, approvals }: IdentityOptions = {},
+  { tokens: limits = DEFAULT_TOKEN_LIMITS, approvals, sidecars }: IdentityOptions = {},
 ): AnyVault => {
   const { ring, barrier, isShared, replays } = keys;
   const signingKeys = createSigningKeys(storage, barrier, clock);
@@ -78,7 +79,7 @@ export const assembleVault = (
     secrets: createVaultSecrets(storage, barrier, clock),
     tokens: createVaultTokens({ storage, barrier, clock, keys: signingKeys, limits }),
     agents: createVaultAgents(storage, barrier, clock),
-    sidecars: createVaultSidecars(storage, barrier, clock),
+    sidecars: createVaultSidecars({ storage, barrier, clock }, sidecars),
     approvals: createVaultApprovals({ storage, barrier, clock }, approvals),
     signingKeys,
     proofNonces: createProofNonces(storage, barrier, clock),

@@ -113,6 +113,22 @@ describe("a secret", () => {
     expect(codeOf(await vault.call("POST", "/v1/secrets", { body: { path: "x/y" } }))).toBe("400 VALIDATION_ERROR");
   });
 
+  it("that is removed while it gets a new value stays removed", async () => {
+    const vault = await startTestVault();
+    for (let round = 0; round < 40; round += 1) {
+      const path = `/v1/secrets/a/r${round}`;
+      await vault.call("PUT", path, { body: { value: "one" } });
+      const [patched, removed] = await Promise.all([
+        vault.call("PATCH", path, { body: { value: "two" } }),
+        vault.call("DELETE", path),
+      ]);
+      expect(removed.status).toBe(204);
+      expect([200, 404]).toContain(patched.status);
+      if (patched.status === 200) expect(patched.json.version).toBe(2);
+      expect((await vault.call("GET", path)).status, `round ${round}`).toBe(404);
+    }
+  });
+
   it("that is kept elsewhere is known, and its value is out of reach", async () => {
     const vault = await startTestVault();
     const reference = { backend: "aws_sm", ref: "arn:aws:secretsmanager:eu:1:secret:x" };

@@ -74,6 +74,25 @@ describe("sidecars", () => {
   });
 });
 
+describe("an agent's sidecars", () => {
+  it("have an end, which an operator sets, and which revoking one moves", async () => {
+    const { vault, agentKey, key, redeem } = await stage("limits: { sidecars_per_agent: 2 }\n");
+    await store(vault, "p/a");
+    const enrol = (as: string, body: object = {}) =>
+      vault.call("POST", "/v1/sidecars", { as, body: { name: "more", jwk: createProofKey().jwk, ...body } });
+    const second = await enrol(agentKey);
+    expect(second.status).toBe(201);
+    const refused = await enrol(agentKey);
+    expect(codeOf(refused)).toBe("409 LIMIT_REACHED");
+    expect(codeOf(await enrol(vault.operatorKey, { agent: "bot" }))).toBe("409 LIMIT_REACHED");
+    // The one that is there is enrolled at each of its starts, and redeems.
+    expect((await enrol(agentKey, { jwk: key.jwk })).status).toBe(201);
+    expect((await redeem({ path: "p/a" })).status).toBe(200);
+    expect((await vault.call("DELETE", `/v1/sidecars/${second.json.id}`, { as: agentKey })).status).toBe(204);
+    expect((await enrol(agentKey)).status).toBe(201);
+  });
+});
+
 describe("redemption", () => {
   it("gives the value for a place that the secret may go to, and is on record as the sidecar's", async () => {
     const { vault, key, redeem } = await stage();

@@ -43,6 +43,9 @@ export const putSidecar = (tx: Tx, barrier: Barrier, { agentId, jkt, ...row }: S
   tx.put(key, sealJson(barrier, key, row));
 };
 
+export const removeSidecar = (tx: Tx, { agentId, jkt }: Pick<SidecarInfo, "agentId" | "jkt">): void =>
+  void tx.remove(keyOf(agentId, jkt));
+
 /** All, or those of one agent; revoked ones too. */
 export const readSidecars = (tx: ReadTx, barrier: Barrier, agentId?: string): readonly SidecarInfo[] =>
   tx.range(agentId === undefined ? SIDECAR : keyOf(agentId, "")).map(({ key, value }) => openRow(barrier, key, value));

@@ -8,9 +8,9 @@ import { publicJwkThumbprint } from "../../identity/dpop.ts";
 import type { Barrier } from "../barrier/barrier.ts";
 import { recordChanges } from "../changes.ts";
 import { createOrderedIds } from "../ordered-id.ts";
-import type { VaultStorage } from "../storage/storage.ts";
+import type { Tx, VaultStorage } from "../storage/storage.ts";
 import { requireLiveAgent } from "./rows.ts";
-import { putSidecar, readSidecar, readSidecars, type SidecarInfo } from "./sidecar-rows.ts";
+import { putSidecar, readSidecar, readSidecars, removeSidecar, type SidecarInfo } from "./sidecar-rows.ts";
 
 export interface EnrolRequest {
   readonly agentId: string;
@@ -24,7 +24,8 @@ export interface EnrolRequest {
 export interface VaultSidecars {
   /**
    * The one that is enrolled already, when it is.
-   * Errors: IDENTITY_AGENT_UNKNOWN, IDENTITY_SIDECAR_REVOKED, IDENTITY_PROOF_INVALID (jwk), CONFIG_USAGE.
+   * Errors: IDENTITY_AGENT_UNKNOWN, IDENTITY_SIDECAR_REVOKED, IDENTITY_SIDECAR_LIMIT, IDENTITY_PROOF_INVALID (jwk),
+   * CONFIG_USAGE.
    */
   enroll(request: EnrolRequest): Promise<SidecarInfo>;
   /** Revoked or not; undefined when it never was enrolled. One look. */
@@ -35,11 +36,34 @@ export interface VaultSidecars {
   revoke(idOrJkt: string): Promise<readonly SidecarInfo[]>;
 }
 
+export interface SidecarLimits {
+  /**
+   * Of one agent, revoked ones not counted; of these as many are remembered, those that were revoked last. Whoever has the
+   * agent's key makes keys as he likes: without an end to them he fills the store.
+   */
+  readonly perAgent: number;
+}
+
+export const DEFAULT_SIDECAR_LIMITS: SidecarLimits = { perAgent: 1_000 };
+
 const THUMBPRINT = /^[A-Za-z0-9_-]{43}$/;
 const LINE = /^[^\p{Cc}\p{Zl}\p{Zp}]{1,128}$/u;
 
-export const createVaultSidecars = (storage: VaultStorage, barrier: Barrier, clock: Clock): VaultSidecars => {
+export const createVaultSidecars = (
+  { storage, barrier, clock }: { readonly storage: VaultStorage; readonly barrier: Barrier; readonly clock: Clock },
+  { perAgent }: SidecarLimits = DEFAULT_SIDECAR_LIMITS,
+): VaultSidecars => {
   const newId = createOrderedIds(clock);
+
+  /** For one more. Errors: IDENTITY_SIDECAR_LIMIT. */
+  const makeRoom = (tx: Tx, agentId: string): void => {
+    const all = readSidecars(tx, barrier, agentId);
+    const revoked = all.filter(({ revokedAt }) => revokedAt !== undefined);
+    if (all.length - revoked.length >= perAgent) throw new SidekeyError("IDENTITY_SIDECAR_LIMIT");
+    const newestFirst = [...revoked].sort((a, b) => (b.revokedAt ?? 0) - (a.revokedAt ?? 0));
+    for (const one of newestFirst.slice(perAgent)) removeSidecar(tx, one);
+  };
+
   return {
     async enroll({ agentId, name, jkt, jwk }) {
       if (!LINE.test(name)) throw usage("A sidecar's name is one line of 1 to 128 characters.");
@@ -52,6 +76,7 @@ export const createVaultSidecars = (storage: VaultStorage, barrier: Barrier, clo
         const known = readSidecar(tx, barrier, agentId, thumbprint);
         if (known?.revokedAt !== undefined) throw new SidekeyError("IDENTITY_SIDECAR_REVOKED");
         if (known !== undefined) return known;
+        makeRoom(tx, agentId);
         putSidecar(tx, barrier, wanted);
         return wanted;
       });

@@ -11,7 +11,16 @@ import { META, valueKey } from "../barrier/rows.ts";
 import { CHANGES_HEAD, readHead, recordChanges, type VaultChange } from "../changes.ts";
 import type { Tx, VaultStorage } from "../storage/storage.ts";
 import { createExpiryTelling } from "./expiry.ts";
-import { badMetadata, checkBy, checkDescription, checkExpiry, infoOf, type Meta, newestOf } from "./metadata.ts";
+import {
+  badMetadata,
+  checkBy,
+  checkDescription,
+  checkExpiry,
+  infoOf,
+  judgeTier,
+  type Meta,
+  newestOf,
+} from "./metadata.ts";
 import { createSecretIndex } from "./metadata-index.ts";
 import { checkSecretPath } from "./path.ts";
 import { candidatePaths } from "./resolution.ts";
@@ -57,11 +66,12 @@ export const createVaultSecrets = (
   const importOne = (
     tx: Tx,
     entry: ImportEntry,
-    { overwrite = true, compare = true, describe = {}, by }: ImportOptions,
+    { overwrite = true, compare = true, describe = {}, by, allow }: ImportOptions,
   ): Imported => {
     const { path, value, hosts } = entry;
     const before = rows.read(tx, path);
     if (before !== undefined) {
+      allow?.(judgeTier(before.tier));
       const { version } = newestOf(before);
       if (compare && holdsSame(tx, path, before, value)) return { path, version, change: "same" };
       if (!overwrite) return { path, version, change: "kept" };
@@ -73,13 +83,14 @@ export const createVaultSecrets = (
   };
 
   return {
-    async set(path, value, { by, create = false, ...options } = {}) {
+    async set(path, value, { by, allow, create = false, update = false, ...options } = {}) {
       checkSecretPath(path);
       checkExpiry(options.expiresAt, clock.now());
       const changes = checkDescription(options);
       return storage.write((tx) => {
         rows.expect(tx, [path]);
-        const before = rows.read(tx, path);
+        const before = update ? rows.require(tx, path) : rows.read(tx, path);
+        if (before !== undefined) allow?.(judgeTier(before.tier));
         if (create && before !== undefined) throw taken(`${path} is there already.`);
         const info = rows.add(tx, { path, value, before, changes, by, expiresAt: options.expiresAt });
         tell(tx, "secret.updated", path, info.version);
@@ -87,7 +98,7 @@ export const createVaultSecrets = (
       });
     },
 
-    async describe(path, { by, ...options }) {
+    async describe(path, { by, allow, ...options }) {
       checkSecretPath(path);
       if (by !== undefined) checkBy(by);
       const { expiresAt } = options;
@@ -96,6 +107,7 @@ export const createVaultSecrets = (
       return storage.write((tx) => {
         rows.expect(tx, [path]);
         const before = rows.require(tx, path);
+        allow?.(judgeTier(before.tier));
         const versions = versionsUntil(before, expiresAt);
         const meta = { ...before, ...changes, changedAt: clock.now(), versions };
         if (changes.type !== undefined) {
@@ -109,7 +121,7 @@ export const createVaultSecrets = (
       });
     },
 
-    async rotate(path, value, { graceMs = 0, by, ...options } = {}) {
+    async rotate(path, value, { graceMs = 0, by, allow, ...options } = {}) {
       checkSecretPath(path);
       if (!Number.isSafeInteger(graceMs) || graceMs < 0) throw badMetadata("A grace is a time from 0 on.");
       checkExpiry(options.expiresAt, clock.now());
@@ -117,6 +129,7 @@ export const createVaultSecrets = (
       return storage.write((tx) => {
         rows.expect(tx, [path]);
         const meta = rows.require(tx, path);
+        allow?.(judgeTier(meta.tier));
         const end = clock.now() + graceMs;
         const versions = meta.versions.map((known) => ({
           ...known,
@@ -130,11 +143,12 @@ export const createVaultSecrets = (
       });
     },
 
-    async rollback(path, version, { by } = {}) {
+    async rollback(path, version, { by, allow } = {}) {
       checkSecretPath(path);
       return storage.write((tx) => {
         rows.expect(tx, [path]);
         const before = rows.require(tx, path);
+        allow?.(judgeTier(before.tier));
         const known = rows.readable(path, before, version);
         const value: ValueOrReference = rows.value(tx, path, known);
         // The value does not outlive its own end with another number.
@@ -236,11 +250,12 @@ export const createVaultSecrets = (
         return SECRET_TIERS[highest] ?? "critical";
       }),
 
-    async remove(path) {
+    async remove(path, { allow } = {}) {
       checkSecretPath(path);
       await storage.write((tx) => {
         rows.expect(tx, [path]);
         const meta = rows.require(tx, path);
+        allow?.(judgeTier(meta.tier));
         rows.remove(tx, path, meta);
         tell(tx, "secret.deleted", path, newestOf(meta).version);
       });

@@ -80,6 +80,11 @@ export interface SecretVersion {
 export interface WriteOptions {
   /** Who writes, for `history`: 1 to 64 printable characters. */
   readonly by?: string;
+  /**
+   * Asked for the tier of a secret that is there, in the transaction that changes it; what it throws undoes that. It may be
+   * asked more than once, and must change nothing.
+   */
+  readonly allow?: (tier: SecretTier) => void;
 }
 
 /** What is left out stays as it was. */
@@ -100,6 +105,8 @@ export interface DescribeOptions extends WriteOptions {
 export interface SetOptions extends DescribeOptions {
   /** Refuse (VAULT_PATH_TAKEN) when the secret is there already. */
   readonly create?: boolean;
+  /** Refuse (VAULT_SECRET_MISSING) when there is none, so that one that was just removed is not made anew. */
+  readonly update?: boolean;
 }
 
 export interface RotateOptions extends DescribeOptions {
@@ -188,7 +195,7 @@ export interface VaultSecrets {
   /** The highest of the secrets that are there and that some scope covers, for whatever action. */
   tierOf(scopes: readonly Scope[]): Promise<SecretTier>;
   /** All versions. Errors: VAULT_BAD_PATH, VAULT_SECRET_MISSING. */
-  remove(path: string): Promise<void>;
+  remove(path: string, options?: Pick<WriteOptions, "allow">): Promise<void>;
   /** Newest first. Errors: VAULT_BAD_PATH, VAULT_SECRET_MISSING. */
   history(path: string): Promise<readonly SecretVersion[]>;
   /**

@@ -23,10 +23,14 @@ export interface OpenStoreOptions {
 
 /** Errors: VAULT_SERVER_NO_OPERATOR (there is none), VAULT_KEY_UNREADABLE, VAULT_KEY_WRONG, VAULT_STORE_*. */
 export const openStore = async ({ config, environment, clock, log }: OpenStoreOptions): Promise<AnyVault> => {
-  const { storage, baseDir, state: stateDir, key: credential, tokens, approvals } = config;
+  const { storage, baseDir, state: stateDir, key: credential, tokens, approvals, limits } = config;
   const keys = vaultKeySource({ credential, baseDir, stateDir, environment });
   const { expireMs, sensitive, critical } = approvals;
-  const identity = { tokens, approvals: { ...DEFAULT_APPROVALS, expireMs, sensitive, critical } };
+  const identity = {
+    tokens,
+    approvals: { ...DEFAULT_APPROVALS, expireMs, sensitive, critical },
+    sidecars: { perAgent: limits.sidecarsPerAgent },
+  };
   if (storage.kind === "postgres") {
     const url = readCredential(storage.url, { baseDir, environment });
     if (!(await sharedStoreExists({ url, clock, log }))) {

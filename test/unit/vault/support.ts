@@ -8,7 +8,7 @@ import { type ErrorCode, isSidekeyError, type SidekeyError } from "../../../src/
 import { createBarrier } from "../../../src/vault/barrier/barrier.ts";
 import { type EmbeddedGuard, guardEmbedded, type Keys } from "../../../src/vault/barrier/guarded-storage.ts";
 import { openKeyRing } from "../../../src/vault/barrier/key.ts";
-import { openVault, type Vault } from "../../../src/vault/index.ts";
+import { type IdentityOptions, openVault, type Vault } from "../../../src/vault/index.ts";
 import { openLmdb } from "../../../src/vault/storage/lmdb.ts";
 import type { EmbeddedStorage, Watchable } from "../../../src/vault/storage/storage.ts";
 
@@ -61,10 +61,14 @@ export interface TestVault {
   readonly state: string;
 }
 
-export const openTestVault = async (at?: { state: string; clock: TestClock }): Promise<TestVault> => {
+export const openTestVault = async (
+  at?: { state: string; clock: TestClock },
+  identity: IdentityOptions = {},
+): Promise<TestVault> => {
   const state = at?.state ?? (await temporaryDirectory());
   const clock = at?.clock ?? createTestClock();
-  const vault = await openVault({ directory: join(state, "vault"), keys: { file: join(state, "vault.key") }, clock });
+  const keys = { file: join(state, "vault.key") };
+  const vault = await openVault({ directory: join(state, "vault"), keys, clock, identity });
   afterTest(async () => vault.close());
   return { vault, clock, state };
 };

@@ -126,6 +126,7 @@ const assemble = (
       connections: limits.connections,
       connectionsPerAddress: limits.connections_per_address ?? usualShare(limits.connections),
       streams: limits.streams,
+      sidecarsPerAgent: limits.sidecars_per_agent,
     },
     publicUrls: typeof urls === "string" ? [urls] : urls,
     trustedProxies: fields.trusted_proxies,

@@ -52,6 +52,8 @@ export interface VaultServerConfig {
     /** Of one address. */
     readonly connectionsPerAddress: number;
     readonly streams: number;
+    /** Enrolled and not revoked. */
+    readonly sidecarsPerAgent: number;
   };
   /** Origins, without a slash at the end. */
   readonly publicUrls: readonly string[];

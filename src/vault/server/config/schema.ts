@@ -119,9 +119,15 @@ export const vaultFileSchema = z.strictObject({
         "Open connections of one address; of IPv6, of one /64. Trusted proxies are not counted. Default: a quarter of 'connections', or 64.",
       ),
       streams: COUNT.default(256).describe("Open event streams; of one agent, half of them."),
+      sidecars_per_agent: z
+        .int()
+        .min(1)
+        .max(10_000)
+        .default(1_000)
+        .describe("Sidecars that one agent may have enrolled; revoked ones are not counted."),
     })
     .prefault({})
-    .describe("Past these: 429, 413 or 503."),
+    .describe("Past these: 429, 413, 409 or 503."),
   public_url: z
     .union([publicUrl, z.array(publicUrl).min(1).max(16)])
     .optional()

@@ -230,7 +230,7 @@ export const sidecarCalls = ({ vault, audit }: ApiContext): readonly Call[] => {
       who: ["agent", "operator"],
       body: enrolBody,
       answers: { 201: { description: "It is enrolled, or was.", schema: sidecarSchema } },
-      errors: ["NOT_FOUND", "SCOPE_DENIED"],
+      errors: ["NOT_FOUND", "SCOPE_DENIED", "LIMIT_REACHED"],
       async handle(request) {
         const { body } = request;
         if (body.jwk === undefined && body.jkt === undefined) throw new SidekeyError("VAULT_SERVER_BAD_REQUEST");

@@ -5,7 +5,7 @@ import type { SecretValue } from "../../../core/secret-value.ts";
 import type { SecretInfo, SecretReference, SetOptions } from "../../index.ts";
 import { type Call, type CallRequest, defineCall, frameOf } from "../call.ts";
 import { nameOf } from "../callers/principal.ts";
-import { beginChange, requireChange } from "../change.ts";
+import { allowedBy, beginChange, requireChange } from "../change.ts";
 import type { ApiContext } from "../context.ts";
 import { secondsOf } from "../wire/seconds.ts";
 import { describeFields, givenValue, infoSchema, optionsOf, seconds, valueFields, wireInfo } from "../wire/secret.ts";
@@ -33,7 +33,7 @@ export const secretChangeCalls = (context: ApiContext): readonly Call[] => {
   ): Promise<SecretInfo> => {
     await requireChange(context, request.principal, "write", path);
     await beginChange(context, request);
-    const info = await vault.secrets.set(path, value, options);
+    const info = await vault.secrets.set(path, value, { ...options, allow: allowedBy(request.principal) });
     await audit.record({
       event: info.version === 1 ? "secret.created" : "secret.updated",
       ...frameOf(request),
@@ -49,8 +49,7 @@ export const secretChangeCalls = (context: ApiContext): readonly Call[] => {
     if (value === undefined && reference === undefined) return vault.secrets.describe(path, options);
     const given = valueIn(body);
     if (grace !== undefined) return vault.secrets.rotate(path, given, { ...options, graceMs: secondsOf(grace) * 1000 });
-    if ((await vault.secrets.find(path)) === undefined) throw new SidekeyError("VAULT_SECRET_MISSING");
-    return vault.secrets.set(path, given, options);
+    return vault.secrets.set(path, given, { ...options, update: true });
   };
 
   return [
@@ -114,7 +113,7 @@ export const secretChangeCalls = (context: ApiContext): readonly Call[] => {
         const path = params["path"] ?? "";
         await requireChange(context, principal, "write", path);
         await beginChange(context, request);
-        const options = optionsOf(body, nameOf(principal));
+        const options = { ...optionsOf(body, nameOf(principal)), allow: allowedBy(principal) };
         const info = await patch(path, body, options);
         await audit.record({ event: "secret.updated", ...frameOf(request), secret: path, version: info.version });
         return { status: 200, body: wireInfo(info) };
@@ -135,7 +134,7 @@ export const secretChangeCalls = (context: ApiContext): readonly Call[] => {
         const path = request.params["path"] ?? "";
         await requireChange(context, request.principal, "delete", path);
         await beginChange(context, request);
-        await vault.secrets.remove(path);
+        await vault.secrets.remove(path, { allow: allowedBy(request.principal) });
         await audit.record({ event: "secret.deleted", ...frameOf(request), secret: path });
         return { status: 204 };
       },

@@ -8,7 +8,7 @@ import { SECRET_TIERS, SECRET_TYPES, type SecretInfo } from "../../index.ts";
 import { importEnv } from "../../secrets/env-import.ts";
 import { type Call, defineCall, frameOf, requireUsesLeft } from "../call.ts";
 import { covers, nameOf } from "../callers/principal.ts";
-import { beginChange, requireChange } from "../change.ts";
+import { allowedBy, beginChange, requireChange } from "../change.ts";
 import type { ApiContext } from "../context.ts";
 import { secondsOf } from "../wire/seconds.ts";
 import { describeFields, infoSchema, seconds, valueText, wireInfo } from "../wire/secret.ts";
@@ -63,6 +63,7 @@ export const secretVersionCalls = (context: ApiContext): readonly Call[] => {
         await beginChange(context, request);
         const info = await vault.secrets.rotate(path, next, {
           by: nameOf(principal),
+          allow: allowedBy(principal),
           graceMs: secondsOf(body.grace_period_seconds ?? body.grace ?? 0) * 1000,
         });
         await audit.record({ event: "secret.rotated", ...frameOf(request), secret: path, version: info.version });
@@ -86,7 +87,10 @@ export const secretVersionCalls = (context: ApiContext): readonly Call[] => {
         const path = params["path"] ?? "";
         await requireChange(context, principal, "write", path);
         await beginChange(context, request);
-        const info = await vault.secrets.rollback(path, body.version, { by: nameOf(principal) });
+        const info = await vault.secrets.rollback(path, body.version, {
+          by: nameOf(principal),
+          allow: allowedBy(principal),
+        });
         await audit.record({
           event: "secret.rolled_back",
           ...frameOf(request),
@@ -151,6 +155,7 @@ const importCall = (context: ApiContext): Call => {
         namespace,
         content,
         by: nameOf(principal),
+        allow: allowedBy(principal),
         overwrite,
         // Whether a value is there already is for those alone who could read it: others would guess until it is.
         compare: paths.every((path) => covers(principal, "read", path)),

@@ -54,6 +54,37 @@ describe("vault.sidecars", () => {
     expect(await one.vault.sidecars.list({ agentId: agent.id })).toHaveLength(1);
   });
 
+  it("gives an agent as many as it may have, each agent its own, and one more for each that is revoked", async () => {
+    const { vault } = await openTestVault(undefined, { sidecars: { perAgent: 3 } });
+    const [a, b] = [await newAgent(vault, "a"), await newAgent(vault, "b")];
+    const enrol = (n: number, agentId = a.id) =>
+      vault.sidecars.enroll({ agentId, name: `s${n}`, jkt: String(n).padStart(43, "K") });
+    const [first] = [await enrol(1), await enrol(2), await enrol(3)];
+    expect(await codeOf(() => enrol(4))).toBe("IDENTITY_SIDECAR_LIMIT");
+    // Those that are there are, and other agents have their own.
+    expect(await enrol(1)).toEqual(first);
+    expect(await enrol(4, b.id)).toMatchObject({ agentId: b.id });
+    await vault.sidecars.revoke(first.id);
+    expect(await enrol(4)).toMatchObject({ name: "s4" });
+    expect(await codeOf(() => enrol(5))).toBe("IDENTITY_SIDECAR_LIMIT");
+    expect(await codeOf(() => enrol(1))).toBe("IDENTITY_SIDECAR_REVOKED");
+  });
+
+  it("remembers as many revoked ones, the last of them, so that nobody fills the store", async () => {
+    const { vault, clock } = await openTestVault(undefined, { sidecars: { perAgent: 3 } });
+    const { id: agentId } = await newAgent(vault);
+    for (let n = 1; n <= 20; n += 1) {
+      clock.advance(1000);
+      const { id } = await vault.sidecars.enroll({ agentId, name: `s${n}`, jkt: String(n).padStart(43, "K") });
+      await vault.sidecars.revoke(id);
+    }
+    const left = await vault.sidecars.list({ agentId });
+    expect(left.length).toBeLessThanOrEqual(4);
+    expect(left.map(({ name }) => name)).toEqual(expect.arrayContaining(["s18", "s19", "s20"]));
+    const again = { agentId, name: "s20", jkt: "20".padStart(43, "K") };
+    expect(await codeOf(() => vault.sidecars.enroll(again))).toBe("IDENTITY_SIDECAR_REVOKED");
+  });
+
   it("does not take back a revoked one, tells of each revocation once, and goes by id or thumbprint", async () => {
     const { vault } = await openTestVault();
     const [a, b] = [await newAgent(vault, "a"), await newAgent(vault, "b")];

@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { inspect } from "node:util";
 import { describe, expect, it } from "vitest";
+import { SidekeyError } from "../../../../src/core/errors.ts";
 import { MAX_SECRET_BYTES } from "../../../../src/core/secret-bytes.ts";
 import { SecretValue } from "../../../../src/core/secret-value.ts";
 import { isSecretPath, MAX_PATH_LENGTH } from "../../../../src/vault/secrets/path.ts";
@@ -73,6 +74,34 @@ describe("vault.secrets", () => {
     expect(await codeOf(() => vault.secrets.remove("a/b"))).toBe("VAULT_SECRET_MISSING");
     expect(text((await vault.secrets.get("a/b.c")).value)).toBe("other");
     expect(await vault.secrets.set("a/b", secret("new"))).toMatchObject({ version: 1, hosts: [] });
+  });
+
+  it("is written where it is still there, and by whoever may, as the change itself finds it", async () => {
+    const { vault } = await openTestVault();
+    const { secrets } = vault;
+    expect(await codeOf(() => secrets.set("a/b", secret("v"), { update: true }))).toBe("VAULT_SECRET_MISSING");
+    expect(await secrets.find("a/b")).toBeUndefined();
+    await secrets.set("a/b", secret("one"), { tier: "critical" });
+    const asked: string[] = [];
+    const allow = (tier: string): never => {
+      asked.push(tier);
+      throw new SidekeyError("IDENTITY_APPROVAL_REQUIRED");
+    };
+    const changes = [
+      () => secrets.set("a/b", secret("two"), { allow }),
+      () => secrets.set("a/b", secret("two"), { update: true, allow }),
+      () => secrets.describe("a/b", { tier: "standard", allow }),
+      () => secrets.rotate("a/b", secret("two"), { allow }),
+      () => secrets.rollback("a/b", 1, { allow }),
+      () => secrets.remove("a/b", { allow }),
+      () => secrets.importAll([{ path: "a/b", value: secret("two") }], { allow }),
+    ];
+    for (const change of changes) expect(await codeOf(change)).toBe("IDENTITY_APPROVAL_REQUIRED");
+    expect(asked).toEqual(changes.map(() => "critical"));
+    expect(await secrets.find("a/b")).toMatchObject({ version: 1, tier: "critical" });
+    // Of what is not there nobody is asked.
+    await secrets.set("a/c", secret("new"), { allow });
+    expect(await secrets.set("a/b", secret("two"), { update: true })).toMatchObject({ version: 2 });
   });
 
   it("closes older versions when it rotates: at once, or after the grace, and their values leave the store", async () => {
