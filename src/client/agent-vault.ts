@@ -100,7 +100,7 @@ export class AgentVault {
     requireNumber("retries", retries, 0, MAX_RETRIES);
     const address = parseVaultAddress(options.address);
     this.#retry = { retries, random, pause };
-    this.#wire = createWire({ address, ca, certificate, timeoutMs, maxAnswer: MAX_ANSWER });
+    this.#wire = createWire({ address, ca, certificate, timeoutMs, clock, maxAnswer: MAX_ANSWER });
     this.#calls = createCalls({ wire: this.#wire, address, retry: this.#retry, clock });
     this.#credentials = createCredentials({
       held: heldOf(options),
@@ -113,6 +113,14 @@ export class AgentVault {
     this.sidecars = createSidecarsApi(this.#calls, this.#credentials);
     this.approvals = createApprovalsApi(this.#calls, this.#credentials);
     this.#secrets = createSecretsApi(this.#calls, this.#credentials);
+  }
+
+  /**
+   * Whom it believes and what it shows from the next connection on, in place of `ca` and `certificate`: certificates are
+   * renewed. Connections that are open stay. Errors: CLIENT_REFUSED; then nothing has changed.
+   */
+  useTls(material: Pick<AgentVaultOptions, "ca" | "certificate">): void {
+    this.#wire.useTls(material);
   }
 
   /** A token within what the key may; the same as `tokens.request`. Errors: CLIENT_APPROVAL_REQUIRED and the others. */

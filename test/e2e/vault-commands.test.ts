@@ -330,4 +330,39 @@ describe("a server that asks its clients for a certificate", () => {
       /CLIENT_UNREACHABLE: [^\n]*asks its clients for a certificate[^\n]*\nhint: [^\n]*--cert FILE/,
     );
   });
+
+  it("gets it from a sidecar too: of 'run' by --cert and --cert-key, and of the file, which 'doctor' looks at", async () => {
+    const { work } = vault;
+    const address = vault.address.replace("127.0.0.1", "localhost");
+    const shown = ["--cert", "client.pem", "--cert-key", "client-key.pem"];
+    const server = ["--vault", address, "--ca", "ca.pem"];
+    const agent = ["agent", "create", "research", "--scope", "secrets:use:production/*", "--key-file", "operator.key"];
+    const made = await work.sidekey([...agent, ...server, ...shown]);
+    const environment = { ASS_AGENT_KEY: made.stdout.trim() };
+    work.write("agent.key", made.stdout);
+    for (const name of ["agent.key", "client-key.pem"]) chmodSync(work.at(name), 0o600);
+    work.write("run.yaml", "version: 1\nstate: ./run-state\nroutes: { api.example.test: production/a/b }\n");
+    const run = async (...args: readonly string[]): Promise<readonly [number | null, string]> => {
+      const command = ["run", "-c", "run.yaml", ...server, ...args, "--", process.execPath, "-e", "0"];
+      const { code, stderr } = await work.sidekey(command, { environment });
+      return [code, stderr];
+    };
+    expect(await run(...shown)).toEqual([0, expect.not.stringContaining("not to be read now")]);
+    expect(await run()).toEqual([0, expect.stringContaining("vault:production/a/b (SOURCE_UNAVAILABLE)")]);
+    expect(await run("--cert", "client.pem")).toEqual([125, expect.stringContaining("--cert-key go together")]);
+
+    const source = `kind: sidekey, address: "${address}", agent_key: { file: agent.key }, ca: ca.pem`;
+    const doctor = async (more: string): Promise<readonly string[]> => {
+      work.write("own.yaml", `version: 1\nstate: ./own-state\nsources: { v: { ${source}${more} } }\n`);
+      const { stdout } = await work.sidekey(["doctor", "-c", "own.yaml", "--client", "none", "--json"]);
+      const { checks } = JSON.parse(stdout) as { checks: readonly Record<string, string>[] };
+      return checks.filter(({ what }) => what === "vault v").map(({ level, text }) => `${level}: ${text}`);
+    };
+    expect(await doctor(", cert: client.pem, cert_key: client-key.pem")).toEqual([
+      expect.stringContaining(`ok: ${address} answers over TLS`),
+      expect.stringMatching(/^ok: the certificate for it is good until 20/),
+      "info: takes the agent's key; this sidecar enrols when it starts",
+    ]);
+    expect(await doctor("")).toEqual([expect.stringContaining("fail: ")]);
+  });
 });

@@ -9,14 +9,17 @@ import { findWeakLocalSecrets } from "../weak-secrets.ts";
 
 type Accepted = Extract<LoadResult, { readonly config: unknown }>;
 
-/** Those of the text, of the secrets it names, and of the CA that stands beside it. */
+/** Those of the text, of the secrets it names, of the certificates it shows, and of the CA that stands beside it. */
 const warningsOf = async (
   { config, warnings, place }: Accepted,
   invocation: Invocation,
 ): Promise<readonly Problem[]> => {
   const { caWarnings } = await import("../../sidecar/app/ca-life.ts");
+  const { endedCertificates } = await import("../../sidecar/app/config/credentials.ts");
+  const now = systemClock.now();
+  const ended = endedCertificates(config, now).map(place);
   const weak = (await findWeakLocalSecrets(config, invocation)).map(place);
-  return [...warnings, ...weak, ...caWarnings(config, systemClock.now())];
+  return [...warnings, ...weak, ...ended, ...caWarnings(config, now)];
 };
 
 export const check: CommandSpec = {

@@ -11,7 +11,7 @@ import { prepareStateDirectory } from "../../core/state-directory.ts";
 import type { NamedVault, SidecarConfig } from "../../sidecar/app/config/config.ts";
 import { exposures } from "../../sidecar/app/config/file-check.ts";
 import type { Sidecar } from "../../sidecar/app/lifecycle.ts";
-import { CONFIG_OPTION, type CommandSpec, type Invocation } from "../command.ts";
+import { CONFIG_OPTION, type CommandSpec, type Invocation, type OptionSpec } from "../command.ts";
 import { loadRequiredConfig } from "../context.ts";
 import { EXIT_RUN_FAILED } from "../exit.ts";
 import { keepRequestsYoung } from "../heap.ts";
@@ -21,6 +21,12 @@ import { type StopWatch, watchForStop } from "../run/stop-watch.ts";
 import type { Boundary } from "../run/user.ts";
 
 const AGENT_KEY_VARIABLE = "ASS_AGENT_KEY";
+
+const VAULT_FILES: readonly OptionSpec[] = [
+  { flags: "--ca <file>", summary: "CA certificates to trust in place of the system's, with --vault (PEM)" },
+  { flags: "--cert <file>", summary: "a certificate for a vault that asks its clients for one, with --vault (PEM)" },
+  { flags: "--cert-key <file>", summary: "the private key of --cert (PEM)" },
+];
 
 export const run: CommandSpec = {
   name: "run",
@@ -39,7 +45,7 @@ export const run: CommandSpec = {
       flags: "--vault <url>",
       summary: `take its secrets from this vault, with the agent's key in $${AGENT_KEY_VARIABLE}`,
     },
-    { flags: "--ca <file>", summary: "CA certificates to trust in place of the system's, with --vault (PEM)" },
+    ...VAULT_FILES,
   ],
   examples: [
     "sidekey run -- python agent.py",
@@ -128,19 +134,31 @@ const checkExposed = (name: string, environment: Invocation["environment"]): voi
 /** Errors: CONFIG_USAGE. */
 const namedVault = ({ options, environment, directory }: Invocation): NamedVault | undefined => {
   const address = options.text("vault");
-  const ca = options.text("ca");
-  if (address === undefined) {
-    if (ca !== undefined) throw new SidekeyError("CONFIG_USAGE", { detail: "--ca goes with --vault URL." });
-    return undefined;
+  const [ca, cert, certKey] = ["ca", "cert", "cert-key"].map((name) => {
+    const file = options.text(name);
+    if (file !== undefined && address === undefined) throw usage(`--${name} goes with --vault URL.`);
+    return file === undefined ? undefined : resolve(directory, file);
+  });
+  if (address === undefined) return undefined;
+  if ((cert === undefined) !== (certKey === undefined)) {
+    throw usage("--cert and --cert-key go together.", "Give the certificate with --cert and its key with --cert-key.");
   }
   if ((environment[AGENT_KEY_VARIABLE] ?? "") === "") {
-    throw new SidekeyError("CONFIG_USAGE", {
-      detail: `--vault asks for an agent's key in ${AGENT_KEY_VARIABLE}, and there is none.`,
-      hint: "An operator makes one: sidekey agent create NAME --vault URL.",
-    });
+    throw usage(
+      `--vault asks for an agent's key in ${AGENT_KEY_VARIABLE}, and there is none.`,
+      "An operator makes one: sidekey agent create NAME --vault URL.",
+    );
   }
-  return { address, agentKey: AGENT_KEY_VARIABLE, ...(ca !== undefined && { ca: resolve(directory, ca) }) };
+  return {
+    address,
+    agentKey: AGENT_KEY_VARIABLE,
+    ...(ca !== undefined && { ca }),
+    ...(cert !== undefined && certKey !== undefined && { certificate: { cert, key: certKey } }),
+  };
 };
+
+const usage = (detail: string, hint?: string): SidekeyError =>
+  new SidekeyError("CONFIG_USAGE", { detail, ...(hint !== undefined && { hint }) });
 
 const SAME_USER = "same user: a hostile program could still read this process; 'run' is no boundary against it.";
 

@@ -2,12 +2,13 @@
  * The vault servers of the file: whether they answer, are trusted, know this sidecar, and how long its token lives. Asks
  * for nothing that changes anything, and makes no key.
  */
-import { existsSync, readFileSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import type { AgentVault } from "../../client/index.ts";
 import { readCredential } from "../../config/credential.ts";
 import { systemClock } from "../../core/clock.ts";
 import { toSidekeyError } from "../../core/errors.ts";
+import { isValidAt, validityOf, validityWords } from "../../core/validity.ts";
 import type { SidecarConfig } from "../../sidecar/app/config/config.ts";
 import type { Invocation } from "../command.ts";
 import { type Finding, failed, finding } from "./finding.ts";
@@ -21,6 +22,8 @@ const SIDECAR_KEY = "identity.key";
 const TIMEOUT_MS = 5_000;
 /** A token that ends sooner is worth a word. `ms` */
 const SOON_MS = 10 * 60 * 1000;
+/** Whoever renews a certificate does it with more of its life left. */
+const LAST_PART = 0.1;
 
 export const checkVaultServers = async (
   config: SidecarConfig,
@@ -45,16 +48,19 @@ const checkServer = async (
   const { AgentVault: Client } = await import("../../client/index.ts");
   const read = (credential: VaultFields["token"]): string | undefined =>
     credential === undefined ? undefined : readCredential(credential, { baseDir, environment });
+  let shown: readonly Finding[] = [];
   try {
     const agentKey = read(fields.agent_key);
     const token = read(fields.token);
-    const ca = fields.ca === undefined ? undefined : readFileSync(resolve(baseDir, fields.ca), "utf8");
+    const { requireClientTls, tlsFilesOf } = await import("../../sidecar/secrets/vault-session/tls-watch.ts");
+    const tls = requireClientTls(tlsFilesOf(fields, baseDir), source);
+    shown = checkCertificate(what, tls.certificate?.cert);
     const client = new Client({
       address: fields.address,
       timeoutMs: TIMEOUT_MS,
       retries: 0,
       ...(agentKey !== undefined && { agentKey }),
-      ...(ca !== undefined && { ca }),
+      ...tls,
     });
     try {
       const { version = "unknown version" } = await client.health();
@@ -62,6 +68,7 @@ const checkServer = async (
       const thumbprint = await thumbprintIn(config.state);
       return [
         finding("ok", what, `${fields.address} answers ${secure} (${version})`),
+        ...shown,
         ...(agentKey === undefined ? [] : [await checkEnrolled(what, client, thumbprint)]),
         ...(token === undefined ? [] : await checkToken(what, source, token, thumbprint, config)),
       ];
@@ -69,8 +76,24 @@ const checkServer = async (
       client.close();
     }
   } catch (error) {
-    return [failed(what, toSidekeyError(error))];
+    return [failed(what, toSidekeyError(error)), ...shown];
   }
+};
+
+/** The one that is shown to the vault, in PEM. */
+const checkCertificate = (what: string, cert: string | undefined): readonly Finding[] => {
+  const validity = cert === undefined ? undefined : validityOf(cert);
+  if (validity === undefined) return [];
+  const now = systemClock.now();
+  const renew = "Renew it, and its key with it; a sidecar that runs reads both again.";
+  const { from, to } = validity;
+  if (!isValidAt(validity, now)) {
+    return [finding("fail", what, `the certificate for it is not valid now (${validityWords(validity)})`, renew)];
+  }
+  const end = new Date(to).toISOString();
+  if (to - now < (to - from) * LAST_PART)
+    return [finding("warn", what, `the certificate for it ends soon (${end})`, renew)];
+  return [finding("ok", what, `the certificate for it is good until ${end}`)];
 };
 
 /** Undefined: there is no key yet. */

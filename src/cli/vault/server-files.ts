@@ -5,6 +5,7 @@
 import { statSync } from "node:fs";
 import { resolve } from "node:path";
 import type { AgentVaultOptions } from "../../client/index.ts";
+import { isPair, MAX_PEM, pemFault } from "../../config/client-tls.ts";
 import { SidekeyError } from "../../core/errors.ts";
 import type { Invocation } from "../command.ts";
 import { readUpTo } from "../env-input.ts";
@@ -14,8 +15,6 @@ export const AGENT_KEY_VARIABLE = "ASS_AGENT_KEY";
 
 /** A key has 53 characters, a token a few thousand at most. `bytes` */
 const MAX_KEY = 16 * 1024;
-/** The whole of Mozilla's list has a quarter of this. `bytes` */
-const MAX_PEM = 1024 * 1024;
 const OTHERS = 0o077;
 
 export interface GivenKey {
@@ -52,41 +51,30 @@ export const readKey = async (invocation: Invocation): Promise<GivenKey> => {
 /** What the connection is made with. Errors: CONFIG_USAGE. */
 export const readTls = async (invocation: Invocation): Promise<Pick<AgentVaultOptions, "ca" | "certificate">> => {
   const { options } = invocation;
-  const ca = await readPem("ca", "CERTIFICATE", invocation);
+  const ca = await readPem("ca", invocation);
   if ((options.text("cert") === undefined) !== (options.text("cert-key") === undefined)) {
     throw usage("--cert and --cert-key go together.", "Give the certificate with --cert and its key with --cert-key.");
   }
-  const cert = await readPem("cert", "CERTIFICATE", invocation);
-  const key = await readPem("cert-key", "(?:[A-Z]+ )?PRIVATE KEY", invocation);
+  const cert = await readPem("cert", invocation);
+  const key = await readPem("cert-key", invocation);
   if (cert === undefined || key === undefined) return { ...(ca !== undefined && { ca }) };
-  await requirePair(options.text("cert") ?? "", cert, options.text("cert-key") ?? "", key);
+  requirePair(options.text("cert") ?? "", cert, options.text("cert-key") ?? "", key);
   return { ...(ca !== undefined && { ca }), certificate: { cert, key } };
 };
 
-const readPem = async (
-  option: "ca" | "cert" | "cert-key",
-  label: string,
-  invocation: Invocation,
-): Promise<string | undefined> => {
+const readPem = async (option: "ca" | "cert" | "cert-key", invocation: Invocation): Promise<string | undefined> => {
   const file = invocation.options.text(option);
   if (file === undefined) return undefined;
   const text = await readText(option, file, MAX_PEM, invocation);
-  if (/-----BEGIN ENCRYPTED PRIVATE KEY-----|^Proc-Type: 4,ENCRYPTED/m.test(text)) {
-    throw usage(`--${option}: ${file} is locked with a passphrase.`, `openssl pkey -in ${file} -out FILE unlocks it.`);
-  }
-  if (new RegExp(`-----BEGIN ${label}-----`).test(text)) return text;
-  throw usage(`--${option}: ${file} holds no ${option === "cert-key" ? "private key" : "certificate"} in PEM.`);
+  const fault = pemFault(text, option === "cert-key" ? "private key" : "certificate", file);
+  if (fault === undefined) return text;
+  throw usage(`--${option}: ${file} ${fault.reason}.`, fault.hint);
 };
 
 /** Found out here, where both files have names; a handshake that fails says neither. */
-const requirePair = async (certFile: string, cert: string, keyFile: string, key: string): Promise<void> => {
-  const { createPrivateKey, X509Certificate } = await import("node:crypto");
-  let fits: boolean;
-  try {
-    fits = new X509Certificate(cert).checkPrivateKey(createPrivateKey(key));
-  } catch {
-    throw usage(`--cert, --cert-key: ${certFile} or ${keyFile} is damaged.`);
-  }
+const requirePair = (certFile: string, cert: string, keyFile: string, key: string): void => {
+  const fits = isPair(cert, key);
+  if (fits === undefined) throw usage(`--cert, --cert-key: ${certFile} or ${keyFile} is damaged.`);
   if (!fits) throw usage(`--cert-key: ${keyFile} is not the key of the first certificate in ${certFile}.`);
 };
 

@@ -2,7 +2,8 @@
  * Why no answer came, in words a person can act on. Told by the system's and OpenSSL's own codes; the error itself never
  * gets through, since what a peer sent may stand in it.
  */
-
+import type { EpochMs } from "../../core/clock.ts";
+import { isValidAt, validityOf, validityWords } from "../../core/validity.ts";
 import { NetworkError } from "../errors.ts";
 import type { VaultAddress } from "./address.ts";
 
@@ -45,16 +46,38 @@ const CERTIFICATE_WANTED: ReadonlySet<string> = new Set([
   "ERR_SSL_SSLV3_ALERT_CERTIFICATE_EXPIRED",
 ]);
 
+const GIVE_ONE =
+  "Give one that it trusts: --cert FILE --cert-key FILE, 'cert' and 'cert_key' of the source, or 'certificate' of the client.";
+
+/** With TLS 1.3 the client's certificate is judged when the handshake is over for the client; Node then ends it in silence. */
+const BROKEN: ReadonlySet<string> = new Set(["ECONNRESET", "EPIPE"]);
+
 export const CONNECT_TIMEOUT = "SIDEKEY_CONNECT_TIMEOUT";
 export const ANSWER_TIMEOUT = "SIDEKEY_ANSWER_TIMEOUT";
 
+/** What a new connection showed of its own accord before it broke. */
+export interface Shown {
+  /** PEM. */
+  readonly cert: string;
+  readonly now: EpochMs;
+}
+
 /** `connected`: the request was on its way when it failed. */
-export const networkFault = (error: unknown, address: VaultAddress, connected: boolean): NetworkError => {
+export const networkFault = (
+  error: unknown,
+  address: VaultAddress,
+  connected: boolean,
+  shown?: Shown,
+): NetworkError => {
   const code = codeOf(error);
   const isTls = isTlsFault(code);
   const sent = connected && !UNSENT.has(code) && !isTls;
   // No cause: Node's HTTP parser hangs the bytes it could not read on its error, and they may be anything.
-  return new NetworkError({ ...reasonFor(code, address, isTls), sent });
+  const isRefusal = shown !== undefined && BROKEN.has(code);
+  return new NetworkError({
+    ...(isRefusal ? refusedReason(code, address, shown) : reasonFor(code, address, isTls)),
+    sent,
+  });
 };
 
 const isTlsFault = (code: string): boolean =>
@@ -97,7 +120,7 @@ const reasonFor = (code: string, { origin, host, secure }: VaultAddress, isTls: 
   if (CERTIFICATE_WANTED.has(code)) {
     return {
       detail: `${origin} asks its clients for a certificate, and takes none or not this one (${code}).`,
-      hint: "Give one that it trusts: --cert FILE --cert-key FILE, or 'certificate' of the client.",
+      hint: GIVE_ONE,
     };
   }
   if (isTls) {
@@ -109,6 +132,21 @@ const reasonFor = (code: string, { origin, host, secure }: VaultAddress, isTls: 
   return {
     detail: `The connection to ${origin} broke (${code}).`,
     hint: secure ? "Try again." : "Try again. If the vault has TLS, the address begins with https://.",
+  };
+};
+
+/** A connection with a certificate of ours broke before a word was said: that may be why. */
+const refusedReason = (code: string, { origin }: VaultAddress, { cert, now }: Shown): Reason => {
+  const validity = validityOf(cert);
+  if (validity !== undefined && !isValidAt(validity, now)) {
+    return {
+      detail: `The connection to ${origin} broke (${code}): the certificate that is shown to it is not valid now (${validityWords(validity)}).`,
+      hint: "Renew it; check both clocks.",
+    };
+  }
+  return {
+    detail: `The connection to ${origin} broke (${code}); it may not take the certificate that it is shown.`,
+    hint: "Try again. See that an issuer in the vault's tls.client_ca signed it.",
   };
 };
 

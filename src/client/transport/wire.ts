@@ -6,9 +6,10 @@
 import { type ClientRequest, Agent as HttpAgent, request as httpRequest, type IncomingMessage } from "node:http";
 import { Agent as HttpsAgent, request as httpsRequest, type RequestOptions } from "node:https";
 import { createSecureContext, type SecureContextOptions } from "node:tls";
+import type { Clock } from "../../core/clock.ts";
 import { BadAnswerError, type NetworkError, ValidationError } from "../errors.ts";
 import type { VaultAddress } from "./address.ts";
-import { ANSWER_TIMEOUT, CONNECT_TIMEOUT, networkFault } from "./network-fault.ts";
+import { ANSWER_TIMEOUT, CONNECT_TIMEOUT, networkFault, type Shown } from "./network-fault.ts";
 
 export interface WireRequest {
   readonly method: string;
@@ -41,19 +42,25 @@ export interface Wire {
   exchange(request: WireRequest): Promise<WireAnswer>;
   /** Up to the head of the answer. Errors: as `exchange`. */
   open(request: WireRequest): Promise<WireStream>;
+  /** For connections from here on; those that are open stay. Errors: CLIENT_REFUSED; then nothing has changed. */
+  useTls(material: WireTls): void;
   close(): void;
 }
 
-export interface WireOptions {
-  readonly address: VaultAddress;
+export interface WireTls {
   /** PEM; trusted in place of the system's roots. */
   readonly ca?: string | undefined;
   /** For a vault that asks its clients for one. PEM. */
   readonly certificate?: { readonly cert: string; readonly key: string } | undefined;
+}
+
+export interface WireOptions extends WireTls {
+  readonly address: VaultAddress;
   /** For a connection, for the head of the answer, and for the rest of it, each. `ms` */
   readonly timeoutMs: number;
   /** Of an answer's body. `bytes` */
   readonly maxAnswer: number;
+  readonly clock: Pick<Clock, "now">;
 }
 
 /** Idle connections kept for the next call. */
@@ -78,7 +85,8 @@ const requireUsable = ({ ca, cert, key }: SecureContextOptions): void => {
 
 const MEND_PEM = "Give the text of the file in PEM, not its path.";
 
-export const createWire = ({ address, ca, certificate, timeoutMs, maxAnswer }: WireOptions): Wire => {
+/** Errors: CLIENT_REFUSED. */
+const usableTls = ({ ca, certificate }: WireTls) => {
   const tls = {
     minVersion: "TLSv1.2",
     // Written out, so that no variable of the environment turns it off.
@@ -87,8 +95,15 @@ export const createWire = ({ address, ca, certificate, timeoutMs, maxAnswer }: W
     ...(certificate !== undefined && certificate),
   } as const;
   requireUsable(tls);
+  return tls;
+};
+
+export const createWire = ({ address, timeoutMs, maxAnswer, clock, ...first }: WireOptions): Wire => {
+  let tls = usableTls(first);
   const kept = { keepAlive: true, maxFreeSockets: MAX_IDLE, timeout: IDLE_MS, scheduling: "lifo" } as const;
-  const agent = address.secure ? new HttpsAgent({ ...kept, ...tls }) : new HttpAgent(kept);
+  // Connections are kept by what they were made with: those of another certificate are left to their idle end.
+  const agent = address.secure ? new HttpsAgent(kept) : new HttpAgent(kept);
+  const shown = (): Shown | undefined => ("cert" in tls ? { cert: tls.cert, now: clock.now() } : undefined);
 
   const send = ({ method, target, headers, body, fresh, signal }: WireRequest): ClientRequest => {
     const options: RequestOptions = {
@@ -126,10 +141,12 @@ export const createWire = ({ address, ca, certificate, timeoutMs, maxAnswer }: W
         if (outgoing.reusedSocket) arrived();
         else socket.once(address.secure ? "secureConnect" : "connect", arrived);
       });
+      const fault = (error: Error): NetworkError =>
+        networkFault(error, address, connected, outgoing.reusedSocket ? undefined : shown());
       outgoing.on("error", (error) => {
         clearTimeout(timer);
         if (outgoing.reusedSocket && isReset(error)) onStale?.();
-        reject(request.signal?.aborted === true ? request.signal.reason : networkFault(error, address, connected));
+        reject(request.signal?.aborted === true ? request.signal.reason : fault(error));
       });
       // An upgrade nobody asked for would otherwise end in silence.
       outgoing.on("upgrade", (_response, socket) => {
@@ -200,6 +217,9 @@ export const createWire = ({ address, ca, certificate, timeoutMs, maxAnswer }: W
         });
       }
       return { status, header, body: await rest() };
+    },
+    useTls(material) {
+      tls = usableTls(material);
     },
     close: () => agent.destroy(),
   };

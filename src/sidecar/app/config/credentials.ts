@@ -1,10 +1,11 @@
 /** For `check`: what a vault's source would not find when it starts. Reads no further than it must, and shows nothing. */
-import { accessSync, constants } from "node:fs";
-import { resolve } from "node:path";
+import { readClientTls } from "../../../config/client-tls.ts";
 import { type Environment, readCredential } from "../../../config/credential.ts";
 import type { Finding, KeyPath } from "../../../config/problem.ts";
+import type { EpochMs } from "../../../core/clock.ts";
 import { toSidekeyError } from "../../../core/errors.ts";
-import { systemCode } from "../../../core/whole-file.ts";
+import { isValidAt, validityOf, validityWords } from "../../../core/validity.ts";
+import { tlsFilesOf } from "../../secrets/vault-session/tls-watch.ts";
 import type { SidecarConfig } from "./model.ts";
 
 export const missingCredentials = ({ sources, baseDir }: SidecarConfig, environment: Environment): readonly Finding[] =>
@@ -22,14 +23,27 @@ export const missingCredentials = ({ sources, baseDir }: SidecarConfig, environm
         found.push({ path: [...at, key], message: detail ?? publicMessage, hint: credentialHint[key] ?? hint });
       }
     }
-    if (fields.ca !== undefined) {
-      try {
-        accessSync(resolve(baseDir, fields.ca), constants.R_OK);
-      } catch (error) {
-        found.push({ path: [...at, "ca"], message: `cannot be read (${systemCode(error)})`, hint: "Name a PEM file." });
-      }
+    for (const { key, path, reason, hint } of readClientTls(tlsFilesOf(fields, baseDir)).faults) {
+      found.push({ path: [...at, key], message: `${path} ${reason}`, hint: hint ?? "Name a PEM file." });
     }
     return found;
+  });
+
+/** Certificates for a vault that are not good now. It may be renewed before the sidecar starts. */
+export const endedCertificates = ({ sources, baseDir }: SidecarConfig, now: EpochMs): readonly Finding[] =>
+  sources.flatMap(({ name, fields }) => {
+    if (fields.kind !== "sidekey") return [];
+    const { certificate } = readClientTls(tlsFilesOf(fields, baseDir)).tls;
+    const validity = certificate === undefined ? undefined : validityOf(certificate.cert);
+    if (validity === undefined || isValidAt(validity, now)) return [];
+    const message = `is not valid now (${validityWords(validity)}), so the vault will take no connection`;
+    return [
+      {
+        path: ["sources", name, "cert"],
+        message,
+        hint: "Renew it, and its key with it; the sidecar reads both again.",
+      },
+    ];
   });
 
 const credentialHint: Readonly<Record<string, string>> = {

@@ -40,21 +40,21 @@ const refusal = (path: string, { path: place, reason, remedy }: Exposure): Sidek
   });
 };
 
-/** The file itself, the CA it adds, and the credentials and programs of its sources. Absolute. */
+/** The file itself, the CA it adds, and the credentials, certificates and programs of its sources. Absolute. */
 const filesOf = (config: SidecarConfig): readonly string[] => {
   const { file, baseDir, upstream, sources, audit } = config;
   const credentials = sources
     .flatMap(({ fields }) => [...credentialFiles(fields)])
     .map((path) => resolve(baseDir, path));
-  const authorities = [upstream.ca, ...sources.map(caOf)].flatMap((ca) =>
-    ca === undefined ? [] : resolve(baseDir, ca),
+  const pems = [upstream.ca, ...sources.flatMap(tlsFiles)].flatMap((path) =>
+    path === undefined ? [] : resolve(baseDir, path),
   );
-  return [file, ...authorities, ...credentials, ...programsOf(config), audit.key];
+  return [file, ...pems, ...credentials, ...programsOf(config), audit.key];
 };
 
-/** Whoever changes it could stand in for the vault. */
-const caOf = ({ fields }: SidecarConfig["sources"][number]): string | undefined =>
-  fields.kind === "sidekey" ? fields.ca : undefined;
+/** Whoever changes the CA could stand in for the vault; the others, for the sidecar. */
+const tlsFiles = ({ fields }: SidecarConfig["sources"][number]): readonly (string | undefined)[] =>
+  fields.kind === "sidekey" ? [fields.ca, fields.cert, fields.cert_key] : [];
 
 /** Whatever a kind's fields are, a credential in them is an object of `file` alone. */
 function* credentialFiles(value: unknown): Generator<string> {

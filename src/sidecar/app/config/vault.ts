@@ -8,6 +8,8 @@ export interface NamedVault {
   readonly address: string;
   /** Absolute path of a PEM file. */
   readonly ca?: string;
+  /** The same, of a certificate for the vault and its key. */
+  readonly certificate?: { readonly cert: string; readonly key: string };
   /** Variable that holds the agent's key. */
   readonly agentKey: string;
 }
@@ -15,12 +17,13 @@ export interface NamedVault {
 export const NAMED_VAULT = "vault";
 
 /** Errors: CONFIG_USAGE. */
-const vaultSource = ({ address, ca, agentKey }: NamedVault): SourceConfig => {
+const vaultSource = ({ address, ca, certificate, agentKey }: NamedVault): SourceConfig => {
   const parsed = sourceSchema.safeParse({
     kind: "sidekey",
     address,
     agent_key: { env: agentKey },
     ...(ca !== undefined && { ca }),
+    ...(certificate !== undefined && { cert: certificate.cert, cert_key: certificate.key }),
   });
   if (parsed.success) return { name: NAMED_VAULT, kind: "sidekey", fields: parsed.data };
   const { message = "" } = parsed.error.issues[0] ?? {};

@@ -3,7 +3,6 @@
  * client: it puts the client's calls and errors into the session's words. Must never let a key, a token or a value into
  * an error.
  */
-import { readFileSync, statSync } from "node:fs";
 import { hostname } from "node:os";
 import { join, resolve } from "node:path";
 import * as z from "zod";
@@ -14,12 +13,12 @@ import type {
   TokenRequest,
   VaultClientError,
 } from "../../../client/index.ts";
+import { stampOfFiles } from "../../../config/client-tls.ts";
 import { type Credential, credentialSchema, readCredential } from "../../../config/credential.ts";
 import { agentName, filePath } from "../../../config/units.ts";
 import type { Clock, EpochMs } from "../../../core/clock.ts";
 import { isSidekeyError, SidekeyError } from "../../../core/errors.ts";
 import type { Kind } from "../../../core/kind.ts";
-import { systemCode } from "../../../core/whole-file.ts";
 import { openSidecarKey, SIDECAR_KEY_FILE } from "../../../identity/sidecar-key.ts";
 import type { SourceDeps } from "../source.ts";
 import { vaultAddress } from "../vault-session/address.ts";
@@ -29,6 +28,7 @@ import { type ApprovalState, type FaultKind, LinkFault, type VaultLink } from ".
 import { createMintedSource } from "../vault-session/minted-source.ts";
 import type { SessionParts } from "../vault-session/session.ts";
 import { createGivenSource, type VaultSource } from "../vault-session/source.ts";
+import { requireClientTls, tlsFilesOf, watchClientTls } from "../vault-session/tls-watch.ts";
 
 const fields = z
   .strictObject({
@@ -43,9 +43,20 @@ const fields = z
       .optional()
       .describe("A scoped token that somebody else issues and renews; the file is read again when it changes."),
     ca: filePath.optional().describe("PEM file with the CA of the vault, in place of the system's roots."),
+    cert: filePath
+      .optional()
+      .describe("PEM file with a certificate for a vault that asks its clients for one (its tls.client_ca)."),
+    cert_key: filePath
+      .optional()
+      .describe("PEM file with the private key of cert. All three files are read again when they change."),
     name: agentName.optional().describe("The sidecar's name at the vault. Default: the name of the machine."),
   })
-  .superRefine(({ agent_key, token }, context) => {
+  .superRefine(({ agent_key, token, cert, cert_key }, context) => {
+    if ((cert === undefined) !== (cert_key === undefined)) {
+      const message = cert === undefined ? "has 'cert_key' without 'cert'" : "has 'cert' without 'cert_key'";
+      const hint = "Name the certificate with 'cert' and its private key with 'cert_key'.";
+      context.addIssue({ code: "custom", message, params: { hint } });
+    }
     if ((agent_key === undefined) !== (token === undefined)) return;
     const message = agent_key === undefined ? "must have 'agent_key' or 'token'" : "has both 'agent_key' and 'token'";
     const hint = "agent_key: { file: PATH } for a sidecar that asks for its tokens itself, or token: { file: PATH }.";
@@ -95,10 +106,7 @@ const backgroundTimer = (ms: number, act: () => void): (() => void) => {
 const stampOf = (credential: Credential, baseDir: string): (() => string) | undefined => {
   if (!("file" in credential)) return undefined;
   const path = resolve(baseDir, credential.file);
-  return () => {
-    const found = statSync(path, { throwIfNoEntry: false, bigint: true });
-    return found === undefined ? "absent" : `${found.ino} ${found.size} ${found.mtimeNs}`;
-  };
+  return () => stampOfFiles([path]);
 };
 
 interface Keys {
@@ -115,10 +123,15 @@ const RETRY_AFTER_MS = 50;
 const LISTED_TOKENS = 100;
 const LISTED_PAGES = 50;
 
-const openLink = async (written: Fields, { baseDir, clock }: SourceDeps, keys: Keys): Promise<VaultLink> => {
+const openLink = async (
+  written: Fields,
+  { name: source, baseDir, clock, log }: SourceDeps,
+  keys: Keys,
+): Promise<VaultLink> => {
   const { AgentVault } = await import("../../../client/index.ts");
   const { agentKey, sidecarKey } = keys;
-  const ca = written.ca === undefined ? undefined : readPem(resolve(baseDir, written.ca));
+  const files = tlsFilesOf(written, baseDir);
+  const tls = requireClientTls(files, source);
   const options = {
     address: written.address,
     sidecarKey,
@@ -126,9 +139,10 @@ const openLink = async (written: Fields, { baseDir, clock }: SourceDeps, keys: K
     // How often and how soon is decided by who waits, for all its secrets at once.
     retries: 0,
     ...(agentKey !== undefined && { agentKey }),
-    ...(ca !== undefined && { ca }),
+    ...tls,
   };
   const client: AgentVault = new AgentVault(options, { clock });
+  const watch = watchClientTls({ source, files, use: (next) => client.useTls(next), after: backgroundTimer, log }, tls);
   const name =
     written.name ??
     (hostname()
@@ -197,6 +211,7 @@ const openLink = async (written: Fields, { baseDir, clock }: SourceDeps, keys: K
       }),
     revoke: (token) => calling(() => client.tokens.revokeOwn(token)),
     async close() {
+      watch.close();
       client.close();
     },
   };
@@ -273,16 +288,4 @@ const faultOf = (error: unknown): LinkFault => {
     hint,
     ...(retryAfter !== undefined && { retryAfter }),
   });
-};
-
-/** Errors: CONFIG_UNREADABLE, CONFIG_INVALID. */
-const readPem = (path: string): string => {
-  let text: string;
-  try {
-    text = readFileSync(path, "utf8");
-  } catch (error) {
-    throw new SidekeyError("CONFIG_UNREADABLE", { detail: `The CA of the vault, ${path} (${systemCode(error)}).` });
-  }
-  if (text.includes("-----BEGIN CERTIFICATE-----")) return text;
-  throw new SidekeyError("CONFIG_INVALID", { detail: `${path} holds no PEM certificate.` });
 };

@@ -90,4 +90,37 @@ describe("the client", () => {
     vault.close();
     expect((await failure(address, authority.certificatePem)).code).toBe("CLIENT_UNREACHABLE");
   });
+
+  it("says of a certificate that the vault does not take what it can know about it", async () => {
+    const address = await serve({ ...good, requestCert: true, rejectUnauthorized: true, ca: authority.certificatePem });
+    const of = async (certificate: TestCertificate) => {
+      const vault = quickVault({ address, ca: authority.certificatePem, certificate, retries: 0 });
+      const error = await failureOf(vault.health());
+      vault.close();
+      return error;
+    };
+    const ended = await of(await authority.issue({ names: ["client"], expired: true }));
+    expect(ended.detail).toMatch(/shown to it is not valid now \(20.* to 20/);
+    const stranger = await of(await (await createTestAuthority()).issue({ names: ["client"] }));
+    expect(stranger.detail).toMatch(/may not take the certificate that it is shown/);
+    expect(stranger.hint).toContain("tls.client_ca");
+    expect(requests).toBe(0);
+  });
+
+  it("shows another certificate and believes another CA from the next connection on, and nothing that is none", async () => {
+    const next = await createTestAuthority("The next CA");
+    const address = await serve({ ...good, requestCert: true, rejectUnauthorized: true, ca: next.certificatePem });
+    const ca = authority.certificatePem;
+    const vault = quickVault({ address, ca, certificate: await authority.issue({ names: ["client"] }), retries: 0 });
+    expect((await failureOf(vault.health())).code).toBe("CLIENT_UNREACHABLE");
+    const certificate = await next.issue({ names: ["client"] });
+    vault.useTls({ ca, certificate });
+    expect(await vault.health()).toEqual({ status: "ok" });
+    expect(() => vault.useTls({ ca: "none" })).toThrow("CLIENT_REFUSED");
+    expect(() => vault.useTls({ ca, certificate: { ...certificate, key: good.key } })).toThrow("CLIENT_REFUSED");
+    expect(await vault.health()).toEqual({ status: "ok" });
+    vault.useTls({ ca: next.certificatePem, certificate });
+    expect((await failureOf(vault.health())).detail).toContain("signed by nobody");
+    vault.close();
+  });
 });

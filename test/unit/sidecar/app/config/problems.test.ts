@@ -74,6 +74,8 @@ listen: { proxy: 0.0.0.0:7070 }
     ["{ kind: sidekey, address: https://u:canary@v.test, agent_key: { env: K } }", "must not hold a password"],
     ["{ kind: sidekey, address: https://v.test }", "sources.s must have 'agent_key' or 'token'"],
     ["{ kind: sidekey, address: https://v.test, token: { env: K }, agent_key: { env: K } }", "has both"],
+    ["{ kind: sidekey, address: https://v.test, token: { env: K }, cert: c.pem }", "has 'cert' without 'cert_key'"],
+    ["{ kind: sidekey, address: https://v.test, token: { env: K }, cert_key: k }", "has 'cert_key' without 'cert'"],
     ["{ kind: sidekey, address: https://v.test, token: canary }", "a value is never written here"],
     ["{ kind: sidekey, address: https://v.test, token: { env: K }, name: a/b }", "sources.s.name must be"],
   ])("say what is wrong with a vault's source: %s", (source, words) => {
@@ -92,11 +94,11 @@ listen: { proxy: 0.0.0.0:7070 }
     for (const path of ["a//b", "../a", "a b", "."]) expect(problemsOf(path)).toHaveLength(1);
   });
 
-  it("name the credentials and the CA of a vault's source that are not there, for whoever has an environment", () => {
+  it("name the credentials, the CA and the certificate of a vault's source that are not there, for whoever has an environment", () => {
     const text = `version: 1
 sources:
   a: { kind: sidekey, address: https://v.test, token: { env: ABSENT } }
-  b: { kind: sidekey, address: https://v.test, agent_key: { file: /nowhere/key }, ca: /nowhere/ca.pem }
+  b: { kind: sidekey, address: https://v.test, agent_key: { file: /nowhere/key }, ca: /nowhere/ca.pem, cert: /nowhere/cert.pem, cert_key: /nowhere/key.pem }
 routes: { a.example: a:a/b }
 `;
     expect(problems(text)).toEqual([]);
@@ -104,7 +106,9 @@ routes: { a.example: a:a/b }
     expect("problems" in loaded && loaded.problems.map(({ line, path, message }) => [line, path, message])).toEqual([
       [3, "sources.a.token", "The credential in variable ABSENT is missing or empty."],
       [4, "sources.b.agent_key", "The credential file /nowhere/key cannot be read (ENOENT)."],
-      [4, "sources.b.ca", "cannot be read (ENOENT)"],
+      [4, "sources.b.ca", "/nowhere/ca.pem cannot be read (ENOENT)"],
+      [4, "sources.b.cert", "/nowhere/cert.pem cannot be read (ENOENT)"],
+      [4, "sources.b.cert_key", "/nowhere/key.pem cannot be read (ENOENT)"],
     ]);
   });
 

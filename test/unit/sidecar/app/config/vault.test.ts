@@ -1,11 +1,11 @@
 /** A vault that the command line names beside the file (`run --vault`). */
 import { describe, expect, it } from "vitest";
 import { isSidekeyError } from "../../../../../src/core/errors.ts";
-import { loadConfig } from "../../../../../src/sidecar/app/config/config.ts";
+import { loadConfig, type NamedVault } from "../../../../../src/sidecar/app/config/config.ts";
 
 const VAULT = { address: "https://vault.test:7200", agentKey: "ASS_AGENT_KEY" };
 
-const load = (text: string, vault = VAULT) =>
+const load = (text: string, vault: NamedVault = VAULT) =>
   loadConfig({ file: "/srv/sidekey.yaml", text: `version: 1\n${text}`, vault });
 
 const accepted = (text: string) => {
@@ -29,6 +29,13 @@ describe("a vault beside the file", () => {
       address: "https://vault.test:7200",
       agent_key: { env: "ASS_AGENT_KEY" },
     });
+  });
+
+  it("is shown the certificate that the command line names", () => {
+    const certificate = { cert: "/work/client.pem", key: "/work/client.key" };
+    const loaded = load("routes: { a.test: a/b }", { ...VAULT, certificate });
+    if ("problems" in loaded) throw new Error(JSON.stringify(loaded.problems));
+    expect(loaded.config.sources[0]?.fields).toMatchObject({ cert: certificate.cert, cert_key: certificate.key });
   });
 
   it("comes before the file's sources, which stay what they are", () => {
