@@ -167,6 +167,9 @@ const openDatabase = async (directory: string): Promise<Shared> => {
       maxDbs: 1,
       // Its commits return before they are on disk.
       overlappingSync: false,
+      // It would wrap what is written in one turn in a promise that nobody can reach: a commit that fails, on a full disk,
+      // then ends the process. Writes of one turn are one commit all the same.
+      eventTurnBatching: false,
       permissionsMode: FILE_MODE,
     };
     const db = open<Buffer, Buffer>(options);
@@ -243,7 +246,16 @@ const lookAt = (look: () => number): number | undefined => {
 };
 
 /** Our own mistakes stay what they are; LMDB's errors are plain ones. */
-const storageError = (directory: string, error: unknown): unknown =>
-  isSidekeyError(error) || error instanceof TypeError
-    ? error
-    : new SidekeyError("VAULT_STORE_BUSY", { detail: `The store in ${directory} failed.`, cause: error });
+const storageError = (directory: string, error: unknown): unknown => {
+  if (isSidekeyError(error) || error instanceof TypeError) return error;
+  if (!(error instanceof Error && "commitError" in error)) {
+    return new SidekeyError("VAULT_STORE_BUSY", { detail: `The store in ${directory} failed.`, cause: error });
+  }
+  // A promise of the reason, which it rejects beside its error: unhandled, that would end the process.
+  Promise.resolve(error.commitError).catch(() => {});
+  return new SidekeyError("VAULT_STORE_BUSY", {
+    detail: `The store in ${directory} cannot be written; nothing of the change is in it.`,
+    hint: "See whether its disk is full, or can only be read.",
+    cause: error,
+  });
+};
