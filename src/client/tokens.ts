@@ -25,6 +25,8 @@ export interface TokenRequest {
   readonly names?: readonly string[];
   /** Seconds, or a duration: `"1h"`. */
   readonly ttl?: number | string;
+  /** In its place where a person has to approve it; at most what the vault allows. */
+  readonly approvedTtl?: number | string;
   readonly maxUses?: number;
   /** CIDRs of callers. */
   readonly ips?: readonly string[];
@@ -131,6 +133,7 @@ export const createTokensApi = (calls: Calls, credentials: Pick<Credentials, "ow
       scopes: asked.scopes.length === 0 && asked.names !== undefined ? undefined : asked.scopes,
       names: asked.names?.length === 0 ? undefined : asked.names,
       ttl: asked.ttl,
+      approved_ttl: asked.approvedTtl,
       max_uses: asked.maxUses,
       ip_allowlist: asked.ips,
       reads: asked.reads,

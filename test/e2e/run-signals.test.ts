@@ -22,6 +22,8 @@ interface Stage {
   run(...command: readonly string[]): ReturnType<typeof launch>;
   /** Of every token of the agent: whether it was taken back. */
   tokens(): Promise<readonly boolean[]>;
+  /** Of every token, from its making to its end. `ms` */
+  lives(): Promise<readonly number[]>;
 }
 
 const startStage = async (): Promise<Stage> => {
@@ -66,6 +68,11 @@ const startStage = async (): Promise<Stage> => {
       });
       closers.push(() => void child.kill("SIGKILL"));
       return child;
+    },
+    async lives() {
+      const { items } = await call("GET", "/v1/tokens");
+      const times = items as Record<"issued_at" | "expires_at", string>[];
+      return times.map(({ issued_at, expires_at }) => Date.parse(expires_at) - Date.parse(issued_at));
     },
     async tokens() {
       const { items } = await call("GET", "/v1/tokens");
@@ -152,6 +159,21 @@ describe("a program that takes no notice of signals", () => {
     child.stdin?.end("still here\n");
     expect(await end).toMatchObject({ code: 0, stdout: "up\nstill here\n" });
     expect(await tokens()).toEqual([true]);
+  });
+});
+
+describe("a run that is killed", () => {
+  it("leaves a token that ends within ten minutes, and nothing that takes another one", async () => {
+    const { run, front, tokens, lives } = await startStage();
+    const child = run("sh", "-c", "echo up; read line");
+    const end = finished(child);
+    await new Promise((resolve) => child.stdout?.once("data", resolve));
+    child.kill("SIGKILL");
+    child.stdin?.end();
+    await end;
+    expect(await tokens()).toEqual([false]);
+    expect(await lives()).toEqual([600_000]);
+    expect(front.calls.filter((call) => call === "POST /v1/tokens")).toHaveLength(1);
   });
 });
 

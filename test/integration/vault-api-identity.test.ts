@@ -321,6 +321,25 @@ describe("approvals", () => {
     expect(named(vault, "approval.granted")).toHaveLength(1);
   });
 
+  it("make tokens that live as long as was asked for in that case, as far as a token may", async () => {
+    const vault = await startTestVault({ yaml: "tokens: { default_ttl: 10m, max_ttl: 30m }\n" });
+    await store(vault, "p/a", { access_tier: "sensitive" });
+    await store(vault, "q/a");
+    const key = await vault.agent("bot", { allowed_scopes: ["secrets:read:*"] });
+    const lifeOf = async (scope: string): Promise<number> => {
+      const body = { scopes: [scope], ttl: "5m", approved_ttl: "1h" };
+      const ask = () => vault.call("POST", "/v1/tokens", { as: key, body });
+      const first = await ask();
+      if (first.status === 202) await vault.call("POST", `/v1/approvals/${first.json.approval_id}/approve`);
+      const { json } = first.status === 202 ? await ask() : first;
+      const { items } = (await vault.call("GET", "/v1/tokens")).json;
+      const { issued_at, expires_at } = items.find((one: { token_id: string }) => one.token_id === json.token_id);
+      return Date.parse(expires_at) - Date.parse(issued_at);
+    };
+    expect(await lifeOf("secrets:read:q/*")).toBe(300_000);
+    expect(await lifeOf("secrets:read:p/*")).toBe(1_800_000);
+  });
+
   it("are denied with a reason, or run out, and then there is no token", async () => {
     const vault = await startTestVault({ yaml: "approvals: { expire: 4s }\n" });
     await store(vault, "p/a", { access_tier: "critical" });

@@ -153,6 +153,42 @@ describe("a vault that gives shorter tokens than an hour", () => {
   });
 });
 
+describe("a sidecar of `run`", () => {
+  const livesOf = async ({ vault }: Awaited<ReturnType<typeof startVaultStage>>): Promise<readonly number[]> => {
+    const { items } = (await vault.call("GET", "/v1/tokens")).json;
+    return items.map(
+      ({ issued_at, expires_at }: Record<string, string>) =>
+        (Date.parse(expires_at ?? "") - Date.parse(issued_at ?? "")) / 60_000,
+    );
+  };
+
+  it("has a token of ten minutes, and of an hour where a person approves each", async () => {
+    const stage = await startVaultStage(closers);
+    await stage.put(API, KEY);
+    const sidecar = await stage.sidecar({ start: { mode: "run" } });
+    expect(await sidecar.ask()).toEqual(OK);
+    expect(await livesOf(stage)).toEqual([10]);
+    await sidecar.close();
+    await stage.put(API, KEY, { access_tier: "sensitive" });
+    const other = await stage.sidecar({ start: { mode: "run" } });
+    const [{ id }] = (await stage.vault.call("GET", "/v1/approvals?status=pending")).json.items;
+    await stage.vault.call("POST", `/v1/approvals/${id}/approve`, { body: {} });
+    await expect.poll(() => other.ask()).toEqual(OK);
+    expect(await livesOf(stage)).toEqual([60, 10]);
+  });
+
+  it("has a shorter one where the vault gives no other, and renews it in time", async () => {
+    const stage = await startVaultStage(closers, { yaml: "tokens: { default_ttl: 3s, max_ttl: 5m }" });
+    await stage.put(API, KEY);
+    const sidecar = await stage.sidecar({ start: { mode: "run" } });
+    expect(await sidecar.ask()).toEqual(OK);
+    expect(new Set(await livesOf(stage))).toEqual(new Set([0.05]));
+    const issued = () => stage.vault.audit().filter(({ event }) => event === "token.issued").length;
+    await expect.poll(issued).toBeGreaterThan(2);
+    await expect.poll(() => sidecar.ask()).toEqual(OK);
+  });
+});
+
 describe("another agent key in its file", () => {
   it("is taken without a restart, also when the first was revoked", async () => {
     const stage = await startVaultStage(closers);

@@ -32,6 +32,8 @@ export interface GenerationsOptions extends WayOutParts {
   readonly tally: Tally;
   readonly liveValues: LiveValues;
   readonly tracing: Tracing | undefined;
+  /** It lasts as long as one program. */
+  readonly isBrief: boolean;
 }
 
 export interface Generations extends Closable {
@@ -42,8 +44,8 @@ export interface Generations extends Closable {
 
 /** Errors: as `replace`. */
 export const createGenerations = async (options: GenerationsOptions): Promise<Generations> => {
-  const { environment, broker, clock, log, tally, liveValues, tracing } = options;
-  const build = { environment, clock, log, tally, live: liveValues };
+  const { environment, broker, clock, log, tally, liveValues, tracing, isBrief } = options;
+  const build = { environment, clock, log, tally, live: liveValues, isBrief };
   const upstreams = new Set<Upstream>();
   const leaving = new Map<MountedSource, NodeJS.Timeout>();
   let closed = false;

@@ -168,6 +168,7 @@ export const startSidecar = async (options: StartOptions): Promise<Sidecar> => {
         tally,
         liveValues,
         tracing,
+        isBrief: mode === "run",
         isOwnListener: own.has,
         resolve: options.resolve,
       }),

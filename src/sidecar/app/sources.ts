@@ -31,6 +31,8 @@ export interface SourceBuild {
   readonly tally: Pick<Tally, "fetched">;
   /** Told of each value. */
   readonly live: Pick<LiveValues, "add">;
+  /** The sidecar is one program's. */
+  readonly isBrief: boolean;
 }
 
 export interface MountedSource {
@@ -126,12 +128,13 @@ export const sourcesOf = (mounted: Mounted): ReadonlyMap<string, SecretSource> =
   new Map([...mounted].map(([name, { source }]) => [name, source]));
 
 const usesIn = (name: string, { routes }: SidecarConfig): readonly RouteUse[] =>
-  routes.flatMap(({ name: route, injections, issued, patterns }) => {
+  routes.flatMap(({ name: route, injections, issued, patterns, maxAgeMs, staleWhileErrorMs }) => {
+    const staleMs = maxAgeMs + staleWhileErrorMs;
     const exact = patterns.find(({ host }) => host.kind === "exact")?.host;
     const authority = exact?.kind === "exact" ? exact.authority : undefined;
     const paths = new Set(injections.flatMap(({ ref }) => (ref.source === name ? [ref.path] : [])));
     if (issued?.source === name) for (const glob of issued.fields.secrets) paths.add(glob);
-    return [...paths].map((path) => ({ path, route, authority }));
+    return [...paths].map((path) => ({ path, route, authority, staleMs }));
   });
 
 const pathsOf = (uses: readonly RouteUse[]): readonly string[] => [...new Set(uses.map(({ path }) => path))];
@@ -140,12 +143,13 @@ const mount = async (
   declared: SourceConfig,
   uses: readonly RouteUse[],
   config: SidecarConfig,
-  { clock, environment, log, tally, live }: SourceBuild,
+  { clock, environment, log, tally, live, isBrief }: SourceBuild,
 ): Promise<MountedSource> => {
   const { name, fields } = declared;
   const { agent, baseDir, state: stateDir } = config;
   const paths = pathsOf(uses);
-  const source = await createSource(fields, { name, agent, baseDir, stateDir, clock, environment, log, paths, uses });
+  const deps = { name, agent, baseDir, stateDir, clock, environment, log, paths, uses, isBrief };
+  const source = await createSource(fields, deps);
   const fetches = new Map<string, FetchReport>();
   const noteFetch = createReport(fetches, clock, log);
   const resolver = createSecretResolver(new Map([[name, source]]), clock, {

@@ -148,6 +148,8 @@ export interface RouteUse {
   readonly route: string;
   /** Of the first of its patterns that names one; undefined: they all have wildcards. */
   readonly authority: Authority | undefined;
+  /** How long it may use a value while the source is away. Absent: nobody said. `ms` */
+  readonly staleMs?: number;
 }
 
 /** What a kind of source is built with. */
@@ -167,4 +169,6 @@ export interface SourceDeps {
   readonly paths: readonly string[];
   /** The same, with the routes that name them. Default none. */
   readonly uses?: readonly RouteUse[];
+  /** The sidecar lasts as long as one program: what it is given should end soon where it cannot give it back. */
+  readonly isBrief?: boolean;
 }

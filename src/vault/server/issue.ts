@@ -9,6 +9,8 @@ export interface Wish {
   readonly agent: AgentInfo;
   readonly scopes: readonly Scope[];
   readonly ttlMs?: number;
+  /** In its place where somebody has to say yes first, as far as a token may live: whoever renews it asks a person each time. */
+  readonly approvedTtlMs?: number;
   readonly maxUses?: number;
   readonly ips?: readonly string[];
   readonly reads?: "value" | "placeholder";
@@ -28,7 +30,7 @@ export type Issued =
  */
 export const issueToken = async (
   { secrets, tokens, approvals }: Pick<AnyVault, "secrets" | "tokens" | "approvals">,
-  { reason, ...wish }: Wish,
+  { reason, approvedTtlMs, ...wish }: Wish,
   byOperator: boolean,
 ): Promise<Issued> => {
   const { agent, scopes } = wish;
@@ -40,15 +42,18 @@ export const issueToken = async (
   const free = approvals.freeTier();
   if (!isTierAbove(tier, free)) return { token: await issue(free), approval: undefined };
   if (byOperator && approvals.needed(tier) <= 1) return { token: await issue(tier), approval: undefined };
-  const terms = termsOf(wish);
+  const ttlMs = approvedTtlMs === undefined ? wish.ttlMs : Math.min(approvedTtlMs, tokens.limits.maxTtlMs);
+  const approved = { ...wish, ...(ttlMs !== undefined && { ttlMs }) };
+  const terms = termsOf(approved);
   const approval = await approvals.claim(agent.id, terms);
   // The tier that somebody agreed to: it may have been raised since, and reads will say so.
-  if (approval !== undefined) return { token: await issue(approval.tier), approval };
+  if (approval !== undefined)
+    return { token: await tokens.issue({ ...approved, approvedTier: approval.tier }), approval };
   return {
     waiting: await approvals.request({ agent, scopes, tier, terms, ...(reason !== undefined && { reason }) }),
   };
 };
 
 /** All that the token would be, in one order. */
-const termsOf = ({ scopes, ttlMs, maxUses, ips, reads, jkt }: Omit<Wish, "reason">): string =>
+const termsOf = ({ scopes, ttlMs, maxUses, ips, reads, jkt }: Omit<Wish, "reason" | "approvedTtlMs">): string =>
   JSON.stringify([scopes.map(({ text }) => text).sort(), ttlMs, maxUses, [...(ips ?? [])].sort(), reads, jkt]);

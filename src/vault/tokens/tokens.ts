@@ -80,6 +80,7 @@ export interface TokenPage {
 }
 
 export interface VaultTokens {
+  readonly limits: TokenLimits;
   /**
    * Errors: IDENTITY_BAD_SCOPE (none, or too many for a token), IDENTITY_SCOPE_DENIED (outside what the agent may),
    * IDENTITY_AGENT_UNKNOWN (or revoked), CONFIG_USAGE (name, time to live, uses, addresses, description).
@@ -162,6 +163,8 @@ export const createVaultTokens = ({ storage, barrier, clock, keys, limits }: Tok
   const infosOf = (tx: ReadTx, ids: readonly string[]): TokenInfo[] => ids.flatMap((id) => infoOf(tx, id) ?? []);
 
   return {
+    limits,
+
     vet: (request) => void claimsOf(request, { id: newId(), now: clock.now(), limits }),
 
     async issue(request) {

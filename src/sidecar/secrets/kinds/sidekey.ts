@@ -90,6 +90,7 @@ export const sidekey: Kind<"sidekey", typeof fields, SourceDeps, Promise<VaultSo
       log: deps.log,
       after: backgroundTimer,
       random: Math.random,
+      isBrief: deps.isBrief === true,
     };
     const place = { read: () => read(credential), stamp: stampOf(credential, baseDir) };
     if (agentKey !== undefined) return createMintedSource(parts, { ...place, open }, uses);
@@ -152,7 +153,7 @@ const openLink = async (
   return {
     address: written.address,
     enrol: () => calling(async () => void (await client.sidecars.enroll({ name, jwk: sidecarKey.publicJwk }))),
-    requestToken: ({ scopes, names, ttlMs, reason }) =>
+    requestToken: ({ scopes, names, ttlMs, approvedTtlMs, reason }) =>
       calling(async () => {
         try {
           const {
@@ -164,6 +165,7 @@ const openLink = async (
             scopes,
             names,
             ttl: Math.floor(ttlMs / 1000),
+            ...(approvedTtlMs !== undefined && { approvedTtl: Math.floor(approvedTtlMs / 1000) }),
             reason,
             dpopJkt: sidecarKey.thumbprint,
           });
@@ -218,12 +220,13 @@ const openLink = async (
 };
 
 /** A vault may give shorter tokens alone (`tokens.max_ttl`): then one as long as it gives unasked. */
-const requestShortEnough = async (client: AgentVault, { ttl, ...request }: TokenRequest): Promise<IssuedToken> => {
+const requestShortEnough = async (client: AgentVault, request: TokenRequest): Promise<IssuedToken> => {
   try {
-    return await client.requestToken({ ...request, ...(ttl !== undefined && { ttl }) });
+    return await client.requestToken(request);
   } catch (error) {
     if (!isSidekeyError(error) || error.code !== "CLIENT_REFUSED") throw error;
-    return client.requestToken(request);
+    const { ttl: _long, approvedTtl: _longer, ...unasked } = request;
+    return client.requestToken(unasked);
   }
 };
 

@@ -13,6 +13,8 @@ export interface TokenRequest {
   readonly names: readonly string[];
   /** `ms` */
   readonly ttlMs: number;
+  /** In its place where a person has to approve it. `ms` */
+  readonly approvedTtlMs?: number;
   readonly reason: string;
 }
 

@@ -13,7 +13,29 @@ export interface MintedLeaseOptions extends LeaseParts {
   readonly paths: readonly string[];
   /** Of one segment: the vault knows what they lead to. */
   readonly names: readonly string[];
+  readonly life: TokenLife;
 }
+
+/** How long a token is asked for. */
+export interface TokenLife {
+  /** `ms` */
+  readonly ttlMs: number;
+  /** In its place where a person has to approve it: each renewal is one more to approve. `ms` */
+  readonly approvedTtlMs?: number;
+}
+
+const RENEW_AT = 2 / 3;
+export const TOKEN_TTL_MS = 60 * 60 * 1000;
+const BRIEF_TTL_MS = 10 * 60 * 1000;
+
+/**
+ * For a sidecar that may be killed with its program. What is left of a token at its renewal is a third; a vault that goes
+ * away then must not end a route that may do without it for longer.
+ */
+export const briefLife = (staleMs: number): TokenLife => ({
+  ttlMs: Math.min(Math.max(BRIEF_TTL_MS, Math.ceil(staleMs / (1 - RENEW_AT))), TOKEN_TTL_MS),
+  approvedTtlMs: TOKEN_TTL_MS,
+});
 
 export interface MintedLease extends Lease {
   /**
@@ -23,8 +45,6 @@ export interface MintedLease extends Lease {
   begin(strict: boolean): Promise<void>;
 }
 
-const TOKEN_TTL_MS = 60 * 60 * 1000;
-const RENEW_AT = 2 / 3;
 const FIRST_PAUSE_MS = 100;
 /** Without a token nothing works: it must be there within 2 s of the vault's return (guarantees.md R1). `ms` */
 const OUTAGE_PAUSE_MS = 1_500;
@@ -43,7 +63,7 @@ export const RETIRE_AFTER_MS = 5_000;
 const cannotTell = (thrown: unknown): false | undefined => (isOutageFault(toLinkFault(thrown)) ? undefined : false);
 
 export const createMintedLease = (options: MintedLeaseOptions): MintedLease => {
-  const { link, source, clock, log, after, random, changed, paths, names } = options;
+  const { link, source, clock, log, after, random, changed, paths, names, life } = options;
   const { trouble, over } = createTroubleLog(options);
   const scopes = paths.map((path) => `secrets:use:${path}`);
   let grant: Grant | undefined;
@@ -73,7 +93,7 @@ export const createMintedLease = (options: MintedLeaseOptions): MintedLease => {
       const { kind, message } = toLinkFault(thrown);
       // It has ended already, or somebody took it back.
       if (kind === "unauthorized") return;
-      // It ends by itself within the hour.
+      // It ends by itself, within the hour at the latest.
       log.warn("a token of the sidecar could not be given back", { source, address: link.address, reason: message });
     });
   };
@@ -138,7 +158,7 @@ export const createMintedLease = (options: MintedLeaseOptions): MintedLease => {
     }
     if (approvalId !== undefined && !(await isDecided(approvalId))) return awaitDecision(approvalId);
     const askedAt = clock.now();
-    const answer = await link.requestToken({ scopes, names, ttlMs: TOKEN_TTL_MS, reason: `sidecar, source ${source}` });
+    const answer = await link.requestToken({ scopes, names, ...life, reason: `sidecar, source ${source}` });
     if ("approvalId" in answer) {
       tellApproval(answer.approvalId);
       return awaitDecision(answer.approvalId);

@@ -2,7 +2,7 @@
 import { isSidekeyError, SidekeyError } from "../../../core/errors.ts";
 import type { RouteUse } from "../source.ts";
 import { toLinkFault, type VaultLink } from "./link.ts";
-import { createMintedLease, type MintedLease } from "./minted-lease.ts";
+import { briefLife, createMintedLease, type MintedLease, TOKEN_TTL_MS } from "./minted-lease.ts";
 import { createVaultSession, type OpenLease, type SessionParts, type VaultSession } from "./session.ts";
 
 /** Of scopes in one token, well below what a token may weigh. */
@@ -28,6 +28,8 @@ export const openMintedSession = async (
   const batches = batchesOf(uses);
   const batchOf = new Map(batches.flatMap((batch, index) => batch.map((path) => [path, index] as const)));
   const minted: MintedLease[] = [];
+  const longestStale = Math.max(0, ...uses.map(({ staleMs = 0 }) => staleMs));
+  const life = parts.isBrief === true ? briefLife(longestStale) : { ttlMs: TOKEN_TTL_MS };
   const leases = batches.map(
     (batch): OpenLease =>
       (leaseParts) => {
@@ -35,6 +37,7 @@ export const openMintedSession = async (
           ...leaseParts,
           paths: batch.filter((path) => !isName(path)),
           names: batch.filter(isName),
+          life,
         });
         minted.push(lease);
         return lease;

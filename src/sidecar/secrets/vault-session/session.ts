@@ -28,6 +28,8 @@ export interface SessionParts {
   readonly log: Log;
   readonly after: After;
   readonly random: () => number;
+  /** It lasts as long as one program; its tokens should not outlive it by much when it is killed. Default: no. */
+  readonly isBrief?: boolean;
 }
 
 /** One token, and how it is come by. */

@@ -26,6 +26,9 @@ const requestBody = z.strictObject({
     .describe("Looked up in the agent's place, the narrowest first; the token may use what they lead to."),
   ttl: seconds.optional().describe("How long it lives. Default: tokens.default_ttl of vault.yaml."),
   ttl_seconds: seconds.optional().describe("The same as ttl."),
+  approved_ttl: seconds
+    .optional()
+    .describe("In the place of ttl where an operator has to approve it; at most tokens.max_ttl. Default: ttl."),
   max_uses: z.number().int().min(1).max(1_000_000).nullish().describe("How often it may be used. Default: no limit."),
   ip_allowlist: cidrs.describe("CIDRs it may be used from."),
   allowed_ips: cidrs.describe("The same as ip_allowlist."),
@@ -146,6 +149,7 @@ const issueCall = ({ vault, audit, teller }: ApiContext): Call => {
       agent: named,
       scopes: scopesOf(body, names),
       ...(ttl !== undefined && { ttlMs: secondsOf(ttl) * 1000 }),
+      ...(body.approved_ttl !== undefined && { approvedTtlMs: secondsOf(body.approved_ttl) * 1000 }),
       ...(typeof body.max_uses === "number" && { maxUses: body.max_uses }),
       ...(ips !== undefined && { ips }),
       ...(body.reads !== undefined && { reads: body.reads }),

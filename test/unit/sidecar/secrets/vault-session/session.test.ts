@@ -177,6 +177,50 @@ describe("the token after it", () => {
   });
 });
 
+describe("the token of a sidecar that lasts as long as one program", () => {
+  const MINUTE = 60_000;
+
+  const openBrief = async (staleMs?: number) => {
+    const stage = createSessionStage();
+    stage.vault.secrets.set(PATH, { value: "one", version: 1 });
+    const use = { ...useOf(PATH), ...(staleMs !== undefined && { staleMs }) };
+    const source = await createMintedSource({ ...stage.parts, isBrief: true }, stage.place, [use]);
+    await settle();
+    return { ...stage, source };
+  };
+
+  it("ends within ten minutes, and is renewed before", async () => {
+    const { vault, advance, source } = await openBrief(2 * MINUTE);
+    expect(vault.asked.map(({ ttlMs, approvedTtlMs }) => [ttlMs, approvedTtlMs])).toEqual([[10 * MINUTE, HOUR]]);
+    await advance(3 * HOUR);
+    expect(source.authorize(refOf(PATH))).toBeUndefined();
+    expect(vault.asked).toHaveLength(1 + (3 * HOUR * 3) / (20 * MINUTE));
+    await advance(5_000);
+    expect(vault.tokens.size).toBe(1);
+  });
+
+  it.each([
+    [2, 10],
+    [5, 15],
+    [15, 45],
+    [60, 60],
+  ])("outlives an outage as long as its routes may (%i min: it is for %i)", async (stale, asked) => {
+    const { vault, advance, source } = await openBrief(stale * MINUTE);
+    const [{ ttlMs = 0 } = {}] = vault.asked;
+    expect(Math.round(ttlMs / MINUTE)).toBe(asked);
+    await advance((ttlMs * 2) / 3 - 1);
+    vault.fault = fault("unreachable");
+    // Just before it would have been renewed.
+    await advance(Math.min(stale * MINUTE, ttlMs / 3));
+    expect(source.authorize(refOf(PATH))).toBeUndefined();
+    await advance(2 * HOUR);
+    expect(await codeOf(() => source.authorize(refOf(PATH)))).toBe("SOURCE_UNAVAILABLE");
+    vault.fault = undefined;
+    await advance(2_000);
+    expect(source.authorize(refOf(PATH))).toBeUndefined();
+  });
+});
+
 describe("a revocation", () => {
   it("of a token that was replaced a moment ago means the one after it too", async () => {
     const { vault, source, advance } = await open();
