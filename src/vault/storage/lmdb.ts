@@ -20,6 +20,8 @@ const MAP_BYTES = 64 * 1024 * 1024;
 const GENERATION = "generation";
 const GENERATION_KEY = Buffer.from(GENERATION);
 const COUNTER_BYTES = 8;
+/** Writes between two looks for readers that died: what such a one had read keeps its pages, and the file grows. */
+const LOOK_FOR_DEAD_EVERY = 64;
 /** LMDB tells nobody of a commit; a look costs about 1 µs. `ms` */
 const WATCH_EVERY_MS = 50;
 
@@ -63,11 +65,19 @@ export const openLmdb = async (directory: string): Promise<EmbeddedStorage & Wat
 
   const watches = new Set<NodeJS.Timeout>();
 
+  let writes = 0;
+  /** Opening does it as well; a process that stays has to do it for those that come and are killed. */
+  const forgetDeadReaders = (): void => {
+    writes += 1;
+    if (writes % LOOK_FOR_DEAD_EVERY === 0) db.readerCheck();
+  };
+
   return {
     read: async (use) => newest(() => use(tx)),
     async write(use) {
       try {
         refuseClosed();
+        forgetDeadReaders();
         // A child transaction is what lmdb-js rolls back when the callback throws; a plain one keeps the half.
         return await db.childTransaction(() => {
           const result = use(tx);

@@ -264,4 +264,20 @@ describe("two processes on one store", { timeout: 60_000 }, () => {
       expect(await get(storage, `after${round}`)).toBe("1");
     }
   });
+
+  it("keep the file as small as it was when one is killed while it reads", async () => {
+    const { storage, directory } = await fresh();
+    const writeOver = async (): Promise<number> => {
+      for (let n = 0; n < 400; n += 1) {
+        await storage.write((tx) => tx.put(`k${n % 8}`, Buffer.alloc(20_000, n)));
+      }
+      return (await stat(join(directory, "data.mdb"))).size;
+    };
+    const before = await writeOver();
+    const other = await otherProcess(directory);
+    other.child.stdin?.write("die k1\n");
+    await new Promise((resolve) => other.child.once("exit", resolve));
+    // What it had read is kept for a while, and not for ever: 8 MB are written over.
+    expect(await writeOver()).toBeLessThan(before + 4_000_000);
+  });
 });

@@ -8,6 +8,13 @@ for await (const line of createInterface({ input: process.stdin })) {
   const [command, key = "", value = ""] = line.split(" ");
   if (command === "put") await storage.write((tx) => tx.put(key, Buffer.from(value)));
   if (command === "fill") await storage.write((tx) => tx.put(key, Buffer.alloc(Number(value), 0x61)));
+  // In the middle of its turn: what it read is held until then.
+  if (command === "die") {
+    await storage.read((tx) => {
+      tx.get(key);
+      process.kill(process.pid, "SIGKILL");
+    });
+  }
   if (command === "count") {
     for (let n = 0; ; n += 1) {
       await storage.write((tx) => tx.put(key, Buffer.from(String(n))));
