@@ -263,6 +263,17 @@ export const ERROR_TABLE = {
   VAULT_SERVER_TOO_LARGE: entry(413, "The body is larger than the vault takes.", "Send less, or raise 'limits.body'."),
   VAULT_SERVER_MEDIA_TYPE: entry(415, "The vault takes JSON and nothing else.", "Send content-type: application/json."),
   VAULT_SERVER_RATE_LIMITED: entry(429, "Too many requests to the vault.", "Wait as long as Retry-After says.", 1),
+  VAULT_IDEMPOTENCY_REUSED: entry(
+    422,
+    "This Idempotency-Key came with another request before.",
+    "Make a new key for each request, and repeat it with the same request alone.",
+  ),
+  VAULT_IDEMPOTENCY_UNSETTLED: entry(
+    409,
+    "A request with this Idempotency-Key was begun, and its answer is not known.",
+    "Ask again shortly; then look at what was done before you make it anew under another key.",
+    1,
+  ),
   VAULT_SERVER_TLS: entry(
     500,
     "The certificate of the vault's server cannot be used.",

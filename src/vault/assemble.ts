@@ -7,7 +7,9 @@ import { BACKED_UP, type Backup, writeBackup } from "./backup/backup.ts";
 import { restoreRows } from "./backup/restore-rows.ts";
 import type { GuardedStorage, Keys } from "./barrier/guarded-storage.ts";
 import { type Rekeyed, rekey } from "./barrier/rekey.ts";
+import { type BriefRows, createBriefRows } from "./brief-rows.ts";
 import { createVaultChanges, type VaultChanges } from "./changes.ts";
+import { createKeptAnswers, type KeptAnswers } from "./kept-answers.ts";
 import { createVaultSecrets } from "./secrets/secrets.ts";
 import type { VaultSecrets } from "./secrets/types.ts";
 import type { Watchable } from "./storage/storage.ts";
@@ -43,6 +45,10 @@ export interface AnyVault extends Watchable {
   readonly proofNonces: ProofNonces;
   readonly changes: VaultChanges;
   readonly placeholders: VaultPlaceholders;
+  /** To changes that came with an Idempotency-Key. */
+  readonly answers: KeptAnswers;
+  /** What is of use for a minute. */
+  readonly briefRows: BriefRows;
   /** Proofs that were seen: by all processes of a shared store, by this one of an embedded one. */
   readonly replays: ReplayGuard;
   /** How many keys open it. More than one: a rekey is under way or was cut short, or somebody put a new key first. */
@@ -85,6 +91,8 @@ export const assembleVault = (
     proofNonces: createProofNonces(storage, barrier, clock),
     changes: createVaultChanges(storage, barrier),
     placeholders: createVaultPlaceholders(storage, barrier),
+    answers: createKeptAnswers(storage, barrier, clock),
+    briefRows: createBriefRows(storage, barrier, clock),
     replays,
     get keyCount() {
       return ring.keys.length;

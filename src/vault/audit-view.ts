@@ -48,6 +48,7 @@ const IDS: Readonly<Record<string, string>> = {
   agent: "agent_id",
   sidecar: "sidecar_id",
   key: "kid",
+  answer: "first_request_id",
 };
 
 /** Undefined where the line is no record. */

@@ -38,6 +38,8 @@ export const VAULT_EVENTS = {
   "sidecar.enrolled": "admin",
   "sidecar.revoked": "admin",
   "key.rotated": "admin",
+  // A caller that did not hear it asked again: nothing was done, and what the answer holds went out once more.
+  "answer.repeated": "admin",
   "auth.failed": "refusal",
 } as const satisfies Readonly<Record<string, AuditType>>;
 
@@ -110,6 +112,7 @@ interface Facts {
   readonly "token.denied": Partial<OfToken> & OfRefusal;
   readonly "token.expired": OfToken & OfRefusal;
   readonly "key.rotated": { readonly kid: string };
+  readonly "answer.repeated": { readonly firstRequestId: string };
   readonly "auth.failed": OfRefusal;
 }
 
@@ -169,6 +172,7 @@ const MAX_METADATA = 1000;
  */
 const LEAVES_NOTHING: ReadonlySet<VaultEventName> = new Set([
   "secret.read",
+  "answer.repeated",
   "secret.expired",
   "secret.read.denied",
   "secret.use.denied",
@@ -289,6 +293,7 @@ const resourceOf = (event: VaultEvent): EventMetadata => ({
   ...("agentId" in event && { agent_id: event.agentId, name: event.name }),
   ...("sidecarId" in event && { sidecar_id: event.sidecarId }),
   ...("kid" in event && { kid: event.kid }),
+  ...("firstRequestId" in event && { first_request_id: event.firstRequestId }),
 });
 
 /** JSON text within its cap, whole members first to last; `truncated` says that something is missing. */

@@ -197,7 +197,8 @@ describe("tokens", () => {
     expect((await vault.call("GET", "/v1/secrets", { as: once })).json.total).toBe(2);
     expect((await read("p/a", "k1")).status).toBe(200);
     expect((await read("p/a", "k1")).status).toBe(200);
-    expect(codeOf(await read("p/b", "k1"))).toBe("401 UNAUTHORIZED");
+    expect(codeOf(await read("p/b", "k1"))).toBe("422 IDEMPOTENCY_KEY_REUSED");
+    expect(codeOf(await read("p/b", "k2"))).toBe("401 UNAUTHORIZED");
     expect(codeOf(await read("p/a"))).toBe("401 UNAUTHORIZED");
     expect(codeOf(await vault.call("GET", "/v1/secrets", { as: once }))).toBe("401 UNAUTHORIZED");
     const many = await vault.token(key, { scopes: ["secrets:read:p/*"], max_uses: 5 });

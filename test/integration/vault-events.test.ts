@@ -150,6 +150,13 @@ const OPERATIONS: Readonly<Record<EventName, (stage: Stage) => Promise<Readonly<
     expect((await vault.call("POST", "/v1/keys/rotate", { headers: TOLD })).status).toBeLessThan(300);
     return { actor_type: "operator" };
   },
+  async "answer.repeated"({ vault }) {
+    const body = { name: "repeated", allowed_scopes: ["secrets:read:a/*"] };
+    const headers = { ...TOLD, "idempotency-key": "repeated" };
+    for (const n of [1, 2])
+      expect([n, (await vault.call("POST", "/v1/agents", { body, headers })).status]).toEqual([n, 201]);
+    return { actor_type: "operator", agent: "operator" };
+  },
   async "auth.failed"({ vault }) {
     const as = `ast_agent_${"x".repeat(43)}`;
     expect((await vault.call("GET", "/v1/secrets/a/new", { as, headers: TOLD })).status).toBe(401);

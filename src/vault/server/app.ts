@@ -15,7 +15,8 @@ import type { Clock } from "../../core/clock.ts";
 import { SidekeyError } from "../../core/errors.ts";
 import type { Log } from "../../core/log.ts";
 import type { VaultAudit } from "../audit.ts";
-import type { Answer, Call, Caller, CallRequest } from "./call.ts";
+import type { Answering } from "./answering.ts";
+import { type Answer, type Call, type Caller, type CallRequest, isChange } from "./call.ts";
 import type { Authenticate } from "./callers/auth.ts";
 import type { Budget } from "./callers/budget.ts";
 import { recordDenial } from "./callers/denial.ts";
@@ -25,12 +26,15 @@ import { MAX_TARGET_LENGTH, readTarget } from "./http/target.ts";
 import { addExamples, apiRegistry, fastifySwagger, openapiOf, responsesOf, securityOf } from "./openapi.ts";
 import { parseJsonBody } from "./wire/json.ts";
 import { bodyOf, rawRefusal, refusalOf } from "./wire/refusal.ts";
+import { changeHeaders } from "./wire/told.ts";
 
 export interface AppOptions {
   readonly calls: readonly Call[];
   readonly authenticate: Authenticate;
   /** Throws when who was told apart is nobody any more. */
   readonly requireStanding: (principal: Principal) => Promise<void>;
+  /** Makes a call, or answers it again. */
+  readonly answer: Answering;
   readonly clock: Pick<Clock, "monotonic">;
   readonly audit: VaultAudit;
   readonly log: Log;
@@ -141,7 +145,7 @@ const admit = (request: FastifyRequest, reply: FastifyReply, { draining, tls }: 
 };
 
 const addCall = (app: FastifyInstance, call: Call, options: AppOptions): void => {
-  const { authenticate, requireStanding, clock, requests } = options;
+  const { authenticate, requireStanding, answer, clock, requests } = options;
   const senders = new WeakMap<FastifyRequest, { readonly principal: Principal; readonly since: number }>();
   const asCall = (request: FastifyRequest): CallRequest =>
     callRequest(request, senders.get(request)?.principal ?? ANONYMOUS);
@@ -173,7 +177,7 @@ const addCall = (app: FastifyInstance, call: Call, options: AppOptions): void =>
       if (sender !== undefined && clock.monotonic() - sender.since >= HELD_MS) await requireStanding(sender.principal);
     },
     async handler(request, reply) {
-      await send(await call.handle(asCall(request)), reply);
+      await send(await answer(call, asCall(request)), reply);
       return reply;
     },
     errorHandler: (error, request, reply) => refuse(error, request, reply, { call, request: asCall(request) }, options),
@@ -188,10 +192,15 @@ const schemaOf = (call: Call): FastifySchema => ({
   security: [...securityOf(call)],
   ...(call.params !== undefined && { params: call.params }),
   ...(call.query !== undefined && { querystring: call.query }),
-  ...(call.headers !== undefined && { headers: call.headers }),
+  ...headersOf(call),
   ...(call.body !== undefined && { body: call.body }),
   response: responsesOf(call),
 });
+
+const headersOf = (call: Call): Pick<FastifySchema, "headers"> => {
+  if (call.headers !== undefined) return { headers: call.headers };
+  return isChange(call) ? { headers: changeHeaders } : {};
+};
 
 const callRequest = (request: FastifyRequest, principal: Principal): CallRequest => ({
   id: request.id,

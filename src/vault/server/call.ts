@@ -70,6 +70,8 @@ export interface Call {
   readonly denial?: DenialEvent;
   /** It spends a use of a token that has not many: the others refuse one whose uses are over. */
   readonly spends?: true;
+  /** It is no GET and changes nothing: the same request is answered anew. */
+  readonly onlyReads?: true;
   handle(request: CallRequest): Promise<Answer>;
 }
 
@@ -78,6 +80,8 @@ interface Schemas<Query extends z.ZodObject, Body extends z.ZodType> {
   readonly body?: Body;
   handle(request: CallRequest<z.output<Query>, z.output<Body>>): Promise<Answer>;
 }
+
+const IDEMPOTENCY_KEY = /^[!-~]{1,256}$/;
 
 /** Ties the types of a call's schemas to its function. */
 export const defineCall = <Query extends z.ZodObject = z.ZodObject, Body extends z.ZodType = z.ZodType>(
@@ -102,33 +106,43 @@ export const frameOf = (
   reason: header("x-reason") ?? told.reason,
 });
 
+/** Whether the same request with the same Idempotency-Key is answered again instead of being made again. */
+export const isChange = ({ method, onlyReads }: Pick<Call, "method" | "onlyReads">): boolean =>
+  method !== "GET" && onlyReads !== true;
+
+/** Errors: VAULT_SERVER_BAD_REQUEST. */
+export const idempotencyKeyOf = ({ header }: Pick<CallRequest, "header">): string | undefined => {
+  const key = header("idempotency-key");
+  if (key !== undefined && !IDEMPOTENCY_KEY.test(key)) throw new SidekeyError("VAULT_SERVER_BAD_REQUEST");
+  return key;
+};
+
 /** For an answer that spends nothing, in a call that may spend. Errors: IDENTITY_TOKEN_SPENT. */
 export const requireUsesLeft = ({ principal }: Pick<CallRequest, "principal">): void => {
   if (principal.kind === "token" && principal.token.usesLeft === 0) throw new SidekeyError("IDENTITY_TOKEN_SPENT");
 };
 
 /**
- * Counts a use of the request's token, where it has a number of them, and puts that on record.
- * Errors: IDENTITY_TOKEN_SPENT, IDENTITY_TOKEN_REVOKED, AUDIT_UNAVAILABLE.
+ * Counts a use of the request's token, where it has a number of them, and puts that on record. `version` is what the use
+ * is spent on; resolves to that of the first of the same requests, which every one of them is to be answered with.
+ * Errors: IDENTITY_TOKEN_SPENT, IDENTITY_TOKEN_REVOKED, VAULT_IDEMPOTENCY_REUSED, AUDIT_UNAVAILABLE.
  */
 export const spendUse = async (
   { vault, audit }: { readonly vault: Pick<AnyVault, "tokens">; readonly audit: VaultAudit },
   request: CallRequest,
-  subject = `${request.method} ${request.target}`,
-): Promise<void> => {
-  const { principal, header } = request;
-  if (principal.kind !== "token" || principal.token.usesLeft === undefined) return;
+  version = 0,
+): Promise<number> => {
+  const { principal, method, target, body } = request;
+  if (principal.kind !== "token" || principal.token.usesLeft === undefined) return version;
   const { id } = principal.token;
-  const idempotencyKey = header("idempotency-key");
-  if (idempotencyKey !== undefined && !/^[!-~]{1,256}$/.test(idempotencyKey)) {
-    throw new SidekeyError("VAULT_SERVER_BAD_REQUEST");
-  }
+  const idempotencyKey = idempotencyKeyOf(request);
   // A use that nothing can come of is not spent.
   audit.assertWritable();
-  const body = request.body === undefined ? {} : { body: JSON.stringify(request.body) };
-  await vault.tokens.spend(
+  const made = JSON.stringify([method, target, body ?? null]);
+  const spent = await vault.tokens.spend(
     id,
-    idempotencyKey === undefined ? undefined : { idempotencyKey, request: subject, ...body },
+    idempotencyKey === undefined ? undefined : { idempotencyKey, request: made, version },
   );
   await audit.record({ event: "token.used", ...frameOf(request), tokenId: id });
+  return spent ?? version;
 };

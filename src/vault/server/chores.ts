@@ -1,4 +1,7 @@
-/** What comes with time and nobody asks for: ends of secrets and of approvals, put on record by one of the servers. */
+/**
+ * What comes with time and nobody asks for: ends of secrets and of approvals, put on record by one of the servers, and of
+ * rows that were of use for a minute.
+ */
 
 import { toSidekeyError } from "../../core/errors.ts";
 import type { Log } from "../../core/log.ts";
@@ -10,7 +13,7 @@ const EVERY_MS = 5_000;
 const SYSTEM = { type: "system" } as const;
 
 export const startChores = (
-  { secrets, approvals }: Pick<AnyVault, "secrets" | "approvals">,
+  { secrets, approvals, briefRows }: Pick<AnyVault, "secrets" | "approvals" | "briefRows">,
   audit: VaultAudit,
   teller: ApprovalTeller,
   log: Log,
@@ -39,10 +42,12 @@ export const startChores = (
     for (const approval of over) teller.tell("approval.timed_out", approval);
   };
 
+  const dropOver = async (): Promise<void> => void (await briefRows.dropOver());
+
   const run = async (): Promise<void> => {
     // Without a log nothing is taken: it stays for later, or for another server.
-    if (!audit.healthy()) return;
-    for (const chore of [tellExpired, tellTimedOut]) {
+    const telling = audit.healthy() ? [tellExpired, tellTimedOut] : [];
+    for (const chore of [dropOver, ...telling]) {
       await chore().catch((error: unknown) => log.warn("a chore failed", { code: toSidekeyError(error).code }));
     }
   };

@@ -14,11 +14,13 @@ import type { Log } from "../../core/log.ts";
 import { prepareStateDirectory } from "../../core/state-directory.ts";
 import { readVersion } from "../../core/version.ts";
 import { createVaultAudit } from "../audit.ts";
+import { createAnswering } from "./answering.ts";
 import { createApp } from "./app.ts";
 import { createApprovalTeller } from "./approval-news.ts";
 import { createAuthenticate } from "./callers/auth.ts";
 import { createBudget } from "./callers/budget.ts";
 import { createRanges } from "./callers/network.ts";
+import type { Principal } from "./callers/principal.ts";
 import { requireStanding } from "./callers/standing.ts";
 import { startChores } from "./chores.ts";
 import type { VaultServerConfig } from "./config/model.ts";
@@ -101,12 +103,14 @@ export const startVaultServer = async (options: ServeOptions): Promise<VaultServ
       connections,
       connectionsPerAddress: perAddress,
     } = config.limits;
+    const stands = (principal: Principal): Promise<void> => requireStanding({ vault, clock }, principal);
     const requests = requestsPerMinute === undefined ? undefined : createBudget(requestsPerMinute, clock);
     const app = closer.add(
       await createApp({
         calls,
         clock,
-        requireStanding: (principal) => requireStanding({ vault, clock }, principal),
+        requireStanding: stands,
+        answer: createAnswering({ vault, audit, clock, requireStanding: stands }),
         authenticate: createAuthenticate({
           vault,
           clock,

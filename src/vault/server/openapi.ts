@@ -1,7 +1,7 @@
 /** The OpenAPI 3.1 document, made from the calls. The only door to @fastify/swagger. */
 import { fastifySwagger } from "@fastify/swagger";
 import * as z from "zod";
-import type { AnswerSpec, Call, Caller } from "./call.ts";
+import { type AnswerSpec, type Call, type Caller, isChange } from "./call.ts";
 import { WIRE_ERRORS, type WireCode } from "./wire/error.ts";
 import { EXAMPLES } from "./wire/examples.ts";
 import { errorSchema } from "./wire/types.ts";
@@ -21,9 +21,11 @@ const USUAL: readonly WireCode[] = [
   "AUDIT_UNAVAILABLE",
 ];
 
-const errorsOf = ({ errors, who, body }: Call): readonly WireCode[] => [
+const errorsOf = ({ errors, who, body, ...call }: Call): readonly WireCode[] => [
   ...USUAL,
   ...errors,
+  ...(isChange(call) ? (["IDEMPOTENCY_UNSETTLED"] as const) : []),
+  ...(isChange(call) || call.spends === true ? (["IDEMPOTENCY_KEY_REUSED"] as const) : []),
   // A wrong key is refused also where none is needed.
   ...(["UNAUTHORIZED", "USE_DPOP_NONCE"] as const),
   ...(who.includes("anyone") ? [] : (["SCOPE_DENIED"] as const)),

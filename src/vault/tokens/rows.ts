@@ -5,8 +5,10 @@
  */
 import * as z from "zod";
 import type { EpochMs } from "../../core/clock.ts";
+import { SidekeyError } from "../../core/errors.ts";
 import { ACCESS_TIERS } from "../../identity/tier.ts";
 import { type Barrier, openJson, recallJson, sealJson } from "../barrier/barrier.ts";
+import { putBrief, readBrief } from "../brief-rows.ts";
 import type { ReadTx, Tx } from "../storage/storage.ts";
 import { dropPlaceholders } from "./placeholders.ts";
 
@@ -73,6 +75,7 @@ const removeToken = (tx: Tx, barrier: Barrier, id: string): void => {
   tx.remove(TOKEN + id);
   tx.remove(endKey(row.expiresAt, id));
   tx.remove(ofPrefix(row) + id);
+  // Most have gone at their own time.
   for (const { key } of tx.range(`${IDEMPOTENT}${id}:`)) tx.remove(key);
   dropPlaceholders(tx, barrier, id);
 };
@@ -125,27 +128,29 @@ export const revokeTokensOf = (
     return true;
   });
 
-const idempotentSchema = z.strictObject({ until: z.number(), body: z.string().optional() });
+const idempotentSchema = z.strictObject({ until: z.number(), request: z.string(), version: z.number() });
 
 export interface CountedUse {
   readonly id: string;
   /** 64 hexadecimal digits; stands open in the row's key. */
   readonly use: string;
   /** Hash of what was sent, which may be a value that could be guessed: sealed with the row. */
-  readonly body?: string;
+  readonly request: string;
+  readonly version: number;
   readonly now: EpochMs;
 }
 
-/** Whether this use was counted already. */
-export const wasCounted = (tx: ReadTx, barrier: Barrier, { id, use, body, now }: CountedUse): boolean => {
-  const key = `${IDEMPOTENT}${id}:${use}`;
-  const sealed = tx.get(key);
-  if (sealed === undefined) return false;
-  const known = openJson(barrier, key, sealed, idempotentSchema);
-  return known.until > now && known.body === body;
+const useKey = ({ id, use }: CountedUse): string => `${IDEMPOTENT}${id}:${use}`;
+
+/** The version that this use was counted with; undefined: it was not. Errors: VAULT_IDEMPOTENCY_REUSED. */
+export const countedBefore = (tx: ReadTx, barrier: Barrier, counted: CountedUse): number | undefined => {
+  const known = readBrief(tx, barrier, useKey(counted), { schema: idempotentSchema, now: counted.now });
+  if (known !== undefined && known.request !== counted.request) throw new SidekeyError("VAULT_IDEMPOTENCY_REUSED");
+  return known?.version;
 };
 
-export const rememberUse = (tx: Tx, barrier: Barrier, { id, use, body }: CountedUse, until: EpochMs): void => {
-  const key = `${IDEMPOTENT}${id}:${use}`;
-  tx.put(key, sealJson(barrier, key, { until, ...(body !== undefined && { body }) }));
+export const rememberUse = (tx: Tx, barrier: Barrier, counted: CountedUse, until: EpochMs): void => {
+  const { request, version } = counted;
+  const row: z.output<typeof idempotentSchema> = { until, request, version };
+  putBrief(tx, barrier, useKey(counted), row);
 };

@@ -14,6 +14,7 @@ import { isOver, signToken, type TokenClaims, type TokenReads, verifyToken } fro
 import { checkAgentScopes, requireLiveAgent } from "../agents/rows.ts";
 import type { Barrier } from "../barrier/barrier.ts";
 import { recordChanges } from "../changes.ts";
+import { IDEMPOTENCY_MS } from "../kept-answers.ts";
 import { createOrderedIds } from "../ordered-id.ts";
 import type { EmbeddedStorage, ReadTx, VaultStorage } from "../storage/storage.ts";
 import { dropPlaceholders } from "./placeholders.ts";
@@ -21,6 +22,7 @@ import { claimsOf, type IssueRequest, type TokenLimits } from "./request.ts";
 import {
   addToken,
   type CountedUse,
+  countedBefore,
   purgeTokens,
   readToken,
   rememberUse,
@@ -28,7 +30,6 @@ import {
   type TokenRow,
   tokenIds,
   updateToken,
-  wasCounted,
 } from "./rows.ts";
 import type { SigningKeys } from "./signing-keys.ts";
 
@@ -98,10 +99,10 @@ export interface VaultTokens {
   inspect(token: string): Promise<TokenClaims>;
   /**
    * Counts one use, when uses are limited: of several at once, in whatever processes, no more than there are. The same key
-   * for the same `request` (method and target, or what else tells it from others) and the same `body` within 60 s counts
-   * nothing more. Errors: IDENTITY_TOKEN_SPENT, IDENTITY_TOKEN_REVOKED.
+   * for the same `request` within 60 s counts nothing more, and resolves to the `version` that the first came with.
+   * Errors: IDENTITY_TOKEN_SPENT, IDENTITY_TOKEN_REVOKED, VAULT_IDEMPOTENCY_REUSED (the key with another request).
    */
-  spend(id: string, retry?: UseRetry): Promise<void>;
+  spend(id: string, retry?: UseRetry): Promise<number | undefined>;
   /** Errors: IDENTITY_TOKEN_INVALID when there is no such token. */
   revoke(id: string): Promise<void>;
   /** Of one agent. Resolves to how many. */
@@ -116,18 +117,16 @@ export interface VaultTokens {
 
 export interface UseRetry {
   readonly idempotencyKey: string;
+  /** All that makes it this request. May hold a value: its hash is kept, and sealed. */
   readonly request: string;
-  /** May hold a value: its hash is kept, and sealed. */
-  readonly body?: string;
+  /** Of the secret that it is spent on; 0 where it is spent on none. */
+  readonly version: number;
 }
 
 export interface EmbeddedTokens extends VaultTokens {
   /** What the store says now, expiry apart. Fast: once per request when the generation changed. */
   state(id: string): TokenState;
 }
-
-/** As long as a client may try again with one Idempotency-Key. `ms` */
-const IDEMPOTENCY_MS = 60_000;
 
 const ID = /^[A-Za-z0-9-]{1,64}$/;
 /** Each some 500 bytes. */
@@ -210,18 +209,20 @@ export const createVaultTokens = ({ storage, barrier, clock, keys, limits }: Tok
 
     async spend(id, retry) {
       const seen = await storage.read((tx) => readToken(tx, barrier, id), { expect: [`token:${id}`] });
-      if (seen !== undefined && seen.revokedAt === undefined && seen.maxUses === undefined) return;
-      await storage.write((tx) => {
+      if (seen !== undefined && seen.revokedAt === undefined && seen.maxUses === undefined) return undefined;
+      return storage.write((tx) => {
         const row = readToken(tx, barrier, id);
         if (row === undefined || row.revokedAt !== undefined) throw new SidekeyError("IDENTITY_TOKEN_REVOKED");
         const { maxUses, uses = 0 } = row;
-        if (maxUses === undefined) return;
+        if (maxUses === undefined) return undefined;
         const now = clock.now();
         const counted = retry && countedUse(id, retry, now);
-        if (counted !== undefined && wasCounted(tx, barrier, counted)) return;
+        const before = counted && countedBefore(tx, barrier, counted);
+        if (before !== undefined) return before;
         if (uses >= maxUses) throw new SidekeyError("IDENTITY_TOKEN_SPENT");
         updateToken(tx, barrier, id, { ...row, uses: uses + 1 });
         if (counted !== undefined) rememberUse(tx, barrier, counted, now + IDEMPOTENCY_MS);
+        return retry?.version;
       });
     },
 
@@ -308,10 +309,11 @@ const isWithin = (ip: string | undefined, list: string): boolean => {
   });
 };
 
-const countedUse = (id: string, { idempotencyKey, request, body }: UseRetry, now: EpochMs): CountedUse => ({
+const countedUse = (id: string, { idempotencyKey, request, version }: UseRetry, now: EpochMs): CountedUse => ({
   id,
-  use: sha256(JSON.stringify([idempotencyKey, request])),
-  ...(body !== undefined && { body: sha256(body) }),
+  use: sha256(idempotencyKey),
+  request: sha256(request),
+  version,
   now,
 });
 

@@ -71,6 +71,7 @@ export const redeemCalls = (context: ApiContext): readonly Call[] => {
       errors: ["APPROVAL_REQUIRED", "SECRET_NOT_FOUND", "SECRET_EXPIRED", "BACKEND_UNAVAILABLE"],
       denial: "secret.use.denied",
       spends: true,
+      onlyReads: true,
       async handle(request) {
         const { principal, body } = request;
         if (principal.kind !== "token" || !principal.isSidecar) throw new SidekeyError("IDENTITY_SCOPE_DENIED");
@@ -81,12 +82,17 @@ export const redeemCalls = (context: ApiContext): readonly Call[] => {
         if (known !== undefined && body.version === undefined && (await vault.secrets.isUnchanged(info.path, known))) {
           return { status: 200, body: { version: known, path: info.path, unchanged: true } };
         }
-        const secret = await vault.secrets.get(info.path, body.version);
-        // It may be another since it was found.
-        requireTier(approved, secret.tier);
-        requireHost(secret, body.authority);
-        const subject = JSON.stringify([info.path, secret.version, body.authority]);
-        await spendUse(context, request as CallRequest, subject);
+        const take = async (version: number | undefined): Promise<StoredSecret> => {
+          const taken = await vault.secrets.get(info.path, version);
+          // It may be another since it was found.
+          requireTier(approved, taken.tier);
+          requireHost(taken, body.authority);
+          return taken;
+        };
+        const found = await take(body.version);
+        const spent = await spendUse(context, request as CallRequest, found.version);
+        // The same request again is answered with what its use was spent on, or not at all.
+        const secret = spent === found.version ? found : await take(spent);
         await audit.record({
           event: "secret.used",
           ...frameOf(request, body),

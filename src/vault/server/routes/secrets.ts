@@ -119,15 +119,21 @@ const readSecret = async (
   const { principal, query } = request;
   const { path } = info;
   requireApproved(principal, info.tier);
-  const secret = await vault.secrets.get(path, query.version);
-  // It may be another since it was found.
-  requireApproved(principal, secret.tier);
   const stand = standIn(principal);
-  const value =
-    stand === undefined
-      ? textOf(secret.value)
-      : await vault.placeholders.issue({ ...stand, path, value: secret.value });
-  await spendUse({ vault, audit }, request);
+  const read = async (version: number | undefined) => {
+    const secret = await vault.secrets.get(path, version);
+    // It may be another since it was found.
+    requireApproved(principal, secret.tier);
+    const value =
+      stand === undefined
+        ? textOf(secret.value)
+        : await vault.placeholders.issue({ ...stand, path, value: secret.value });
+    return { secret, value };
+  };
+  const found = await read(query.version);
+  const spent = await spendUse({ vault, audit }, request, found.secret.version);
+  // The same request again is answered with what its use was spent on, or not at all.
+  const { secret, value } = spent === found.secret.version ? found : await read(spent);
   await audit.record({
     event: "secret.read",
     ...frameOf(request, query),

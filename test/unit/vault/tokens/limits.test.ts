@@ -56,12 +56,16 @@ describe("a token of an agent", () => {
     const { vault, clock } = await openTestVault();
     const agent = await agentOf(vault);
     const { claims } = await vault.tokens.issue({ agent, scopes, maxUses: 3 });
-    const retry = { idempotencyKey: "k", request: "GET /v1/secrets/a/b" };
-    for (let n = 0; n < 5; n++) await vault.tokens.spend(claims.id, retry);
+    const retry = { idempotencyKey: "k", request: "GET /v1/secrets/a/b", version: 4 };
+    expect(await vault.tokens.spend(claims.id, retry)).toBe(4);
+    // What it was spent on is what it was spent on, also where there is a newer version by now.
+    for (let n = 0; n < 5; n++) expect(await vault.tokens.spend(claims.id, { ...retry, version: 5 })).toBe(4);
     expect(await vault.tokens.find(claims.id)).toMatchObject({ uses: 1, maxUses: 3 });
-    await vault.tokens.spend(claims.id, { ...retry, request: "GET /v1/secrets/a/c" });
+    const other = { ...retry, request: "GET /v1/secrets/a/c" };
+    expect(await codeOf(() => vault.tokens.spend(claims.id, other))).toBe("VAULT_IDEMPOTENCY_REUSED");
+    await vault.tokens.spend(claims.id, { ...other, idempotencyKey: "k2" });
     clock.advance(61_000);
-    await vault.tokens.spend(claims.id, retry);
+    expect(await vault.tokens.spend(claims.id, { ...retry, version: 5 })).toBe(5);
     expect(await codeOf(() => vault.tokens.spend(claims.id))).toBe("IDENTITY_TOKEN_SPENT");
     expect(await vault.tokens.find(claims.id)).toMatchObject({ uses: 3 });
   });
