@@ -7,6 +7,7 @@ import { BACKED_UP, type Backup, writeBackup } from "./backup/backup.ts";
 import { restoreRows } from "./backup/restore-rows.ts";
 import type { GuardedStorage, Keys } from "./barrier/guarded-storage.ts";
 import { type Rekeyed, rekey } from "./barrier/rekey.ts";
+import { createSealedKey } from "./barrier/sealed-key.ts";
 import { type BriefRows, createBriefRows } from "./brief-rows.ts";
 import { createVaultChanges, type VaultChanges } from "./changes.ts";
 import { createKeptAnswers, type KeptAnswers } from "./kept-answers.ts";
@@ -15,10 +16,13 @@ import type { VaultSecrets } from "./secrets/types.ts";
 import type { Watchable } from "./storage/storage.ts";
 import { createVaultPlaceholders, type VaultPlaceholders } from "./tokens/placeholders.ts";
 import { createProofNonces, type ProofNonces } from "./tokens/proof-nonces.ts";
-import type { ReplayGuard } from "./tokens/replay-guard.ts";
+import { createSharedReplayGuard, type ReplayGuard } from "./tokens/replay-guard.ts";
 import { DEFAULT_TOKEN_LIMITS, type TokenLimits } from "./tokens/request.ts";
 import { createSigningKeys, type SigningKeys } from "./tokens/signing-keys.ts";
 import { createVaultTokens, type VaultTokens } from "./tokens/tokens.ts";
+
+/** Of hashes of proofs that were seen. */
+const PROOF_KEY = "noncekey:proofs";
 
 /** What a vault's configuration says of whom it deals with. */
 export interface IdentityOptions {
@@ -93,7 +97,9 @@ export const assembleVault = (
     placeholders: createVaultPlaceholders(storage, barrier),
     answers: createKeptAnswers(storage, barrier, clock),
     briefRows: createBriefRows(storage, barrier, clock),
-    replays,
+    replays: isShared
+      ? createSharedReplayGuard({ clock, key: createSealedKey(storage, barrier, PROOF_KEY), common: replays })
+      : replays,
     get keyCount() {
       return ring.keys.length;
     },

@@ -317,6 +317,22 @@ suite(`a connection that is lost${why}`, () => {
     expect(await storage.replays.firstUse("c", clock.now() + 1000)).toBe(false);
   });
 
+  it("forgets them all, however many came", async () => {
+    const url = await database();
+    let passed = 0;
+    const clock = { now: () => Date.now() + passed, monotonic: () => performance.now() + passed };
+    const storage = await openPostgres(url, { clock, log });
+    cleanups.push(() => storage.close());
+    const count = async (): Promise<unknown> =>
+      (await withSql(url, (sql) => sql("SELECT count(*)::integer AS count FROM sidekey_proofs")))[0]?.["count"];
+    await withSql(url, (sql) =>
+      sql("INSERT INTO sidekey_proofs SELECT sha256(n::text::bytea), 1 FROM generate_series(1, 24000) AS n"),
+    );
+    passed = 120_000;
+    expect(await storage.replays.firstUse("a", clock.now() + 1000)).toBe(true);
+    await expect.poll(count).toBe(1);
+  });
+
   it("takes no proof for seen or unseen that it does not know of", async () => {
     const { proxy, storage } = await throughProxy();
     const until = Date.now() + 60_000;

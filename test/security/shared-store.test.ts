@@ -3,6 +3,7 @@
  * after a crash of the database, what may be used once is used once, a rekey that is cut short loses nothing, and rows that
  * somebody changes past Sidekey are not served.
  */
+import { createHash } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -181,6 +182,22 @@ suite(`two replicas at once${why}`, () => {
     const stored = await withSql(url, (sql) => sql("SELECT encode(id, 'escape') AS id FROM sidekey_proofs"));
     expect(stored).toHaveLength(1000);
     expect(JSON.stringify(stored)).not.toContain("proof");
+  });
+
+  it("let a proof pass once, also when somebody takes its row away, and tell nobody what they saw", async () => {
+    const [one, other] = [await open(), await open()];
+    const until = Date.now() + 60_000;
+    expect(await one.replays.firstUse("proof", until)).toBe(true);
+    // Who knows a proof can tell from the rows neither whether it was seen, nor have one refused before it is shown.
+    const known = (id: string): Buffer => createHash("sha256").update(id).digest();
+    await withSql(url, async (sql) => {
+      expect(await sql("SELECT 1 FROM sidekey_proofs WHERE id = $1", [known("proof")])).toEqual([]);
+      await sql("INSERT INTO sidekey_proofs VALUES ($1, $2)", [known("to come"), until]);
+      await sql("DELETE FROM sidekey_proofs WHERE id <> $1", [known("to come")]);
+    });
+    expect(await one.replays.firstUse("proof", until)).toBe(false);
+    expect(await other.replays.firstUse("to come", until)).toBe(true);
+    expect(await one.replays.firstUse("to come", until)).toBe(false);
   });
 });
 

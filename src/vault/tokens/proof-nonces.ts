@@ -3,10 +3,11 @@
  * its proof is new. Each is a keyed hash of the minute it was given out in, so that all processes of a store take each
  * other's and none is remembered. Whether a proof was seen before is another question.
  */
-import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
+import { createHmac, timingSafeEqual } from "node:crypto";
 import type { Clock, EpochMs } from "../../core/clock.ts";
 import type { Barrier } from "../barrier/barrier.ts";
-import type { ReadTx, VaultStorage } from "../storage/storage.ts";
+import { createSealedKey } from "../barrier/sealed-key.ts";
+import type { VaultStorage } from "../storage/storage.ts";
 
 export interface ProofNonces {
   /** The one to give out now, in `DPoP-Nonce`. */
@@ -19,29 +20,10 @@ export interface ProofNonces {
 export const NONCE_WINDOW_MS = 60_000;
 
 const ROW = "noncekey:dpop";
-const KEY_BYTES = 32;
 const NONCE = /^([0-9a-z]{1,9})\.([A-Za-z0-9_-]{43})$/;
 
 export const createProofNonces = (storage: VaultStorage, barrier: Barrier, clock: Clock): ProofNonces => {
-  let key: Buffer | undefined;
-
-  const read = (tx: ReadTx): Buffer | undefined => {
-    const sealed = tx.get(ROW);
-    return sealed === undefined ? undefined : barrier.open({ path: ROW, version: 0 }, sealed);
-  };
-
-  const requireKey = async (): Promise<Buffer> => {
-    key ??= await storage.read(read);
-    key ??= await storage.write((tx) => {
-      // Another process may have made one since.
-      const known = read(tx);
-      if (known !== undefined) return known;
-      const made = randomBytes(KEY_BYTES);
-      tx.put(ROW, barrier.seal({ path: ROW, version: 0 }, made));
-      return made;
-    });
-    return key;
-  };
+  const requireKey = createSealedKey(storage, barrier, ROW);
 
   const windowNow = (): number => Math.floor(clock.now() / NONCE_WINDOW_MS);
 

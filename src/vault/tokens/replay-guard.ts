@@ -1,9 +1,9 @@
 /**
  * Proofs of possession count once (RFC 9449, section 11.1): what was seen is remembered until it could not be used any
- * more. Here in memory, for one process; for processes that share a store see storage/postgres/proofs.ts. Must never answer
- * yes twice.
+ * more. Here in memory, for one process, and on top of what processes that share a store have in common
+ * (storage/postgres/proofs.ts). Must never answer yes twice.
  */
-import { createHash } from "node:crypto";
+import { createHash, createHmac } from "node:crypto";
 import type { Clock, EpochMs } from "../../core/clock.ts";
 import { SidekeyError } from "../../core/errors.ts";
 
@@ -62,6 +62,53 @@ export const createMemoryReplayGuard = (clock: Clock, maxRemembered = MAX_REMEMB
       seen.set(hash, { expiresAt, holder });
       held.set(holder, own + 1);
       return true;
+    },
+  };
+};
+
+/** About 30 MB. */
+const MAX_OWN = 200_000;
+
+export interface SharedReplayParts {
+  readonly clock: Pick<Clock, "now">;
+  /** Of the store. */
+  readonly key: () => Promise<Buffer>;
+  /** What all processes have in common. It is not trusted with more than it has to be. */
+  readonly common: ReplayGuard;
+}
+
+/**
+ * Of processes that have one guard in common, in a database whose rows others might see and change: ids reach it as keyed
+ * hashes, so that a row tells nothing and none can be put there for a proof to come; and what this process has let pass
+ * itself does not pass it again, whatever becomes of the row. What somebody who takes rows away can still do is show a proof
+ * that he has seen to another process, within its minute.
+ */
+export const createSharedReplayGuard = ({ clock, key, common }: SharedReplayParts, maxOwn = MAX_OWN): ReplayGuard => {
+  /** In order of arrival. The oldest goes where there are too many: it is in the database. */
+  const own = new Map<string, EpochMs>();
+
+  const makeRoom = (now: EpochMs): void => {
+    for (const [mac, expiresAt] of own) {
+      if (expiresAt > now && own.size < maxOwn) break;
+      own.delete(mac);
+    }
+  };
+
+  return {
+    async firstUse(id, expiresAt, holder) {
+      const mac = createHmac("sha256", await key())
+        .update(id)
+        .digest("base64");
+      if ((own.get(mac) ?? 0) > clock.now()) return false;
+      makeRoom(clock.now());
+      own.set(mac, expiresAt);
+      try {
+        return await common.firstUse(mac, expiresAt, holder);
+      } catch (error) {
+        // It has let nothing pass.
+        own.delete(mac);
+        throw error;
+      }
     },
   };
 };
