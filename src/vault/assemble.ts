@@ -3,6 +3,7 @@ import type { Clock } from "../core/clock.ts";
 import { createVaultAgents, type VaultAgents } from "./agents/agents.ts";
 import { createVaultSidecars, type SidecarLimits, type VaultSidecars } from "./agents/sidecars.ts";
 import { type ApprovalOptions, createVaultApprovals, type VaultApprovals } from "./approvals/approvals.ts";
+import { type ApprovalNews, createApprovalNews } from "./approvals/news.ts";
 import { BACKED_UP, type Backup, writeBackup } from "./backup/backup.ts";
 import { restoreRows } from "./backup/restore-rows.ts";
 import type { GuardedStorage, Keys } from "./barrier/guarded-storage.ts";
@@ -43,6 +44,8 @@ export interface AnyVault extends Watchable {
   readonly agents: VaultAgents;
   readonly sidecars: VaultSidecars;
   readonly approvals: VaultApprovals;
+  /** What is still to be told of them, where somebody is told. */
+  readonly approvalNews: ApprovalNews;
   /** The public halves for whoever verifies tokens himself, and a new key for those to come. */
   readonly signingKeys: Pick<SigningKeys, "jwks" | "rotate">;
   /** For proofs of sidecars whose clock differs. */
@@ -91,6 +94,7 @@ export const assembleVault = (
     agents: createVaultAgents(storage, barrier, clock),
     sidecars: createVaultSidecars({ storage, barrier, clock }, sidecars),
     approvals: createVaultApprovals({ storage, barrier, clock }, approvals),
+    approvalNews: createApprovalNews(storage, barrier, clock),
     signingKeys,
     proofNonces: createProofNonces(storage, barrier, clock),
     changes: createVaultChanges(storage, barrier),

@@ -27,6 +27,7 @@ export {
   DEFAULT_APPROVALS,
   type VaultApprovals,
 } from "./approvals/approvals.ts";
+export type { ApprovalNews, ApprovalNotice } from "./approvals/news.ts";
 export type { AnyVault, IdentityOptions } from "./assemble.ts";
 export { BACKEND_VARIABLE, checkBackendVariable } from "./backends/index.ts";
 export { type Backup, isBackup, MAX_BACKUP_BYTES } from "./backup/backup.ts";

@@ -11,7 +11,8 @@ import type { AccessTier } from "../../identity/tier.ts";
 import { requireLiveAgent } from "../agents/rows.ts";
 import type { Barrier } from "../barrier/barrier.ts";
 import { createOrderedIds } from "../ordered-id.ts";
-import type { ReadTx, VaultStorage } from "../storage/storage.ts";
+import type { ReadTx, Tx, VaultStorage } from "../storage/storage.ts";
+import { type ApprovalNewsType, addNews } from "./news.ts";
 import {
   type ApprovalRow,
   addApproval,
@@ -68,6 +69,8 @@ export interface ApprovalOptions {
   readonly critical: number;
   /** Requests of one agent that may be open at once, or were denied within the hour. */
   readonly perAgent: number;
+  /** Somebody is told of them: what happens is kept for him, too. */
+  readonly tells: boolean;
 }
 
 export const DEFAULT_APPROVALS: ApprovalOptions = {
@@ -75,6 +78,7 @@ export const DEFAULT_APPROVALS: ApprovalOptions = {
   sensitive: 1,
   critical: 1,
   perAgent: 20,
+  tells: false,
 };
 
 export interface VaultApprovals {
@@ -120,6 +124,10 @@ export const createVaultApprovals = (
 
   /** Also what nobody has marked yet. */
   const infoOf = (id: string, row: ApprovalRow): ApprovalInfo => approvalInfo(id, row, clock.now());
+
+  const keep = (tx: Tx, type: ApprovalNewsType, id: string, row: ApprovalRow): void => {
+    if (options.tells) addNews(tx, barrier, { id, type, at: clock.now(), row });
+  };
 
   const infosOf = (tx: ReadTx, ids: readonly string[]): readonly ApprovalInfo[] =>
     ids.map((id) => infoOf(id, requireApproval(tx, barrier, id)));
@@ -185,6 +193,7 @@ export const createVaultApprovals = (
           approvedBy: [],
         };
         addApproval(tx, barrier, id, row);
+        keep(tx, "approval.requested", id, row);
         return { ...infoOf(id, row), isNew: true };
       });
     },
@@ -221,6 +230,8 @@ export const createVaultApprovals = (
             }
           : { ...row, approvedBy };
         putApproval(tx, barrier, id, next);
+        // A yes that is one of two leaves it waiting, and is no news.
+        if (isDecided) keep(tx, "approval.granted", id, next);
         return infoOf(id, next);
       });
     },
@@ -231,6 +242,7 @@ export const createVaultApprovals = (
         const row = requirePending(tx, id);
         const next: ApprovalRow = { ...row, status: "denied", decided: { by, at: clock.now(), reason } };
         putApproval(tx, barrier, id, next);
+        keep(tx, "approval.denied", id, next);
         return infoOf(id, next);
       });
     },
@@ -243,6 +255,7 @@ export const createVaultApprovals = (
         overdue(tx).map((id) => {
           const next: ApprovalRow = { ...requireApproval(tx, barrier, id), status: "expired" };
           putApproval(tx, barrier, id, next);
+          keep(tx, "approval.timed_out", id, next);
           return infoOf(id, next);
         }),
       );

@@ -22,7 +22,7 @@ const KEPT_MS = 7 * 24 * 60 * 60 * 1000;
 
 const voteSchema = z.strictObject({ by: z.string(), at: z.number(), reason: z.string().optional() });
 
-const rowSchema = z.strictObject({
+export const approvalRowSchema = z.strictObject({
   agentId: z.string(),
   agent: z.string(),
   scope: z.string(),
@@ -41,7 +41,7 @@ const rowSchema = z.strictObject({
   decided: voteSchema.optional(),
   usedAt: z.number().optional(),
 });
-export type ApprovalRow = z.output<typeof rowSchema>;
+export type ApprovalRow = z.output<typeof approvalRowSchema>;
 
 const pointerSchema = z.strictObject({ id: z.string() });
 
@@ -53,7 +53,7 @@ const isApprovalId = (id: string): boolean => /^[A-Za-z0-9-]{1,64}$/.test(id);
 export const requireApproval = (tx: ReadTx, barrier: Barrier, id: string): ApprovalRow => {
   const sealed = isApprovalId(id) ? tx.get(APPROVAL + id) : undefined;
   if (sealed === undefined) throw new SidekeyError("VAULT_APPROVAL_UNKNOWN");
-  return openJson(barrier, APPROVAL + id, sealed, rowSchema);
+  return openJson(barrier, APPROVAL + id, sealed, approvalRowSchema);
 };
 
 /** With its place among those that wait, and among the open ones: there while it waits, or is approved and not used. */
@@ -96,7 +96,7 @@ export const approvalIds = (tx: ReadTx, agentId?: string): readonly string[] => 
 /** Those that nobody can decide or claim any more, long enough after. */
 export const purgeApprovals = (tx: Tx, barrier: Barrier, now: EpochMs): void => {
   for (const { key, value } of tx.range(APPROVAL, { limit: PURGE_BATCH })) {
-    const row = openJson(barrier, key, value, rowSchema);
+    const row = openJson(barrier, key, value, approvalRowSchema);
     if (row.createdAt + KEPT_MS > now || row.expiresAt + KEPT_MS > now) return;
     const id = key.slice(APPROVAL.length);
     tx.remove(key);

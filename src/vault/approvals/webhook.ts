@@ -1,31 +1,35 @@
 /**
- * Tells another system what waits for an operator: a POST of JSON, signed as Standard Webhooks has it (`webhook-id`,
- * `webhook-timestamp`, `webhook-signature: v1,…` over `id.timestamp.body`). It goes out behind the request that caused it
- * and never holds one up; what cannot be delivered is logged and dropped, since the approval itself is in the store. Must
+ * One POST of JSON to another system, signed as Standard Webhooks has it (`webhook-id`, `webhook-timestamp`,
+ * `webhook-signature: v1,…` over `id.timestamp.body`). When it is sent, and whether again, is its owner's to say. Must
  * never carry a secret, follow a redirect, or speak cleartext beyond this machine.
  */
 import { createHmac } from "node:crypto";
 import { request as httpRequest } from "node:http";
 import { request as httpsRequest } from "node:https";
 import { parseHost } from "../../core/authority.ts";
-import type { Clock } from "../../core/clock.ts";
-import type { Closable } from "../../core/closer.ts";
+import type { Clock, EpochMs } from "../../core/clock.ts";
 import { isLoopback, parsePeer } from "../../core/ip.ts";
-import type { Log } from "../../core/log.ts";
 
 export interface WebhookEvent {
   /** The same for every attempt, by which a receiver knows a repetition: the approval's id and what happened to it. */
   readonly id: string;
   /** `approval.requested` and the like. */
   readonly type: string;
+  /** When it happened. */
+  readonly at: EpochMs;
   readonly data: Readonly<Record<string, string | number | boolean | readonly string[] | undefined>>;
 }
 
-export interface Webhook extends Closable {
-  /** Returns at once. */
-  send(event: WebhookEvent): void;
-  /** Of those that were sent: how many are still on their way. */
-  pending(): number;
+/** `fault`: in words without anything of the answer. `gone`: the receiver says for good that it wants no more of it. */
+export type WebhookOutcome =
+  | { readonly kind: "taken" }
+  | { readonly kind: "failed" | "gone"; readonly fault: string }
+  /** By the signal. */
+  | { readonly kind: "ended" };
+
+export interface Webhook {
+  /** One attempt; the signal ends it. */
+  attempt(event: WebhookEvent, signal: AbortSignal): Promise<WebhookOutcome>;
 }
 
 export interface WebhookOptions {
@@ -34,21 +38,11 @@ export interface WebhookOptions {
   /** As `parseWebhookSecret` gives it. */
   readonly secret: Buffer;
   readonly clock: Clock;
-  readonly log: Log;
-  /** From 0 up to, not including, 1. */
-  readonly random?: () => number;
-  /** Resolves after so many milliseconds, or early when the signal fires. */
-  readonly wait?: (ms: number, signal: AbortSignal) => Promise<void>;
   /** For one attempt, from the connection to the end of the answer. `ms` */
   readonly timeoutMs?: number;
 }
 
-/** Beyond that, new ones are dropped: a receiver that is down must not fill the memory. */
-export const MAX_QUEUED = 256;
-/** Before the second attempt, and so on; after the last one it is given up. `ms` */
-export const RETRY_AFTER_MS = [1_000, 5_000, 30_000, 120_000, 600_000] as const;
-const TIMEOUT_MS = 10_000;
-const AT_ONCE = 4;
+export const WEBHOOK_TIMEOUT_MS = 10_000;
 const SECRET_PREFIX = "whsec_";
 /** Standard Webhooks asks for 24 to 64. `bytes` */
 const MIN_SECRET_BYTES = 24;
@@ -88,20 +82,9 @@ export const signWebhook = (
   { id, timestamp, body }: { readonly id: string; readonly timestamp: number; readonly body: string },
 ): string => `v1,${createHmac("sha256", secret).update(`${id}.${timestamp}.${body}`).digest("base64")}`;
 
-export const createWebhook = ({
-  url,
-  secret,
-  clock,
-  log,
-  random = Math.random,
-  wait = sleep,
-  timeoutMs = TIMEOUT_MS,
-}: WebhookOptions): Webhook => {
-  const closing = new AbortController();
-  const queue: { readonly event: WebhookEvent; readonly body: string }[] = [];
-  const underWay = new Set<Promise<void>>();
-
-  const attempt = async (id: string, body: string): Promise<string | undefined> => {
+export const createWebhook = ({ url, secret, clock, timeoutMs = WEBHOOK_TIMEOUT_MS }: WebhookOptions): Webhook => ({
+  async attempt({ id, type, at, data }, signal) {
+    const body = JSON.stringify({ type, timestamp: new Date(at).toISOString(), data });
     const timestamp = Math.floor(clock.now() / 1000);
     const headers = {
       "content-type": "application/json",
@@ -111,65 +94,13 @@ export const createWebhook = ({
       "webhook-timestamp": String(timestamp),
       "webhook-signature": signWebhook(secret, { id, timestamp, body }),
     };
-    return post(url, { headers, body, timeoutMs, signal: closing.signal });
-  };
+    const fault = await post(url, { headers, body, timeoutMs, signal });
+    if (fault === undefined) return { kind: "taken" };
+    if (signal.aborted) return { kind: "ended" };
+    return { kind: fault === GONE ? "gone" : "failed", fault };
+  },
+});
 
-  const deliver = async ({ event, body }: (typeof queue)[number]): Promise<void> => {
-    const { id, type } = event;
-    for (let tries = 1; !closing.signal.aborted; tries += 1) {
-      const fault = await attempt(id, body);
-      if (fault === undefined) return;
-      const after = RETRY_AFTER_MS[tries - 1];
-      if (closing.signal.aborted) break;
-      if (after === undefined || fault === GONE) {
-        log.error("a webhook was given up", { type, id, tries, fault });
-        return;
-      }
-      log.warn("a webhook was not taken and is sent again", { type, id, tries, fault });
-      // Half to one and a half of it, so that several processes don't come back together.
-      await wait(Math.round(after * (0.5 + random())), closing.signal);
-    }
-  };
-
-  const pump = (): void => {
-    while (underWay.size < AT_ONCE && !closing.signal.aborted) {
-      const next = queue.shift();
-      if (next === undefined) return;
-      const task = deliver(next)
-        .catch((error: unknown) => log.error("a webhook failed", { id: next.event.id, cause: nameOf(error) }))
-        .finally(() => {
-          underWay.delete(task);
-          pump();
-        });
-      underWay.add(task);
-    }
-  };
-
-  return {
-    send(event) {
-      if (closing.signal.aborted) return;
-      if (queue.length + underWay.size >= MAX_QUEUED) {
-        log.error("a webhook was dropped: too many wait", { type: event.type, id: event.id });
-        return;
-      }
-      const body = JSON.stringify({
-        type: event.type,
-        timestamp: new Date(clock.now()).toISOString(),
-        data: event.data,
-      });
-      queue.push({ event, body });
-      pump();
-    },
-    pending: () => queue.length + underWay.size,
-    async close() {
-      closing.abort();
-      queue.length = 0;
-      await Promise.all(underWay);
-    },
-  };
-};
-
-/** The receiver says for good that it wants no more of it. */
 const GONE = "status 410";
 
 /** What went wrong, in words without anything of the answer; undefined when it was taken. */
@@ -201,16 +132,3 @@ const nameOf = (error: unknown): string => {
   const code: unknown = error instanceof Error && "code" in error ? error.code : undefined;
   return typeof code === "string" ? code : "failed";
 };
-
-const sleep = (ms: number, signal: AbortSignal): Promise<void> =>
-  new Promise((resolve) => {
-    const done = (): void => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    // It must not keep a process alive that has nothing else to do.
-    timer.unref();
-    signal.addEventListener("abort", done);
-  });

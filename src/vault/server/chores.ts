@@ -39,7 +39,7 @@ export const startChores = (
         metadata: { agent, tier },
       })),
     );
-    for (const approval of over) teller.tell("approval.timed_out", approval);
+    if (over.length > 0) teller.wake();
   };
 
   const dropOver = async (): Promise<void> => void (await briefRows.dropOver());

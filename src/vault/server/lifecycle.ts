@@ -79,7 +79,10 @@ export const startVaultServer = async (options: ServeOptions): Promise<VaultServ
     const audit = closer.add(createVaultAudit({ broker, clock, log }));
     const hub = closer.add(await openEventHub(vault.changes, log));
     const { baseDir, approvals } = config;
-    const teller = closer.add(createApprovalTeller({ webhook: approvals.webhook, baseDir, environment, clock, log }));
+    const { webhook } = approvals;
+    const teller = closer.add(
+      createApprovalTeller({ webhook, news: vault.approvalNews, baseDir, environment, clock, log }),
+    );
     closer.add(startChores(vault, audit, teller, log));
     const drain = createDrain();
     let document = "";

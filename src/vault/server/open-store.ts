@@ -25,10 +25,10 @@ export interface OpenStoreOptions {
 export const openStore = async ({ config, environment, clock, log }: OpenStoreOptions): Promise<AnyVault> => {
   const { storage, baseDir, state: stateDir, key: credential, tokens, approvals, limits } = config;
   const keys = vaultKeySource({ credential, baseDir, stateDir, environment });
-  const { expireMs, sensitive, critical } = approvals;
+  const { expireMs, sensitive, critical, webhook } = approvals;
   const identity = {
     tokens,
-    approvals: { ...DEFAULT_APPROVALS, expireMs, sensitive, critical },
+    approvals: { ...DEFAULT_APPROVALS, expireMs, sensitive, critical, tells: webhook !== undefined },
     sidecars: { perAgent: limits.sidecarsPerAgent },
   };
   if (storage.kind === "postgres") {

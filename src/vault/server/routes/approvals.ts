@@ -123,7 +123,7 @@ export const approvalCalls = ({ vault, audit, teller }: ApiContext): readonly Ca
         approvalId: info.id,
         metadata: { agent: info.agent, tier: info.tier, scope: formatScopes(info.scopes), status: info.status },
       });
-      teller.tell("approval.granted", info);
+      teller.wake();
       return { status: 200, body: wireApproval(info) };
     },
   }),
@@ -148,7 +148,7 @@ export const approvalCalls = ({ vault, audit, teller }: ApiContext): readonly Ca
         approvalId: info.id,
         metadata: { agent: info.agent, tier: info.tier, scope: formatScopes(info.scopes) },
       });
-      teller.tell("approval.denied", info);
+      teller.wake();
       return { status: 200, body: wireApproval(info) };
     },
   }),

@@ -186,7 +186,7 @@ const issueCall = ({ vault, audit, teller }: ApiContext): Call => {
           const scope = wireScopes(wish.scopes).scope;
           const metadata = { tier, scope, agent: wish.agent.name };
           await audit.record({ event: "approval.requested", ...frame, approvalId: id, metadata });
-          teller.tell("approval.requested", issued.waiting);
+          teller.wake();
         }
         const body = {
           requires_approval: true,

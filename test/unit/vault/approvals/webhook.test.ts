@@ -1,89 +1,29 @@
-import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
 import { describe, expect, it } from "vitest";
-import type { Log } from "../../../../src/core/log.ts";
 import {
   createWebhook,
-  MAX_QUEUED,
   parseWebhookSecret,
-  RETRY_AFTER_MS,
   signWebhook,
-  type Webhook,
   type WebhookOptions,
+  type WebhookOutcome,
   webhookUrlFault,
 } from "../../../../src/vault/approvals/webhook.ts";
-import { afterTest, createTestClock, START } from "../support.ts";
+import { createTestClock, START } from "../support.ts";
+import { receiver, status } from "../webhook-receiver.ts";
 
 const SECRET = Buffer.from("canary-webhook-secret-4711-0123456789");
-const EVENT = { id: "a1-requested", type: "approval.requested", data: { approval_id: "a1", tier: "critical" } };
-
-interface Received {
-  readonly headers: IncomingMessage["headers"];
-  readonly body: string;
-}
-
-/** A receiver that answers as told, the last answer for ever. */
-const receiver = async (
-  ...answers: readonly ((response: ServerResponse) => void)[]
-): Promise<{ readonly url: URL; readonly received: Received[] }> => {
-  const received: Received[] = [];
-  const answer: RequestListener = (request, response) => {
-    let body = "";
-    request.setEncoding("utf8");
-    request.on("data", (text: string) => {
-      body += text;
-    });
-    request.on("end", () => {
-      const turn = answers[Math.min(received.length, answers.length - 1)];
-      received.push({ headers: request.headers, body });
-      turn?.(response);
-    });
-  };
-  const server = createServer(answer);
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  afterTest(async () => {
-    server.closeAllConnections();
-    await new Promise((resolve) => server.close(resolve));
-  });
-  const { port } = server.address() as AddressInfo;
-  return { url: new URL(`http://127.0.0.1:${port}/hook?team=a`), received };
+const EVENT = {
+  id: "a1.requested",
+  type: "approval.requested",
+  at: START - 60_000,
+  data: { approval_id: "a1", tier: "critical" },
 };
 
-const status =
-  (code: number, headers: Record<string, string> = {}) =>
-  (response: ServerResponse): void =>
-    void response.writeHead(code, headers).end();
-
-interface Sender {
-  readonly webhook: Webhook;
-  readonly lines: string[];
-  /** `ms` */
-  readonly waits: number[];
-}
-
-const sender = (url: URL, more: Partial<WebhookOptions> = {}): Sender => {
-  const lines: string[] = [];
-  const waits: number[] = [];
-  const say =
-    (level: string): Log["info"] =>
-    (message, fields) =>
-      void lines.push(`${level} ${message} ${JSON.stringify(fields)}`);
-  const log = { error: say("error"), warn: say("warn"), info: say("info"), debug: say("debug") };
-  const wait = async (ms: number): Promise<void> => void waits.push(ms);
-  const webhook = createWebhook({
-    url,
-    secret: SECRET,
-    clock: createTestClock(),
-    log,
-    random: () => 0.5,
-    wait,
-    ...more,
-  });
-  afterTest(async () => webhook.close());
-  return { webhook, lines, waits };
-};
-
-const settled = (webhook: Webhook): Promise<void> => expect.poll(() => webhook.pending()).toBe(0);
+const attempt = (
+  url: URL,
+  more: Partial<WebhookOptions> = {},
+  signal = new AbortController().signal,
+): Promise<WebhookOutcome> =>
+  createWebhook({ url, secret: SECRET, clock: createTestClock(), ...more }).attempt(EVENT, signal);
 
 describe("a webhook", () => {
   it("is signed as Standard Webhooks has it", () => {
@@ -92,11 +32,9 @@ describe("a webhook", () => {
     expect(signWebhook(secret, message)).toBe("v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
   });
 
-  it("carries its id, the time and a signature over the body", async () => {
+  it("carries its id, the time and a signature over the body, which says when it happened", async () => {
     const { url, received } = await receiver(status(204));
-    const { webhook, lines } = sender(url);
-    webhook.send(EVENT);
-    await settled(webhook);
+    expect(await attempt(url)).toEqual({ kind: "taken" });
     const [{ headers, body } = { headers: {}, body: "" }] = received;
     const timestamp = START / 1000;
     expect(headers).toMatchObject({
@@ -107,70 +45,40 @@ describe("a webhook", () => {
     });
     expect(JSON.parse(body)).toEqual({
       type: EVENT.type,
-      timestamp: new Date(START).toISOString(),
+      timestamp: new Date(EVENT.at).toISOString(),
       data: EVENT.data,
     });
-    expect(lines).toEqual([]);
   });
 
-  it("is sent again with the same id, later each time, until it is taken", async () => {
-    const { url, received } = await receiver(status(500), (response) => void response.destroy(), status(200));
-    const { webhook, waits, lines } = sender(url);
-    webhook.send(EVENT);
-    await settled(webhook);
-    expect(received.map(({ headers }) => headers["webhook-id"])).toEqual([EVENT.id, EVENT.id, EVENT.id]);
-    expect(waits).toEqual([RETRY_AFTER_MS[0], RETRY_AFTER_MS[1]]);
-    expect(lines).toHaveLength(2);
-  });
-
-  it("is given up after the last attempt, and says so without a word of the secret", async () => {
-    const { url, received } = await receiver(status(503));
-    const { webhook, lines } = sender(url);
-    webhook.send(EVENT);
-    await settled(webhook);
-    expect(received).toHaveLength(RETRY_AFTER_MS.length + 1);
-    expect(lines.at(-1)).toContain("given up");
-    expect(lines.at(-1)).toContain("status 503");
-    expect(lines.join("\n")).not.toContain("canary");
+  it("has failed when it is refused or cut off, without a word of the answer", async () => {
+    const { url } = await receiver(status(500), (response) => void response.destroy());
+    expect(await attempt(url)).toEqual({ kind: "failed", fault: "status 500" });
+    expect(await attempt(url)).toEqual({ kind: "failed", fault: "ECONNRESET" });
   });
 
   it("follows no redirect", async () => {
     const elsewhere = await receiver(status(200));
-    const { url, received } = await receiver(status(307, { location: elsewhere.url.href }), status(200));
-    const { webhook } = sender(url);
-    webhook.send(EVENT);
-    await settled(webhook);
-    expect(received).toHaveLength(2);
+    const { url } = await receiver(status(307, { location: elsewhere.url.href }));
+    expect(await attempt(url)).toEqual({ kind: "failed", fault: "status 307" });
     expect(elsewhere.received).toEqual([]);
   });
 
-  it("is not sent again to a receiver that is gone for good", async () => {
-    const { url, received } = await receiver(status(410));
-    const { webhook, lines } = sender(url);
-    webhook.send(EVENT);
-    await settled(webhook);
-    expect(received).toHaveLength(1);
-    expect(lines).toHaveLength(1);
+  it("hears from a receiver that it is gone for good", async () => {
+    const { url } = await receiver(status(410));
+    expect(await attempt(url)).toMatchObject({ kind: "gone" });
   });
 
   it("waits only so long for an answer", async () => {
-    const { url } = await receiver(() => {}, status(200));
-    const { webhook, lines } = sender(url, { timeoutMs: 200 });
-    webhook.send(EVENT);
-    await settled(webhook);
-    expect(lines.join("\n")).toContain("no answer in time");
+    const { url } = await receiver(() => {});
+    expect(await attempt(url, { timeoutMs: 200 })).toEqual({ kind: "failed", fault: "no answer in time" });
   });
 
-  it("drops what is too much, holds nobody up, and ends with its owner", async () => {
+  it("ends with its owner", async () => {
     const { url } = await receiver(() => {});
-    const { webhook, lines } = sender(url);
-    for (let n = 0; n < MAX_QUEUED + 5; n += 1) webhook.send({ ...EVENT, id: `e${n}` });
-    expect(webhook.pending()).toBe(MAX_QUEUED);
-    expect(lines.filter((line) => line.includes("dropped"))).toHaveLength(5);
-    await webhook.close();
-    expect(webhook.pending()).toBe(0);
-    webhook.send(EVENT);
-    expect(webhook.pending()).toBe(0);
+    const owner = new AbortController();
+    const outcome = attempt(url, {}, owner.signal);
+    owner.abort();
+    expect(await outcome).toEqual({ kind: "ended" });
   });
 });
 
