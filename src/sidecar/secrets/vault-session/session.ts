@@ -145,7 +145,11 @@ export const createVaultSession = (parts: SessionParts, plan: SessionPlan): Vaul
         const fault = toLinkFault(thrown);
         if (!isOutageFault(fault)) answeredAt = clock.monotonic();
         if (!isAboutToken(fault)) throw sourceError(fault, ref.text);
-        if (attempts > 1 || !(await lease.refused(grant, fault))) throw sourceError(fault, ref.text);
+        if (attempts > 1 || !(await lease.refused(grant, fault))) {
+          // Found out just now: the word for all who come later is the word for this one.
+          if (lease.isRevoked()) lease.check(ref);
+          throw sourceError(fault, ref.text);
+        }
       }
     }
   };

@@ -262,11 +262,11 @@ describe("a revocation", () => {
     expect(source.authorize(refOf(PATH))).toBeUndefined();
   });
 
-  it("that nobody heard of is looked up before another token is asked for", async () => {
+  it("that nobody heard of is looked up before another token is asked for, and told at once", async () => {
     const { vault, source, get } = await open();
     vault.tokens.clear();
     vault.takenBack.add("id-token-1");
-    expect(await codeOf(get)).toBe("SOURCE_FORBIDDEN");
+    expect(await codeOf(get)).toBe("IDENTITY_TOKEN_REVOKED");
     expect(await codeOf(() => source.authorize(refOf(PATH)))).toBe("IDENTITY_TOKEN_REVOKED");
     expect(vault.asked).toHaveLength(1);
   });
