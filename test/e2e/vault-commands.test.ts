@@ -39,6 +39,11 @@ describe("the operator at the machine of a server", () => {
     );
     expect(await type(`approval approve ${id} --reason fine`)).toMatchObject({ code: 0, stdout: `approved ${id}\n` });
     const token = (await ask()).stdout.trim();
+    // The server's own record of what was decided beside it.
+    const recorded = async (): Promise<Finished> => type("audit search --event approval.granted --json -c vault.yaml");
+    await expect
+      .poll(async () => (await recorded()).stdout, { timeout: 30_000 })
+      .toContain(`\\"approval_id\\":\\"${id}\\"`);
     const read = await type(`secret get production/s/key --reveal --vault ${address}`, { ASS_API_KEY: token });
     expect(read.stdout).toBe("sk-at-the-machine-4d1f\n");
 

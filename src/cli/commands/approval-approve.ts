@@ -37,7 +37,7 @@ export const approvalApprove: CommandSpec = {
             const event = adminEvent(`approval approve ${known.id}`);
             const decided = await onRecord(config, {
               events: [event],
-              change: () => vault.approvals.approve(known.id, { by: operatorName(), ...reason }),
+              change: () => vault.approvals.approve(known.id, { by: operatorName(), isUnrecorded: true, ...reason }),
               done: () => [event],
             });
             return decided.status;

@@ -34,7 +34,7 @@ export const approvalDeny: CommandSpec = {
           const event = adminEvent(`approval deny ${known.id}`);
           await onRecord(config, {
             events: [event],
-            change: () => vault.approvals.deny(known.id, { by: operatorName(), reason }),
+            change: () => vault.approvals.deny(known.id, { by: operatorName(), isUnrecorded: true, reason }),
             done: () => [event],
           });
         },

@@ -23,6 +23,7 @@ import {
   requireApproval,
   waitingIds,
 } from "./rows.ts";
+import { createUnrecorded, leaveUnrecorded, type Unrecorded } from "./unrecorded.ts";
 
 export type ApprovalStatus = ApprovalRow["status"];
 
@@ -81,6 +82,12 @@ export const DEFAULT_APPROVALS: ApprovalOptions = {
   tells: false,
 };
 
+export interface ApprovalDecision {
+  readonly by: string;
+  /** It is made beside the servers, and one of them is to put it on its record. */
+  readonly isUnrecorded?: boolean;
+}
+
 export interface VaultApprovals {
   /** How many operators must say yes to a token that reaches this tier; 0 = none. */
   needed(tier: AccessTier): number;
@@ -99,9 +106,11 @@ export interface VaultApprovals {
    * Still pending when more operators are needed. `by`: the operator's id.
    * Errors: VAULT_APPROVAL_UNKNOWN, IDENTITY_APPROVAL_DECIDED (or over, or by the same operator before), CONFIG_USAGE.
    */
-  approve(id: string, decision: { readonly by: string; readonly reason?: string }): Promise<ApprovalInfo>;
+  approve(id: string, decision: ApprovalDecision & { readonly reason?: string }): Promise<ApprovalInfo>;
   /** One no is enough. Errors: as `approve`. */
-  deny(id: string, decision: { readonly by: string; readonly reason: string }): Promise<ApprovalInfo>;
+  deny(id: string, decision: ApprovalDecision & { readonly reason: string }): Promise<ApprovalInfo>;
+  /** Decisions that a server has to put on record still. */
+  readonly unrecorded: Unrecorded;
   /** Those whose time is over since the last call, of whatever process: each is told once. */
   expire(): Promise<readonly ApprovalInfo[]>;
   /** Marks an approved, unused one of these terms as used; of several at once, one gets it. Undefined: there is none. */
@@ -159,6 +168,12 @@ export const createVaultApprovals = (
     if (open >= options.perAgent) throw new SidekeyError("IDENTITY_APPROVAL_LIMIT");
   };
 
+  const leaveWord = (
+    tx: Tx,
+    approvalId: string,
+    word: Omit<Parameters<typeof leaveUnrecorded>[3], "approvalId">,
+  ): void => leaveUnrecorded(tx, barrier, newId(), { approvalId, ...word });
+
   return {
     needed,
 
@@ -207,7 +222,14 @@ export const createVaultApprovals = (
 
     get: (id) => storage.read((tx) => infoOf(id, requireApproval(tx, barrier, id))),
 
-    async approve(id, { by, reason }) {
+    unrecorded: createUnrecorded({
+      ...{ storage, barrier, clock },
+      recorded(tx, { approvalId, verdict, row }) {
+        if (row.status !== "pending") keep(tx, `approval.${verdict}`, approvalId, row);
+      },
+    }),
+
+    async approve(id, { by, reason, isUnrecorded = false }) {
       if (reason !== undefined) checkReason(reason);
       return storage.write((tx) => {
         const row = requirePending(tx, id);
@@ -232,17 +254,20 @@ export const createVaultApprovals = (
         putApproval(tx, barrier, id, next);
         // A yes that is one of two leaves it waiting, and is no news.
         if (isDecided) keep(tx, "approval.granted", id, next);
+        if (isUnrecorded) leaveWord(tx, id, { verdict: "granted", ...word, row: next });
         return infoOf(id, next);
       });
     },
 
-    async deny(id, { by, reason }) {
+    async deny(id, { by, reason, isUnrecorded = false }) {
       checkReason(reason);
       return storage.write((tx) => {
         const row = requirePending(tx, id);
-        const next: ApprovalRow = { ...row, status: "denied", decided: { by, at: clock.now(), reason } };
+        const word = { by, at: clock.now(), reason };
+        const next: ApprovalRow = { ...row, status: "denied", decided: word };
         putApproval(tx, barrier, id, next);
         keep(tx, "approval.denied", id, next);
+        if (isUnrecorded) leaveWord(tx, id, { verdict: "denied", ...word, row: next });
         return infoOf(id, next);
       });
     },

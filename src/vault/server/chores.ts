@@ -1,6 +1,6 @@
 /**
- * What comes with time and nobody asks for: ends of secrets and of approvals, put on record by one of the servers, and of
- * rows that were of use for a minute.
+ * What nobody asks a server for: ends of secrets and of approvals, and what was decided beside the servers, put on record
+ * by one of them; and ends of rows that were of use for a minute.
  */
 
 import { toSidekeyError } from "../../core/errors.ts";
@@ -42,11 +42,27 @@ export const startChores = (
     if (over.length > 0) teller.wake();
   };
 
+  const tellDecided = async (): Promise<void> => {
+    const decisions = await approvals.unrecorded.take();
+    if (decisions.length === 0) return;
+    await audit.recordAll(
+      decisions.map(({ approvalId, verdict, by, at, reason, row: { agent, tier, scope, status } }) => ({
+        event: `approval.${verdict}` as const,
+        actor: { type: "operator" as const, id: by },
+        approvalId,
+        reason,
+        metadata: { agent, tier, scope, status, place: "machine", happened_at: new Date(at).toISOString() },
+      })),
+    );
+    await approvals.unrecorded.told(decisions);
+    teller.wake();
+  };
+
   const dropOver = async (): Promise<void> => void (await briefRows.dropOver());
 
   const run = async (): Promise<void> => {
     // Without a log nothing is taken: it stays for later, or for another server.
-    const telling = audit.healthy() ? [tellExpired, tellTimedOut] : [];
+    const telling = audit.healthy() ? [tellExpired, tellTimedOut, tellDecided] : [];
     for (const chore of [dropOver, ...telling]) {
       await chore().catch((error: unknown) => log.warn("a chore failed", { code: toSidekeyError(error).code }));
     }

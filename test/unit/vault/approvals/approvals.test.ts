@@ -217,6 +217,58 @@ describe("vault.approvals", () => {
   });
 });
 
+describe("a decision beside the servers", () => {
+  it("lies in the store until one of them has put it on record, and is given to one at a time", async () => {
+    const { vault, clock, wanted } = await open({ critical: 2 });
+    const { unrecorded } = vault.approvals;
+    const first = await vault.approvals.request(wanted);
+    const other = await vault.approvals.request({ ...wanted, terms: "other" });
+    expect(await unrecorded.take()).toEqual([]);
+    await vault.approvals.approve(first.id, { by: "root", isUnrecorded: true, reason: "checked" });
+    clock.advance(1000);
+    await vault.approvals.approve(first.id, { by: "op-1" });
+    await vault.approvals.deny(other.id, { by: "root", isUnrecorded: true, reason: "no" });
+    const taken = await Promise.all([unrecorded.take(), unrecorded.take()]);
+    expect(taken.flat()).toMatchObject([
+      {
+        approvalId: first.id,
+        verdict: "granted",
+        by: "root",
+        at: START,
+        reason: "checked",
+        row: { status: "pending" },
+      },
+      {
+        approvalId: other.id,
+        verdict: "denied",
+        by: "root",
+        at: START + 1000,
+        reason: "no",
+        row: { status: "denied" },
+      },
+    ]);
+    expect(taken.flat()).toHaveLength(2);
+    await unrecorded.told(taken.flat().slice(0, 1));
+    clock.advance(59_999);
+    expect(await unrecorded.take()).toEqual([]);
+    clock.advance(1);
+    const again = await unrecorded.take();
+    expect(again.map(({ approvalId }) => approvalId)).toEqual([other.id]);
+    await unrecorded.told(again);
+    clock.advance(HOUR);
+    expect(await unrecorded.take()).toEqual([]);
+  });
+
+  it("that fails leaves nothing to tell", async () => {
+    const { vault, wanted } = await open();
+    const { id } = await vault.approvals.request(wanted);
+    await vault.approvals.deny(id, { by: "op-1", reason: "no" });
+    const failed = () => vault.approvals.approve(id, { by: "root", isUnrecorded: true });
+    expect(await codeOf(failed)).toBe("IDENTITY_APPROVAL_DECIDED");
+    expect(await vault.approvals.unrecorded.take()).toEqual([]);
+  });
+});
+
 describe("requireTier", () => {
   it("lets a token reach its tier and those below, and no higher", async () => {
     for (const [approved, tier] of [
