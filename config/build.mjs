@@ -5,20 +5,25 @@
  * `dist`.
  */
 import { spawnSync } from "node:child_process";
-import { chmodSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { build } from "esbuild";
+import { closeDeclarations } from "./declarations.mjs";
+import { licencesOf } from "./licences.mjs";
 
 const ROOT = resolve(import.meta.dirname, "..");
 const out = resolve(process.argv[2] ?? join(ROOT, "dist"));
 
-/** Native code, what looks for native code, what only the agent's process loads, what the user may have installed beside us. */
-const EXTERNAL = ["lmdb", "pg", "undici", "@opentelemetry/api"];
+/** The packages that are installed beside us: native code, what only the agent's process loads, what the user may have. */
+const INSTALLED = ["lmdb", "undici", "@opentelemetry/api"];
+/** What pg looks for and does without. */
+const ABSENT = ["pg-native", "pg-cloudflare"];
 
 /** By file: packages that the program loads when it needs them. */
 const ON_DEMAND = {
   "x509.cjs": ["reflect-metadata", "@peculiar/x509"],
   "prom-client.cjs": ["prom-client"],
+  "pg.cjs": ["pg"],
   "fastify.cjs": ["fastify", "@fastify/swagger", "fastify-type-provider-zod"],
 };
 
@@ -37,7 +42,7 @@ const common = {
   logLevel: "warning",
   bundle: true,
   metafile: true,
-  external: EXTERNAL,
+  external: [...INSTALLED, ...ABSENT],
   // Its other entry is CommonJS, whose names `import()` does not find.
   alias: { "@peculiar/x509": join(ROOT, "node_modules/@peculiar/x509/build/x509.es.js") },
 };
@@ -98,20 +103,10 @@ const results = await Promise.all([
   }),
 ]);
 
-/** The licences of what is inside: their terms ask for it. */
-const packages = new Set();
-for (const input of results.flatMap(({ metafile }) => Object.keys(metafile.inputs))) {
-  const [, name] = /node_modules\/((?:@[^/]+\/)?[^/]+)\/(?!.*node_modules\/)/.exec(input) ?? [];
-  if (name !== undefined)
-    packages.add(`${input.slice(0, input.lastIndexOf(`node_modules/${name}/`))}node_modules/${name}`);
-}
-const notices = [...packages].sort().map((directory) => {
-  const { name, version, license } = JSON.parse(readFileSync(join(ROOT, directory, "package.json"), "utf8"));
-  const file = readdirSync(join(ROOT, directory)).find((entry) => /^licen[cs]e/i.test(entry));
-  const text = file === undefined ? "" : readFileSync(join(ROOT, directory, file), "utf8").trim();
-  return `${name} ${version} (${license})\n\n${text}\n`;
-});
-writeFileSync(join(out, "THIRD-PARTY-LICENSES.txt"), notices.join(`\n${"-".repeat(80)}\n\n`));
+// The types last: esbuild writes into the same folders.
+const declarations = closeDeclarations({ root: ROOT, out, entries: ["index.d.ts", "client/index.d.ts"] });
+const inside = [...results.flatMap(({ metafile }) => Object.keys(metafile.inputs)), ...declarations];
+writeFileSync(join(out, "THIRD-PARTY-LICENSES.txt"), licencesOf(ROOT, inside));
 
 chmodSync(join(out, "main.js"), 0o755);
 

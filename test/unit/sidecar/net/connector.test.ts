@@ -44,8 +44,8 @@ it("holds no part of a request back for an acknowledgement, and looks whether an
   const second = await open();
   // Those of the server's side are not among them: it asks for none.
   expect(noDelay.mock.calls).toEqual([[true]]);
-  // In seconds here.
-  expect(keepAlive.mock.calls).toEqual([[true, 60]]);
+  // In seconds here. Node 24 hands on two more, which nobody sets.
+  expect(keepAlive.mock.calls.map((given) => given.filter((one) => one !== undefined))).toEqual([[true, 60]]);
   first.destroy();
   second.destroy();
 });
