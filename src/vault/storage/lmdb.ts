@@ -78,12 +78,17 @@ export const openLmdb = async (directory: string): Promise<EmbeddedStorage & Wat
       try {
         refuseClosed();
         forgetDeadReaders();
-        // A child transaction is what lmdb-js rolls back when the callback throws; a plain one keeps the half.
-        return await db.childTransaction(() => {
-          const result = use(tx);
-          db.putSync(GENERATION_KEY, encodeCounter(readCounter(db) + 1));
-          return result;
-        });
+        underWay += 1;
+        try {
+          // A child transaction is what lmdb-js rolls back when the callback throws; a plain one keeps the half.
+          return await db.childTransaction(() => {
+            const result = use(tx);
+            db.putSync(GENERATION_KEY, encodeCounter(readCounter(db) + 1));
+            return result;
+          });
+        } finally {
+          underWay -= 1;
+        }
       } catch (error) {
         throw storageError(directory, error);
       }
@@ -135,6 +140,20 @@ interface Shared {
  */
 const opened = new Map<string, Shared>();
 
+/** Writes of this process that are not answered yet. */
+let underWay = 0;
+
+/**
+ * `process.exit` waits for the threads of the pool, and there a write waits for its callback, which is this thread's: for
+ * ever, with the lock that every other process needs to write. A kill at any moment costs nothing that was acknowledged.
+ * The kernel spares process 1 its own KILL, and not an abort.
+ */
+const endWithWrite = (): void => {
+  if (underWay === 0) return;
+  process.kill(process.pid, "SIGKILL");
+  process.abort();
+};
+
 const fileId = (path: string): string | undefined => {
   const found = statSync(path, { throwIfNoEntry: false });
   return found === undefined ? undefined : `${found.dev}:${found.ino}`;
@@ -183,6 +202,7 @@ const openDatabase = async (directory: string): Promise<Shared> => {
       permissionsMode: FILE_MODE,
     };
     const db = open<Buffer, Buffer>(options);
+    if (!process.listeners("exit").includes(endWithWrite)) process.on("exit", endWithWrite);
     const shared: Shared = { db, file: fileId(file) ?? "", users: 1 };
     opened.set(shared.file, shared);
     try {

@@ -265,6 +265,16 @@ describe("two processes on one store", { timeout: 60_000 }, () => {
     }
   });
 
+  it("go on when one exits in the middle of a write, which would wait for itself", async () => {
+    const { storage, directory } = await fresh();
+    const other = await otherProcess(directory);
+    await other.ask("put kept 1");
+    other.child.stdin?.write("exit\n");
+    await new Promise((resolve) => other.child.once("exit", resolve));
+    expect(await get(storage, "kept")).toBe("1");
+    await put(storage, "mine", "1");
+  });
+
   it("keep the file as small as it was when one is killed while it reads", async () => {
     const { storage, directory } = await fresh();
     const writeOver = async (): Promise<number> => {

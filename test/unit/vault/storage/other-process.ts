@@ -15,6 +15,8 @@ for await (const line of createInterface({ input: process.stdin })) {
       process.kill(process.pid, "SIGKILL");
     });
   }
+  // With a write that waits for the thread that ends the process.
+  if (command === "exit") await storage.write(() => process.exit(1));
   if (command === "count") {
     for (let n = 0; ; n += 1) {
       await storage.write((tx) => tx.put(key, Buffer.from(String(n))));
