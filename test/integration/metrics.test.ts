@@ -162,6 +162,19 @@ describe("a scrape", () => {
     }
   });
 
+  it("says that a file was refused, until one is taken", async () => {
+    const { running, upstream } = await start();
+    const file = join(running.directory, "sidekey.yaml");
+    const accepted = async () => (await scrape(running)).value("sidekey_config_reload_successful");
+    expect(await accepted()).toBe(1);
+    writeFileSync(file, "version: 1\nroute: {}\n");
+    expect(await running.sidecar.reload("admin")).toHaveProperty("problems");
+    expect(await accepted()).toBe(0);
+    writeFileSync(file, fileOf(upstream));
+    expect(await running.sidecar.reload("admin")).toEqual({ generation: 2 });
+    expect(await accepted()).toBe(1);
+  });
+
   it("forgets a route that the file no longer has", async () => {
     const { running, upstream } = await start();
     await ask(running, upstream, "GET /api/");

@@ -18,6 +18,8 @@ import {
 export interface Facts {
   readonly version: string;
   readonly generation: number;
+  /** False: the last reload was refused, and the file before goes on. */
+  readonly isFileAccepted: boolean;
   /** Of the routes of the file; "" is what no route served. */
   readonly routes: ReadonlyMap<string, RouteTally>;
   /** By kind. */
@@ -256,6 +258,13 @@ export const METRICS: readonly MetricSpec[] = [
     help: "1 at the start, one more with each reload.",
     labels: [],
     samples: ({ generation }) => one(generation),
+  },
+  {
+    name: "sidekey_config_reload_successful",
+    type: "gauge",
+    help: "0 while the file was refused when it was last read again, and the one before goes on; else 1.",
+    labels: [],
+    samples: ({ isFileAccepted }) => one(isFileAccepted ? 1 : 0),
   },
   {
     name: "sidekey_build_info",

@@ -214,6 +214,7 @@ export const startSidecar = async (options: StartOptions): Promise<Sidecar> => {
       listeners,
       load,
       log,
+      isFileAccepted: reloader.accepted,
       reload: () => reloader.reload("admin"),
       tally,
     });

@@ -27,6 +27,7 @@ export interface OperatorParts {
   readonly current: () => ServingGeneration;
   readonly draining: () => boolean;
   readonly listeners: StatusReport["listeners"];
+  readonly isFileAccepted: () => boolean;
   readonly load: Load;
   readonly log: Log;
   readonly reload: () => Promise<ReloadAnswer>;
@@ -76,12 +77,14 @@ export const createOperatorServers = (parts: OperatorParts): { readonly admin: S
   };
 };
 
-const factsOf = ({ broker, ca, clock, current, load, tally }: OperatorParts, version: string): Facts => {
+const factsOf = (parts: OperatorParts, version: string): Facts => {
+  const { broker, ca, clock, current, load, tally } = parts;
   const generation = current();
   tally.keep(new Set(generation.routes.keys()));
   return {
     version,
     generation: generation.number,
+    isFileAccepted: parts.isFileAccepted(),
     routes: tally.routes,
     sources: tally.sources,
     secrets: secretReports(generation, clock),

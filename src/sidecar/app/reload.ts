@@ -36,6 +36,8 @@ export interface Reloader {
   reload(trigger: ReloadTrigger): Promise<ReloadResult>;
   /** For a watch: nothing when the file and what it names are what serves. */
   reloadIfChanged(): Promise<void>;
+  /** Whether what was last read is what serves. */
+  accepted(): boolean;
   /** To be watched like the file: what is read with it. Absolute. */
   related(): readonly string[];
 }
@@ -122,6 +124,7 @@ export const createReloader = ({ running, apply, broker, log }: ReloaderOptions)
     async reloadIfChanged() {
       await inTurn(() => settle("file"));
     },
+    accepted: () => told === "",
     related: () => readAtReload(serving),
   };
 };

@@ -45,6 +45,8 @@ ${table(
 
 ## To begin with
 
+Alerts and a dashboard are in [config/monitoring](../config/monitoring), with what to do in [operations.md](operations.md). The least:
+
 - Something is wrong: \`sum by (code) (rate(sidekey_refusals_total{code!~"POLICY_.*|INGRESS_.*"}[5m])) > 0\`.
 - An agent tries what it may not: \`sum by (code) (rate(sidekey_refusals_total{code=~"POLICY_.*"}[5m]))\`.
 - A secret that cannot be had: \`sidekey_secret_state{state!~"ok|unused"} == 1\`.

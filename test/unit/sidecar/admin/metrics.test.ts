@@ -15,6 +15,7 @@ const factsOf = (tally: Tally): Facts => ({
   auditFailures: 0,
   isAuditWritable: true,
   caNotAfter: 0,
+  isFileAccepted: true,
 });
 
 const outcome = (route: string, total: number) =>
