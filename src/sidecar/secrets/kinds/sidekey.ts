@@ -6,13 +6,7 @@
 import { hostname } from "node:os";
 import { join, resolve } from "node:path";
 import * as z from "zod";
-import type {
-  AgentVault,
-  ApprovalRequiredError,
-  IssuedToken,
-  TokenRequest,
-  VaultClientError,
-} from "../../../client/index.ts";
+import type { AgentVault, ApprovalRequiredError, IssuedToken, TokenRequest } from "../../../client/index.ts";
 import { stampOfFiles } from "../../../config/client-tls.ts";
 import { type Credential, credentialSchema, readCredential } from "../../../config/credential.ts";
 import { agentName, filePath } from "../../../config/units.ts";
@@ -23,8 +17,9 @@ import { openSidecarKey, SIDECAR_KEY_FILE } from "../../../identity/sidecar-key.
 import type { SourceDeps } from "../source.ts";
 import { vaultAddress } from "../vault-session/address.ts";
 import { createChangeCounts } from "../vault-session/changes.ts";
+import { calling, faultOf } from "../vault-session/client-faults.ts";
 import { readToken } from "../vault-session/grant.ts";
-import { type ApprovalState, type FaultKind, LinkFault, type VaultLink } from "../vault-session/link.ts";
+import { type ApprovalState, LinkFault, type VaultLink } from "../vault-session/link.ts";
 import { createMintedSource } from "../vault-session/minted-source.ts";
 import type { SessionParts } from "../vault-session/session.ts";
 import { createGivenSource, type VaultSource } from "../vault-session/source.ts";
@@ -253,42 +248,4 @@ const approvalState = (status: string): ApprovalState => {
     default:
       throw new LinkFault("garbage", "The approval is in a state that has no name.");
   }
-};
-
-const calling = async <T>(call: () => Promise<T>): Promise<T> => {
-  try {
-    return await call();
-  } catch (error) {
-    throw faultOf(error);
-  }
-};
-
-const KINDS: Readonly<Record<string, FaultKind>> = {
-  CLIENT_UNREACHABLE: "unreachable",
-  CLIENT_BAD_ANSWER: "garbage",
-  CLIENT_UNAVAILABLE: "busy",
-  CLIENT_RATE_LIMITED: "busy",
-  CLIENT_UNAUTHORIZED: "unauthorized",
-  CLIENT_SCOPE_DENIED: "denied",
-  CLIENT_APPROVAL_REQUIRED: "unapproved",
-  CLIENT_SECRET_MISSING: "missing",
-  CLIENT_SECRET_EXPIRED: "missing",
-  CLIENT_NOT_FOUND: "missing",
-  CLIENT_CONFLICT: "refused",
-  CLIENT_REFUSED: "refused",
-  CLIENT_BAD_ADDRESS: "refused",
-};
-
-const faultOf = (error: unknown): LinkFault => {
-  if (error instanceof LinkFault) return error;
-  if (error instanceof Error && error.name === "AbortError")
-    return new LinkFault("unreachable", "It did not answer in time.");
-  if (!isSidekeyError(error)) return new LinkFault("garbage", "The call failed in a way that has no name.");
-  const { code, detail, publicMessage, hint, retryAfter } = error;
-  // The code says no more than that the vault does not allow it.
-  const kind = (error as VaultClientError).vaultReason === "hosts" ? "host" : (KINDS[code] ?? "garbage");
-  return new LinkFault(kind, detail ?? publicMessage, {
-    hint,
-    ...(retryAfter !== undefined && { retryAfter }),
-  });
 };

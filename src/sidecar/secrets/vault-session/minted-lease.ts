@@ -75,7 +75,8 @@ export const createMintedLease = (options: MintedLeaseOptions): MintedLease => {
   /** A person said no. */
   let isStopped = false;
   let approvalId: string | undefined;
-  let failures = 0;
+  /** In a row: with nobody there, and with somebody who asks for time. */
+  let failures = { away: 0, busy: 0 };
   /** Tokens in a row that lack a name. */
   let unresolved = 0;
   let attempt: Promise<LinkFault | undefined> | undefined;
@@ -109,15 +110,16 @@ export const createMintedLease = (options: MintedLeaseOptions): MintedLease => {
 
   const pauseAfter = (fault: LinkFault): number => {
     if (!isOutageFault(fault)) return LONGEST_PAUSE_MS;
-    const longest = fault.kind === "busy" || fault.kind === "garbage" ? LONGEST_PAUSE_MS : OUTAGE_PAUSE_MS;
-    const pause = Math.min(FIRST_PAUSE_MS * 2 ** Math.min(failures - 1, 16), longest) * (0.5 + random() / 2);
+    const isAway = fault.kind === "unreachable";
+    const [count, longest] = isAway ? [failures.away, OUTAGE_PAUSE_MS] : [failures.busy, LONGEST_PAUSE_MS];
+    const pause = Math.min(FIRST_PAUSE_MS * 2 ** Math.min(count - 1, 16), longest) * (0.5 + random() / 2);
     return Math.min(Math.max(pause, (fault.retryAfter ?? 0) * 1000), LONGEST_PAUSE_MS);
   };
 
   const take = (next: Grant): void => {
     const before = grant;
     grant = next;
-    failures = 0;
+    failures = { away: 0, busy: 0 };
     approvalId = undefined;
     over("the vault gave the sidecar its token");
     if (before !== undefined) retire(before);
@@ -171,7 +173,9 @@ export const createMintedLease = (options: MintedLeaseOptions): MintedLease => {
   };
 
   const failed = (fault: LinkFault): void => {
-    failures += 1;
+    // A vault that was away for long and comes back with a word that asks for time is not long away for that.
+    if (fault.kind === "unreachable") failures.away += 1;
+    else failures.busy += 1;
     problem = sourceError(fault, `source ${source}`);
     trouble(grant === undefined ? "the sidecar has no token" : "the sidecar's token could not be renewed", fault);
     plan(pauseAfter(fault));

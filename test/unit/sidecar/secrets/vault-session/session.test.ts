@@ -151,6 +151,26 @@ describe("the token after it", () => {
     expect(source.authorize(refOf(PATH))).toBeUndefined();
   });
 
+  it("comes soon after a vault that was away for long, also when its first word is that it is not ready", async () => {
+    const stage = createSessionStage();
+    stage.vault.fault = fault("unreachable");
+    const source = await createMintedSource(stage.parts, stage.place, [useOf(PATH)]);
+    await stage.advance(10 * 60_000);
+    stage.vault.fault = fault("busy");
+    await stage.advance(1_500);
+    stage.vault.fault = undefined;
+    await stage.advance(2_000);
+    expect(source.authorize(refOf(PATH))).toBeUndefined();
+  });
+
+  it("is not asked for often of a vault that goes on asking for time", async () => {
+    const stage = createSessionStage();
+    stage.vault.fault = fault("busy");
+    await createMintedSource(stage.parts, stage.place, [useOf(PATH)]);
+    await stage.advance(10 * 60_000);
+    expect(stage.vault.calls.length).toBeLessThan(40);
+  });
+
   it("is asked for once when the vault does not take the old one, and tried once", async () => {
     const { vault, get } = await open();
     vault.tokens.clear();
