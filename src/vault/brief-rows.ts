@@ -34,7 +34,10 @@ export const readBrief = <Schema extends z.ZodType<{ readonly until: EpochMs }>>
 /** What `putBrief` looks at: for `expect`. */
 export const briefKeys = (key: string, until: EpochMs): readonly string[] => [key, endKey(until, key)];
 
-/** In the place of what is there. */
+/**
+ * In the place of what is there. The end is a part of a row's name: it has to be settled before the transaction, or a
+ * callback that is run again asks for another row each time.
+ */
 export const putBrief = (tx: Tx, barrier: Barrier, key: string, row: { readonly until: EpochMs }): void => {
   changeBrief(tx, barrier, key, row);
   const end = endKey(row.until, key);

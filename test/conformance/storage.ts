@@ -31,13 +31,26 @@ const codeOf = async (run: () => unknown): Promise<string> => {
 type Step =
   | { readonly kind: "put"; readonly key: string; readonly value: string }
   | { readonly kind: "remove" | "get"; readonly key: string }
-  | { readonly kind: "range"; readonly key: string; readonly limit: number };
+  | {
+      readonly kind: "range";
+      readonly key: string;
+      readonly limit: number;
+      readonly reverse: boolean;
+      readonly offset: number;
+    };
 
 const key = fc.constantFrom("a", "a:", "a:1", "a:10", "a:2", "b", "ba", "é", "\u{1f511}", "\u{ffee}");
 const step: fc.Arbitrary<Step> = fc.oneof(
   fc.record({ kind: fc.constant("put" as const), key, value: fc.string() }),
   fc.record({ kind: fc.constantFrom("remove" as const, "get" as const), key }),
-  fc.record({ kind: fc.constant("range" as const), key: fc.oneof(key, fc.constant("")), limit: fc.nat(4) }),
+  fc.record({
+    kind: fc.constant("range" as const),
+    // "g": where a store has a row of its own.
+    key: fc.oneof(key, fc.constantFrom("", "g")),
+    limit: fc.nat(4),
+    reverse: fc.boolean(),
+    offset: fc.oneof(fc.constant(0), fc.nat(4)),
+  }),
 );
 const transaction = fc.record({ steps: fc.array(step, { maxLength: 8 }), fails: fc.boolean() });
 
@@ -46,8 +59,9 @@ const inStore = (tx: Tx, { kind, key: name, ...more }: Step): unknown => {
   if (kind === "put" && "value" in more) return void tx.put(name, Buffer.from(more.value));
   if (kind === "remove") return tx.remove(name);
   if (kind === "range" && "limit" in more) {
-    const limits = more.limit === 0 ? {} : { limit: more.limit };
-    return tx.range(name, limits).map((row) => [row.key, text(row.value)]);
+    const { limit, reverse, offset } = more;
+    const limits = limit === 0 ? {} : { limit };
+    return tx.range(name, { ...limits, reverse, offset }).map((row) => [row.key, text(row.value)]);
   }
   return text(tx.get(name));
 };
@@ -57,10 +71,11 @@ const inModel = (rows: Map<string, string>, { kind, key: name, ...more }: Step):
   if (kind === "put" && "value" in more) return void rows.set(name, more.value);
   if (kind === "remove") return rows.delete(name);
   if (kind === "range" && "limit" in more) {
-    return [...rows]
+    const all = [...rows]
       .filter(([one]) => one.startsWith(name))
-      .sort(([a], [b]) => Buffer.compare(Buffer.from(a), Buffer.from(b)))
-      .slice(0, more.limit === 0 ? undefined : more.limit);
+      .sort(([a], [b]) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
+    if (more.reverse) all.reverse();
+    return all.slice(more.offset, more.limit === 0 ? undefined : more.offset + more.limit);
   }
   return rows.get(name);
 };
@@ -123,7 +138,7 @@ export const describeStorage = (kind: string, create: () => Promise<StorageSubje
             }
           }
           const found = await storages[turn % 2]?.read((tx) => tx.range("").map((row) => [row.key, text(row.value)]));
-          expect(found).toEqual(inModel(rows, { kind: "range", key: "", limit: 0 }));
+          expect(found).toEqual(inModel(rows, { kind: "range", key: "", limit: 0, reverse: false, offset: 0 }));
         }),
         { numRuns: 60 },
       );

@@ -28,10 +28,10 @@ export interface AnsweringOptions {
 const PER_MINUTE = 6_000;
 /** Longer ones are not kept: only an import of thousands of names has one. */
 const MAX_KEPT = 64 * 1024;
-/** For the first of two that came at once. `ms` */
-const MAX_WAIT_MS = 10_000;
-const FIRST_LOOK_MS = 20;
-const LAST_LOOK_MS = 250;
+/** For the first of two that came to two servers at once. `ms` */
+const MAX_WAIT_MS = 30_000;
+const FIRST_LOOK_MS = 50;
+const LAST_LOOK_MS = 500;
 
 const keptSchema = z.strictObject({
   status: z.number().int(),
@@ -44,42 +44,32 @@ export const createAnswering = ({ vault, audit, clock, requireStanding }: Answer
   const { answers } = vault;
   const budget = createBudget(PER_MINUTE, clock);
 
-  /** Undefined: it was never begun before, and is now. Errors: VAULT_IDEMPOTENCY_*. */
-  const begin = async (keyed: KeyedRequest, principal: Principal): Promise<{ run: string } | { answer: string }> => {
+  const inTurn = createTurns();
+
+  /** `run`: it was not begun before, and is now. Errors: VAULT_IDEMPOTENCY_*. */
+  const begin = async (keyed: KeyedRequest): Promise<{ readonly run: string } | { readonly answer: string }> => {
     const until = clock.monotonic() + MAX_WAIT_MS;
     for (let pause = FIRST_LOOK_MS; ; pause = Math.min(2 * pause, LAST_LOOK_MS)) {
       const begun = await answers.begin(keyed);
-      if (begun.kind === "first") return begun;
-      if (begun.kind === "answered") return begun;
+      if (begun.kind === "first" || begun.kind === "answered") return begun;
       if (begun.kind === "unsettled" || clock.monotonic() >= until) {
         throw new SidekeyError("VAULT_IDEMPOTENCY_UNSETTLED");
       }
       await sleep(pause);
-      await requireStanding(principal);
     }
   };
 
   const again = async (call: Call, request: CallRequest, text: string): Promise<Answer> => {
+    // It may have waited for it.
+    await requireStanding(request.principal);
     const { status, body, headers, requestId } = keptSchema.parse(JSON.parse(text));
     const metadata = { call: call.operationId };
     await audit.record({ event: "answer.repeated", ...frameOf(request), firstRequestId: requestId, metadata });
     return { status, body, headers: { ...headers, "idempotent-replayed": "true" } };
   };
 
-  return async (call, request) => {
-    const idempotencyKey = isChange(call) ? idempotencyKeyOf(request) : undefined;
-    const holder = budgetKeyOf(request.principal);
-    if (idempotencyKey === undefined || holder === undefined) return call.handle(request);
-    const wait = budget.spend(holder);
-    if (wait !== undefined) throw new SidekeyError("VAULT_SERVER_RATE_LIMITED", { retryAfter: wait });
-    // Behind this point what fails on our side may have been done.
-    audit.assertWritable();
-    const keyed: KeyedRequest = {
-      credential: credentialOf(request),
-      idempotencyKey,
-      request: JSON.stringify([request.method, request.target, request.body ?? null]),
-    };
-    const begun = await begin(keyed, request.principal);
+  const answerOnce = async (call: Call, request: CallRequest, keyed: KeyedRequest): Promise<Answer> => {
+    const begun = await begin(keyed);
     if ("answer" in begun) return again(call, request, begun.answer);
     const { run } = begun;
     let answer: Answer;
@@ -97,6 +87,37 @@ export const createAnswering = ({ vault, audit, clock, requireStanding }: Answer
     // The change was made, and its answer must go out all the same.
     await settled.catch(() => {});
     return answer;
+  };
+
+  return async (call, request) => {
+    const idempotencyKey = isChange(call) ? idempotencyKeyOf(request) : undefined;
+    const holder = budgetKeyOf(request.principal);
+    if (idempotencyKey === undefined || holder === undefined) return call.handle(request);
+    const wait = budget.spend(holder);
+    if (wait !== undefined) throw new SidekeyError("VAULT_SERVER_RATE_LIMITED", { retryAfter: wait });
+    // Behind this point what fails on our side may have been done.
+    audit.assertWritable();
+    const keyed: KeyedRequest = {
+      credential: credentialOf(request),
+      idempotencyKey,
+      request: JSON.stringify([request.method, request.target, request.body ?? null]),
+    };
+    return inTurn(`${idempotencyKey} ${keyed.credential}`, () => answerOnce(call, request, keyed));
+  };
+};
+
+/** Those of one name one after the other, so that nobody in this process has to look whether another one is done. */
+const createTurns = (): (<T>(name: string, work: () => Promise<T>) => Promise<T>) => {
+  const last = new Map<string, Promise<unknown>>();
+  return async (name, work) => {
+    const before = last.get(name) ?? Promise.resolve();
+    const mine = before.then(work, work);
+    last.set(name, mine);
+    try {
+      return await mine;
+    } finally {
+      if (last.get(name) === mine) last.delete(name);
+    }
   };
 };
 

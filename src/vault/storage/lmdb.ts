@@ -9,7 +9,7 @@ import { join } from "node:path";
 import type { RootDatabase, RootDatabaseOptionsWithPath } from "lmdb";
 import { isSidekeyError, SidekeyError } from "../../core/errors.ts";
 import { inspectDataFile } from "./inspect.ts";
-import type { EmbeddedStorage, Row, Tx, Watchable } from "./storage.ts";
+import type { EmbeddedStorage, RangeOptions, Row, Tx, Watchable } from "./storage.ts";
 
 const FILE_MODE = 0o600;
 const DIRECTORY_MODE = 0o700;
@@ -18,6 +18,7 @@ const OTHERS = 0o077;
 const MAP_BYTES = 64 * 1024 * 1024;
 /** Beside the rows, and none of them. */
 const GENERATION = "generation";
+const LAST = Buffer.from([0xff]);
 const GENERATION_KEY = Buffer.from(GENERATION);
 const COUNTER_BYTES = 8;
 /** Writes between two looks for readers that died: what such a one had read keeps its pages, and the file grows. */
@@ -42,7 +43,7 @@ export const openLmdb = async (directory: string): Promise<EmbeddedStorage & Wat
     peek: (key) => db.getBinary(Buffer.from(key)),
     put: (key, value) => db.putSync(Buffer.from(key), Buffer.from(value)),
     remove: (key) => db.removeSync(Buffer.from(key)),
-    range: (prefix, { limit } = {}) => rowsOf(db, prefix, limit),
+    range: (prefix, options) => rowsOf(db, prefix, options),
     expect() {},
   };
 
@@ -233,13 +234,25 @@ const closeToOthers = async (path: string, mode = FILE_MODE): Promise<void> => {
   }
 };
 
-const rowsOf = (db: Database, prefix: string, limit = Number.POSITIVE_INFINITY): readonly Row[] => {
+const rowsOf = (
+  db: Database,
+  prefix: string,
+  { limit = Number.POSITIVE_INFINITY, reverse = false, offset = 0 }: RangeOptions = {},
+): readonly Row[] => {
   const rows: Row[] = [];
   if (limit <= 0) return rows;
-  for (const { key, value } of db.getRange({ start: Buffer.from(prefix) })) {
+  const first = Buffer.from(prefix);
+  // Only LMDB passes rows over without reading them; it would count the one that is none.
+  const native = GENERATION.startsWith(prefix) ? 0 : offset;
+  let left = offset - native;
+  // No text holds the byte 0xff.
+  const start = reverse ? Buffer.concat([first, LAST]) : first;
+  for (const { key, value } of db.getRange({ start, reverse, offset: native })) {
     const text = key.toString("utf8");
     if (!text.startsWith(prefix)) break;
     if (text === GENERATION) continue;
+    left -= 1;
+    if (left >= 0) continue;
     rows.push({ key: text, value });
     if (rows.length >= limit) break;
   }

@@ -9,6 +9,9 @@ export interface Range {
   readonly prefix: string;
   /** `Infinity`: all. */
   readonly limit: number;
+  /** Such a range is found as it is asked for, and tells nothing of any other. */
+  readonly reverse?: boolean;
+  readonly offset?: number;
 }
 
 /** What has to be fetched. */
@@ -22,7 +25,7 @@ export interface Found {
   readonly generation: number;
   /** Those of the keys that there are. */
   readonly rows: readonly Row[];
-  /** Of each range that was asked for, in key order. */
+  /** Of each range that was asked for, in key order, also of one that goes backwards. */
   readonly ranges: readonly (readonly Row[])[];
 }
 
@@ -58,9 +61,24 @@ export const isNothing = ({ keys, ranges }: Wanted): boolean => keys.length === 
 
 export const mergeWanted = (all: readonly Wanted[]): Wanted => {
   const ranges = new Map<string, Range>();
-  for (const range of all.flatMap((one) => one.ranges)) ranges.set(`${range.limit} ${range.prefix}`, range);
+  for (const range of all.flatMap((one) => one.ranges)) ranges.set(rangeId(range), range);
   return { keys: [...new Set(all.flatMap((one) => one.keys))], ranges: [...ranges.values()] };
 };
+
+/** The same for the same range, and for no other. */
+export const rangeId = ({ prefix, limit, reverse = false, offset = 0 }: Range): string =>
+  `${limit} ${offset} ${reverse} ${prefix}`;
+
+export const rangeOf = (
+  prefix: string,
+  { limit = Number.POSITIVE_INFINITY, reverse = false, offset = 0 }: RangeOptions = {},
+): Range => ({ prefix, limit, ...(reverse && { reverse }), ...(offset > 0 && { offset }) });
+
+const isPlain = ({ reverse, offset }: Range): boolean => reverse === undefined && offset === undefined;
+
+/** `rows` in key order, all that there are. */
+const cutOut = (rows: readonly Row[], { limit, reverse, offset = 0 }: Range): readonly Row[] =>
+  (reverse === true ? rows.toReversed() : rows).slice(offset, offset + limit);
 
 export const createKnown = (generation: number): Known => {
   const rows = new Map<string, Buffer | null>();
@@ -73,7 +91,7 @@ export const createKnown = (generation: number): Known => {
       for (const [index, range] of asked.ranges.entries()) {
         const inside = found.ranges[index] ?? [];
         for (const { key, value } of inside) rows.set(key, value);
-        ranges.push({ range, rows: inside, isWhole: inside.length < range.limit });
+        ranges.push({ range, rows: inside, isWhole: isPlain(range) && inside.length < range.limit });
       }
     },
     get(key) {
@@ -81,12 +99,18 @@ export const createKnown = (generation: number): Known => {
       if (known !== undefined) return known;
       return ranges.some(({ range, isWhole }) => isWhole && key.startsWith(range.prefix)) ? null : undefined;
     },
-    range({ prefix, limit }) {
+    range(range) {
+      const { prefix, limit } = range;
       for (const known of ranges) {
         if (known.isWhole && prefix.startsWith(known.range.prefix)) {
-          return known.rows.filter(({ key }) => key.startsWith(prefix)).slice(0, limit);
+          return cutOut(
+            known.rows.filter(({ key }) => key.startsWith(prefix)),
+            range,
+          );
         }
-        if (prefix === known.range.prefix && limit <= known.range.limit) return known.rows.slice(0, limit);
+        if (prefix !== known.range.prefix) continue;
+        if (rangeId(known.range) === rangeId(range)) return range.reverse ? known.rows.toReversed() : known.rows;
+        if (isPlain(range) && isPlain(known.range) && limit <= known.range.limit) return known.rows.slice(0, limit);
       }
       return undefined;
     },
@@ -135,17 +159,18 @@ export const run = <T>(known: Known | undefined, layer: Layer, use: (tx: Tx) => 
     return found ?? undefined;
   };
 
-  const range = (prefix: string, { limit = Number.POSITIVE_INFINITY }: RangeOptions = {}): readonly Row[] => {
+  const range = (prefix: string, options: RangeOptions = {}): readonly Row[] => {
+    const asked = rangeOf(prefix, options);
+    const { limit } = asked;
     if (limit <= 0) return [];
     const changed = [...layer.changes].filter(([key]) => key.startsWith(prefix));
-    // As many more as may be gone: enough are left then, and all of them before what was not fetched.
-    const wanted = { prefix, limit: limit + changed.filter(([, value]) => value === null).length };
+    const wanted = changed.length === 0 ? asked : underChanges(asked, changed);
     const found = known?.range(wanted);
     if (found === undefined) {
       ranges.push(wanted);
       throw missing();
     }
-    return changed.length === 0 ? found : withChanges(found, changed).slice(0, limit);
+    return changed.length === 0 ? found : cutOut(withChanges(found, changed), asked);
   };
 
   const tx: Tx = {
@@ -157,8 +182,9 @@ export const run = <T>(known: Known | undefined, layer: Layer, use: (tx: Tx) => 
     range,
     expect(next, prefixes = []) {
       for (const key of next) if (known?.get(key) === undefined && !layer.changes.has(key)) keys.add(key);
-      for (const { prefix, limit = Number.POSITIVE_INFINITY } of prefixes) {
-        if (limit > 0 && known?.range({ prefix, limit }) === undefined) ranges.push({ prefix, limit });
+      for (const { prefix, ...options } of prefixes) {
+        const asked = rangeOf(prefix, options);
+        if (asked.limit > 0 && known?.range(asked) === undefined) ranges.push(asked);
       }
     },
     peek(key) {
@@ -192,11 +218,19 @@ export const firstWanted = (use: (tx: Tx) => unknown): Wanted => {
 
 export const wantedOf = ({ expect = [], ranges = [] }: ReadOptions = {}): Wanted => ({
   keys: expect,
-  ranges: ranges.map(({ prefix, limit = Number.POSITIVE_INFINITY }) => ({ prefix, limit })),
+  ranges: ranges.map(({ prefix, ...options }) => rangeOf(prefix, options)),
 });
 
 /** As `run`, for what only reads. */
 export const runRead = <T>(known: Known | undefined, use: (tx: ReadTx) => T): Run<T> => run(known, createLayer(), use);
+
+/** What has to be known of the store for a range over which there are changes. */
+const underChanges = (asked: Range, changed: readonly (readonly [string, Buffer | null])[]): Range => {
+  const { prefix, limit } = asked;
+  if (!isPlain(asked)) return rangeOf(prefix);
+  // As many more as may be gone: enough are left then, and all of them before what was not fetched.
+  return { prefix, limit: limit + changed.filter(([, value]) => value === null).length };
+};
 
 const withChanges = (rows: readonly Row[], changed: readonly (readonly [string, Buffer | null])[]): readonly Row[] => {
   const all = new Map(rows.map(({ key, value }) => [key, value]));

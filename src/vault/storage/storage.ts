@@ -7,7 +7,7 @@ export interface ReadTx {
   /** How many write transactions there were before; one that writes adds itself at its end. */
   readonly generation: number;
   get(key: string): Buffer | undefined;
-  /** Rows whose key starts with `prefix`, in key order, the first `limit` of them; read whole before it returns. */
+  /** Rows whose key starts with `prefix`, in key order, as far as `options` says; read whole before it returns. */
   range(prefix: string, options?: RangeOptions): readonly Row[];
   /** What will be asked for next: a store at the other end of a wire fetches all of it with the first of it. */
   expect(keys: readonly string[], ranges?: readonly ExpectedRange[]): void;
@@ -16,6 +16,10 @@ export interface ReadTx {
 export interface RangeOptions {
   /** Default: all. */
   readonly limit?: number;
+  /** From the last one backwards. */
+  readonly reverse?: boolean;
+  /** So many are passed over first; a store does that without looking into them. */
+  readonly offset?: number;
 }
 
 export interface Tx extends ReadTx {

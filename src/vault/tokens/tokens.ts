@@ -23,11 +23,15 @@ import {
   addToken,
   type CountedUse,
   countedBefore,
+  expectCounts,
+  expectTokens,
   purgeTokens,
   readToken,
   rememberUse,
   revokeTokensOf,
   type TokenRow,
+  type TokensOf,
+  tokenCount,
   tokenIds,
   updateToken,
 } from "./rows.ts";
@@ -71,7 +75,7 @@ export type TokenState = "active" | "revoked" | "unknown";
 
 export interface TokenListing {
   /** An agent's id, or a name that tokens were issued to. */
-  readonly agent?: { readonly id: string } | { readonly name: string };
+  readonly agent?: TokensOf;
 }
 
 export interface TokenPage {
@@ -159,7 +163,10 @@ export const createVaultTokens = ({ storage, barrier, clock, keys, limits }: Tok
     return row === undefined ? undefined : { ...tokenInfo(row), id };
   };
 
-  const infosOf = (tx: ReadTx, ids: readonly string[]): TokenInfo[] => ids.flatMap((id) => infoOf(tx, id) ?? []);
+  const infosOf = (tx: ReadTx, ids: readonly string[]): TokenInfo[] => {
+    expectTokens(tx, ids);
+    return ids.flatMap((id) => infoOf(tx, id) ?? []);
+  };
 
   return {
     limits,
@@ -168,10 +175,12 @@ export const createVaultTokens = ({ storage, barrier, clock, keys, limits }: Tok
 
     async issue(request) {
       const claims = claimsOf(request, { id: newId(), now: clock.now(), limits });
+      const row = rowOf(claims, request);
       for (;;) {
         const signer = await keys.signer();
         const token = await signToken(claims, signer);
         const isStored = await storage.write((tx) => {
+          expectCounts(tx, row);
           keys.migrate(tx);
           // Another process has put a new key in its place: a token of the old one would outlive it.
           if (!keys.isSigner(tx, signer.kid)) return false;
@@ -184,7 +193,7 @@ export const createVaultTokens = ({ storage, barrier, clock, keys, limits }: Tok
             }
           }
           purgeTokens(tx, barrier, clock.now());
-          addToken(tx, barrier, claims.id, rowOf(claims, request));
+          addToken(tx, barrier, claims.id, row);
           return true;
         });
         if (isStored) return { token, claims };
@@ -210,12 +219,13 @@ export const createVaultTokens = ({ storage, barrier, clock, keys, limits }: Tok
     async spend(id, retry) {
       const seen = await storage.read((tx) => readToken(tx, barrier, id), { expect: [`token:${id}`] });
       if (seen !== undefined && seen.revokedAt === undefined && seen.maxUses === undefined) return undefined;
+      // Before the transaction: it names a row, and a callback that is run again has to ask for the same ones.
+      const now = clock.now();
       return storage.write((tx) => {
         const row = readToken(tx, barrier, id);
         if (row === undefined || row.revokedAt !== undefined) throw new SidekeyError("IDENTITY_TOKEN_REVOKED");
         const { maxUses, uses = 0 } = row;
         if (maxUses === undefined) return undefined;
-        const now = clock.now();
         const counted = retry && countedUse(id, retry, now);
         const before = counted && countedBefore(tx, barrier, counted);
         if (before !== undefined) return before;
@@ -254,8 +264,13 @@ export const createVaultTokens = ({ storage, barrier, clock, keys, limits }: Tok
 
     page: ({ agent, page, limit }) =>
       storage.read((tx) => {
-        const ids = tokenIds(tx, agent).toReversed();
-        return { items: infosOf(tx, ids.slice((page - 1) * limit, page * limit)), total: ids.length };
+        const offset = (page - 1) * limit;
+        const count = tokenCount(tx, barrier, agent);
+        // One more tells whether there is another page, whatever an earlier Sidekey on the same store has left uncounted.
+        const ids = tokenIds(tx, agent, { limit: limit + 1, offset, reverse: true });
+        const isLast = ids.length <= limit && (ids.length > 0 || offset === 0);
+        const total = isLast ? offset + ids.length : Math.max(count, ids.length === 0 ? 0 : offset + ids.length);
+        return { items: infosOf(tx, ids.slice(0, limit)), total };
       }),
 
     find: async (id) => (ID.test(id) ? storage.read((tx) => infoOf(tx, id)) : undefined),

@@ -8,7 +8,14 @@ import type { Log } from "../../../core/log.ts";
 import { busy, isLost, isRefusal, storageFault, unknownOutcome } from "./faults.ts";
 import type { PostgresAddress } from "./url.ts";
 
-export type Value = string | number | Buffer | readonly string[] | readonly number[] | readonly Buffer[];
+export type Value =
+  | string
+  | number
+  | Buffer
+  | readonly string[]
+  | readonly number[]
+  | readonly boolean[]
+  | readonly Buffer[];
 
 export interface Statement {
   /** Statements with a name are prepared once for each connection. */

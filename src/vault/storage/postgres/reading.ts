@@ -7,6 +7,7 @@ import {
   mergeWanted,
   NOTHING,
   type Range,
+  rangeId,
   runRead,
   type Wanted,
 } from "../restart.ts";
@@ -84,8 +85,7 @@ export const fetchTogether = (fetch: Fetch): Fetch => {
 
 const partOf = (found: Found, all: Wanted, asked: Wanted): Found => {
   const keys = new Set(asked.keys);
-  const rangeOf = ({ prefix, limit }: Range) =>
-    found.ranges[all.ranges.findIndex((one) => one.prefix === prefix && one.limit === limit)] ?? [];
+  const rangeOf = (range: Range) => found.ranges[all.ranges.findIndex((one) => rangeId(one) === rangeId(range))] ?? [];
   return {
     generation: found.generation,
     rows: found.rows.filter(({ key }) => keys.has(key)),

@@ -90,21 +90,42 @@ const FETCH = `
     ) AS found
   ) AS r ON true`;
 
+/** As `FETCH`, for ranges that go backwards or pass some over. */
+const FETCH_BACK = `
+  SELECT s.generation, r.part, r.key, r.value FROM sidekey_state s LEFT JOIN (
+    SELECT 0::bigint AS part, key, value FROM sidekey_rows WHERE key = ANY ($1::text[])
+    UNION ALL
+    SELECT asked.part, found.key, found.value
+    FROM unnest($2::text[], $3::text[], $4::bigint[], $5::boolean[], $6::bigint[])
+      WITH ORDINALITY AS asked (low, high, most, back, skip, part)
+    CROSS JOIN LATERAL (
+      (SELECT key, value FROM sidekey_rows
+       WHERE NOT asked.back AND key >= asked.low COLLATE "C" AND key < asked.high COLLATE "C"
+       ORDER BY key LIMIT asked.most OFFSET asked.skip)
+      UNION ALL
+      (SELECT key, value FROM sidekey_rows
+       WHERE asked.back AND key >= asked.low COLLATE "C" AND key < asked.high COLLATE "C"
+       ORDER BY key DESC LIMIT asked.most OFFSET asked.skip)
+    ) AS found
+  ) AS r ON true`;
+
 /** Behind every key that begins with a prefix: the last character there is. */
 const LAST = "\u{10ffff}";
 const ALL = Number.MAX_SAFE_INTEGER;
 
 /** One statement, so one snapshot. */
-export const fetchStatement = ({ keys, ranges }: Wanted): Statement => ({
-  name: "sidekey_fetch",
-  text: FETCH,
-  values: [
+export const fetchStatement = ({ keys, ranges }: Wanted): Statement => {
+  const values = [
     keys,
     ranges.map(({ prefix }) => prefix),
     ranges.map(({ prefix }) => prefix + LAST),
     ranges.map(({ limit }) => Math.min(limit, ALL)),
-  ],
-});
+  ];
+  const goesOnlyForward = ranges.every(({ reverse, offset }) => reverse === undefined && offset === undefined);
+  if (goesOnlyForward) return { name: "sidekey_fetch", text: FETCH, values };
+  const ways = [ranges.map(({ reverse = false }) => reverse), ranges.map(({ offset = 0 }) => offset)];
+  return { name: "sidekey_fetch_back", text: FETCH_BACK, values: [...values, ...ways] };
+};
 
 export const foundIn = (asked: Wanted, result: Awaited<ReturnType<Query>>): Found => {
   const [first] = result;

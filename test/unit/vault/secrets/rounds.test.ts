@@ -3,64 +3,10 @@ import { SecretValue } from "../../../../src/core/secret-value.ts";
 import { createBarrier } from "../../../../src/vault/barrier/barrier.ts";
 import { generateFernetKey, parseFernetKey } from "../../../../src/vault/barrier/fernet.ts";
 import { createVaultSecrets } from "../../../../src/vault/secrets/secrets.ts";
-import { createKnown, createLayer, inKeyOrder, run, type Wanted } from "../../../../src/vault/storage/restart.ts";
-import type { Tx, VaultStorage } from "../../../../src/vault/storage/storage.ts";
+import { createFarStorage } from "../far-storage.ts";
 import { createTestClock } from "../support.ts";
 
 const secret = (value: string): SecretValue => SecretValue.fromText(value);
-
-/** A store at the other end of a wire, in memory: counts how often rows had to be fetched. */
-const createFarStorage = () => {
-  const rows = new Map<string, Buffer>();
-  let generation = 0;
-  let rounds = 0;
-  const fetched = ({ keys, ranges }: Wanted) => {
-    rounds += 1;
-    return {
-      generation,
-      rows: keys.flatMap((key) => {
-        const value = rows.get(key);
-        return value === undefined ? [] : [{ key, value }];
-      }),
-      ranges: ranges.map(({ prefix, limit }) =>
-        inKeyOrder([...rows].filter(([key]) => key.startsWith(prefix)).map(([key, value]) => ({ key, value }))).slice(
-          0,
-          limit,
-        ),
-      ),
-    };
-  };
-  const go = <T>(use: (tx: Tx) => T, keys: readonly string[] = []) => {
-    const known = createKnown(generation);
-    let wanted: Wanted = { keys, ranges: [] };
-    for (;;) {
-      if (wanted.keys.length + wanted.ranges.length > 0) known.add(wanted, fetched(wanted));
-      const layer = createLayer();
-      const ran = run(known, layer, use);
-      if (ran.kind === "threw") throw ran.error;
-      if (ran.kind === "done") return { value: ran.value, layer };
-      wanted = ran.wanted;
-    }
-  };
-  const storage: VaultStorage = {
-    read: async (use, options) => go(use, options?.expect).value,
-    write: async (use, options) => {
-      const { value, layer } = go(use, options?.expect);
-      for (const [key, row] of layer.changes) row === null ? rows.delete(key) : rows.set(key, row);
-      generation += 1;
-      return value;
-    },
-    close: async () => {},
-  };
-  return {
-    storage,
-    async roundsOf(use: () => Promise<unknown>): Promise<number> {
-      rounds = 0;
-      await use();
-      return rounds;
-    },
-  };
-};
 
 describe("secrets in a store at the other end of a wire", () => {
   it("take few rounds for each operation, however many secrets and versions there are", async () => {

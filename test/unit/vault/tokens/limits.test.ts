@@ -1,8 +1,9 @@
 /** What a token of a vault's agent is held to: its agent, its uses, its addresses, its signing key. */
 import { describe, expect, it } from "vitest";
 import { parseScopes } from "../../../../src/identity/scope.ts";
+import { sealJson } from "../../../../src/vault/barrier/barrier.ts";
 import type { AgentInfo, Vault } from "../../../../src/vault/index.ts";
-import { codeOf, openTestVault } from "../support.ts";
+import { codeOf, openTestVault, withGuardedRows } from "../support.ts";
 
 /** Its error code; undefined where it did not fail. */
 const outcomeOf = (act: () => Promise<unknown>): Promise<string | undefined> =>
@@ -41,6 +42,69 @@ describe("a token of an agent", () => {
       const { token } = await vault.tokens.issue({ agent, scopes, ...(reads && { reads }) });
       expect(await vault.tokens.verify(token)).toMatchObject({ reads: "placeholder" });
     }
+  });
+
+  it("is listed a page at a time, the newest first, and counted, of all and of each agent", async () => {
+    const { vault, clock } = await openTestVault();
+    const [a, b] = [await agentOf(vault), (await vault.agents.create({ name: "b", scopes })).info];
+    const made: string[] = [];
+    for (let n = 0; n < 25; n += 1) {
+      clock.advance(1000);
+      const { claims } = await vault.tokens.issue({
+        agent: n % 5 === 0 ? b : a,
+        scopes,
+        ttlMs: n < 10 ? 60_000 : 600_000,
+      });
+      made.unshift(claims.id);
+    }
+    const pagesOf = async (limit: number, of: object = {}) => {
+      const pages: (readonly string[])[] = [];
+      for (let page = 1; ; page += 1) {
+        const { items, total } = await vault.tokens.page({ ...of, page, limit });
+        if (items.length === 0) return { pages, total };
+        pages.push(items.map(({ id }) => id));
+      }
+    };
+    for (const limit of [1, 7, 25, 100]) {
+      const { pages, total } = await pagesOf(limit);
+      expect([limit, pages.flat(), total]).toEqual([limit, made, 25]);
+      expect(pages.every((page) => page.length <= limit)).toBe(true);
+    }
+    const ofB = made.filter((_, at) => at % 5 === 4);
+    expect(await pagesOf(2, { agent: { id: b.id } })).toMatchObject({
+      total: 5,
+      pages: [ofB.slice(0, 2), ofB.slice(2, 4), ofB.slice(4)],
+    });
+    // An issue removes what is over.
+    clock.advance(70_000);
+    await vault.tokens.issue({ agent: b, scopes });
+    expect((await pagesOf(10)).total).toBe(16);
+    expect((await pagesOf(10, { agent: { id: a.id } })).total).toBe(12);
+    expect(await vault.tokens.page({ agent: { name: "nobody" }, page: 1, limit: 10 })).toEqual({ items: [], total: 0 });
+  });
+
+  it("is listed to the end where the count is of before a Sidekey that does not count", async () => {
+    const stage = await openTestVault();
+    const { vault, clock, state } = stage;
+    const agent = await agentOf(vault);
+    for (let n = 0; n < 6; n += 1) await vault.tokens.issue({ agent, scopes });
+    await vault.close();
+    await withGuardedRows({ state, clock }, async (storage, { barrier }) => {
+      await storage.write((tx) => {
+        const [all, of] = tx.range("tokencount:").map(({ key }) => key);
+        if (all === undefined || of === undefined) throw new Error("nothing is counted");
+        tx.put(all, sealJson(barrier, all, { count: 2 }));
+        tx.remove(of);
+      });
+    });
+    const { vault: again } = await openTestVault(stage);
+    const totals = async (of: object = {}): Promise<readonly number[]> =>
+      Promise.all([1, 2, 3].map(async (page) => (await again.tokens.page({ ...of, page, limit: 2 })).total));
+    const total = await totals();
+    expect([total[0], total[1], total[2]]).toEqual([3, 5, 6]);
+    expect(await totals({ agent: { id: agent.id } })).toEqual([6, 6, 6]);
+    await again.tokens.issue({ agent, scopes });
+    expect((await again.tokens.page({ agent: { id: agent.id }, page: 1, limit: 2 })).total).toBe(7);
   });
 
   it("ends with its agent", async () => {
