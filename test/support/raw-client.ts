@@ -72,13 +72,23 @@ export const openTlsTunnel = async (
 };
 
 const wrap = (socket: Socket | TLSSocket): RawConnection => {
-  let buffered = Buffer.alloc(0);
+  let joined = Buffer.alloc(0);
+  let arrived: Buffer[] = [];
+  /** Of both. `bytes` */
+  let waiting = 0;
+  /** All that nobody has taken. Joined when it is looked at, not for each chunk. */
+  const buffered = (): Buffer => {
+    if (arrived.length > 0) joined = Buffer.concat([joined, ...arrived]);
+    arrived = [];
+    return joined;
+  };
   const all: Buffer[] = [];
   let ended = false;
   let wake = (): void => undefined;
   socket.on("data", (chunk: Buffer) => {
     all.push(chunk);
-    buffered = Buffer.concat([buffered, chunk]);
+    arrived.push(chunk);
+    waiting += chunk.length;
     wake();
   });
   const end = (): void => {
@@ -89,28 +99,29 @@ const wrap = (socket: Socket | TLSSocket): RawConnection => {
 
   const more = async (): Promise<void> => {
     if (ended)
-      throw new Error(`connection ended; left over: ${JSON.stringify(buffered.toString("latin1").slice(0, 300))}`);
+      throw new Error(`connection ended; left over: ${JSON.stringify(buffered().toString("latin1").slice(0, 300))}`);
     await new Promise<void>((resolve) => {
       wake = resolve;
     });
   };
   const take = (length: number): Buffer => {
-    const taken = buffered.subarray(0, length);
-    buffered = buffered.subarray(length);
+    const taken = buffered().subarray(0, length);
+    joined = joined.subarray(length);
+    waiting = joined.length;
     return taken;
   };
   const line = async (): Promise<string> => {
-    let at = buffered.indexOf("\r\n");
+    let at = buffered().indexOf("\r\n");
     while (at === -1) {
       await more();
-      at = buffered.indexOf("\r\n");
+      at = buffered().indexOf("\r\n");
     }
     return take(at + 2)
       .subarray(0, -2)
       .toString("latin1");
   };
   const exactly = async (length: number): Promise<Buffer> => {
-    while (buffered.length < length) await more();
+    while (waiting < length) await more();
     return Buffer.from(take(length));
   };
 
@@ -128,6 +139,7 @@ const wrap = (socket: Socket | TLSSocket): RawConnection => {
       const code = Number(status);
       const length = headers.get("content-length")?.[0];
       let body = Buffer.alloc(0);
+      const parts: Buffer[] = [];
       if (method === "HEAD" || code < 200 || code === 204 || code === 304 || (method === "CONNECT" && code === 200)) {
         // None, whatever the headers say.
       } else if (headers.get("transfer-encoding")?.[0] === "chunked") {
@@ -136,19 +148,21 @@ const wrap = (socket: Socket | TLSSocket): RawConnection => {
             await line();
             break;
           }
-          body = Buffer.concat([body, await exactly(size)]);
+          // Put together once: a client that copies all of it for each chunk is so slow that servers leave.
+          parts.push(await exactly(size));
           await exactly(2);
         }
+        body = Buffer.concat(parts);
       } else if (length !== undefined) {
         body = Buffer.from(await exactly(Number(length)));
       } else {
         while (!ended) await more().catch(() => undefined);
-        body = Buffer.from(take(buffered.length));
+        body = Buffer.from(take(waiting));
       }
       return { status: code, reason, headers, body };
     },
     get buffered() {
-      return buffered;
+      return buffered();
     },
     get transcript() {
       return Buffer.concat(all);
