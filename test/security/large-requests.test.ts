@@ -97,6 +97,11 @@ describe("a head that is too large", () => {
     for (const { status } of answers) expect([400, 414, 431]).toContain(status);
   });
 
+  it("because of its target is answered so", async () => {
+    const sent = get(`/${"a".repeat(64 * KIB)}`, "").slice(0, 64 * KIB);
+    expect(await attack(await stage.tunnel(), [sent])).toBe("refused INGRESS_URI_TOO_LONG");
+  });
+
   it("but just fits arrives whole", async () => {
     const target = `/${"a".repeat(15 * KIB)}`;
     expect(await attack(await stage.tunnel(), [get(target, `X: ${"x".repeat(30 * KIB)}\r\n`)])).toBe("forwarded");

@@ -1,6 +1,7 @@
 /** Requests of HTTP/1.1 as an agent sends them. Who may be asked for what, and how a body ends, is judged elsewhere. */
 import { type ErrorCode, SidekeyError } from "../../core/errors.ts";
 import { CR, LF, SP, TEXT, TOKEN, ZERO } from "../../core/http-syntax.ts";
+import { MAX_TARGET } from "../../core/limits.ts";
 import { type BodyFraming, MessageParser } from "../net/message-parser.ts";
 
 export interface RequestHead {
@@ -37,7 +38,10 @@ const NO_METHOD = "no method that is known";
 const DOT = 46;
 const VERSION_START = Buffer.from(" HTTP/");
 
-/** Throws INGRESS_BAD_REQUEST, INGRESS_VERSION or INGRESS_HEADERS_TOO_LARGE, and what the receiver throws. */
+/**
+ * Throws INGRESS_BAD_REQUEST, INGRESS_VERSION, INGRESS_URI_TOO_LONG (of a head that is too large) or
+ * INGRESS_HEADERS_TOO_LARGE, and what the receiver throws.
+ */
 export class RequestParser extends MessageParser {
   readonly #receiver: RequestReceiver;
 
@@ -115,6 +119,18 @@ export class RequestParser extends MessageParser {
 
   protected override tooLarge(detail: string): never {
     return this.#fail("INGRESS_HEADERS_TOO_LARGE", detail);
+  }
+
+  /** Who sent a target that is too long on its own is told so: fewer headers would not help (RFC 9110 section 15.5.15). */
+  protected override headTooLarge(bytes: Buffer, start: number, end: number): never {
+    const method = skipEmptyLines(bytes, start);
+    const space = bytes.indexOf(SP, method);
+    if (METHODS.has(bytes.toString("latin1", method, Math.min(space, method + LONGEST_METHOD + 1)))) {
+      let at = space + 1;
+      while (at < end && isVisible(bytes[at] as number)) at++;
+      if (at - space - 1 > MAX_TARGET) this.#fail("INGRESS_URI_TOO_LONG", "the target is too long");
+    }
+    return super.headTooLarge(bytes, start, end);
   }
 
   #fail(code: ErrorCode, detail: string): never {

@@ -22,6 +22,7 @@ export interface ParserRules {
 
 /** First line and headers, and likewise trailers. `bytes` */
 const MAX_HEADER_BYTES = 64 * 1024;
+const HEADERS_TOO_LARGE = "the headers are too large";
 /** Sixteen times that, and a size could not be counted exactly any more. */
 const MAX_SIZE = 2 ** 48 - 1;
 
@@ -68,6 +69,10 @@ export abstract class MessageParser {
   protected abstract complete(surplus: boolean): void;
   protected abstract malformed(detail: string): never;
   protected abstract tooLarge(detail: string): never;
+  /** A head is too large: `bytes[start, end)` is what there is of it. */
+  protected headTooLarge(_bytes: Buffer, _start: number, _end: number): never {
+    return this.tooLarge(HEADERS_TOO_LARGE);
+  }
 
   /** A message is to come. */
   protected expectHead(): void {
@@ -177,7 +182,7 @@ export abstract class MessageParser {
   #head(chunk: Buffer, at: number): number {
     const end = this.#pending === undefined ? chunk.indexOf(HEAD_END, at) : -1;
     if (end !== -1) {
-      if (end - at > MAX_HEADER_BYTES) this.tooLarge("the headers are too large");
+      if (end - at > MAX_HEADER_BYTES) this.headTooLarge(chunk, at, end);
       return this.#begin(this.head(chunk, at, end), chunk, end + HEAD_END.length);
     }
     const before = this.#pendingLength;
@@ -258,7 +263,10 @@ export abstract class MessageParser {
     const from = Math.max(0, before - HEAD_END.length + 1);
     const found = pending.subarray(0, this.#pendingLength).indexOf(HEAD_END, from);
     if (found === -1) {
-      if (this.#pendingLength >= MAX_HEADER_BYTES) this.tooLarge("the headers are too large");
+      if (this.#pendingLength >= MAX_HEADER_BYTES) {
+        if (this.#state === "head") this.headTooLarge(pending, 0, this.#pendingLength);
+        this.tooLarge(HEADERS_TOO_LARGE);
+      }
       // Somebody who ends lines otherwise would never end a head for us, and be waited for.
       for (let i = Math.max(1, before); i < this.#pendingLength; i++) {
         if (pending[i] === LF && pending[i - 1] !== CR) this.malformed("a line ends without CR");

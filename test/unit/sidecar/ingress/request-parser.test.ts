@@ -138,6 +138,21 @@ describe("a request", () => {
   });
 
   it.each([
+    ["INGRESS_URI_TOO_LONG", `GET /${"a".repeat(64 * 1024)} HTTP/1.1\r\n\r\n`],
+    ["INGRESS_URI_TOO_LONG", `\r\nGET /${"a".repeat(70 * 1024)}`],
+    ["INGRESS_URI_TOO_LONG", `GET /${"a".repeat(17 * 1024)} HTTP/1.1\r\nX: ${"a".repeat(64 * 1024)}\r\n\r\n`],
+    ["INGRESS_HEADERS_TOO_LARGE", `GET /${"a".repeat(15 * 1024)} HTTP/1.1\r\nX: ${"a".repeat(64 * 1024)}\r\n\r\n`],
+    [
+      "INGRESS_HEADERS_TOO_LARGE",
+      `${head("POST /", "Transfer-Encoding: chunked\r\n")}0\r\nGET: ${"x".repeat(64 * 1024)}`,
+    ],
+  ])("that is too large as a whole is refused with %s when that is its target's fault", (code, text) => {
+    expect(read([bytes(text)])).toBe(code);
+    const pieces = Array.from({ length: Math.ceil(text.length / 997) }, (_, i) => text.slice(997 * i, 997 * (i + 1)));
+    expect(read(pieces.map((piece) => bytes(piece)))).toBe(code);
+  });
+
+  it.each([
     "\x16\x03\x01",
     "\0",
     "SSH-2.0-OpenSSH_9\r\n",
