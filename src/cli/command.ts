@@ -64,3 +64,5 @@ export const CONFIG_OPTION: OptionSpec = {
   summary: "the file (else $SIDEKEY_CONFIG, else ./sidekey.yaml)",
 };
 export const JSON_OPTION: OptionSpec = { flags: "--json", summary: "print JSON" };
+/** Taken by every command, so that a caller need not know which; what some print is the same with it. */
+export const sameWithJson = (why: string): OptionSpec => ({ ...JSON_OPTION, summary: `the same: ${why}` });

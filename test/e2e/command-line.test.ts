@@ -222,6 +222,24 @@ describe("without a file", () => {
     expect(await work.sidekey(["check", "-c", "none.yaml"])).toMatchObject({ code: 0 });
   });
 
+  it("answers 'check --json' with a problem of the file as a whole, in JSON", async () => {
+    for (const [args, file] of [
+      [[], "sidekey.yaml"],
+      [["-c", "none.yaml"], "none.yaml"],
+      [["-c", "."], "."],
+    ] as const) {
+      const { code, stdout, stderr } = await work.sidekey(["check", "--json", ...args]);
+      expect({ code, stderr }).toEqual({ code: 2, stderr: "" });
+      const place = { file: work.at(file).replace(/\/\.$/, ""), line: 1, column: 1, path: "" };
+      expect(JSON.parse(stdout)).toEqual({
+        ok: false,
+        problems: [
+          { ...place, message: expect.stringMatching(/^the file cannot be read: /), hint: expect.any(String) },
+        ],
+      });
+    }
+  });
+
   it("sidekey alone shows the same lines", async () => {
     const { code, stdout, stderr } = await work.sidekey([]);
     expect({ code, stdout }).toEqual({ code: 2, stdout: "" });

@@ -1,7 +1,7 @@
 /** `audit export`: the audit of a vault server as it is stored, one JSON document a line, to be kept elsewhere and verified. */
 import { SidekeyError } from "../../core/errors.ts";
 import { FILTER_OPTIONS } from "../audit/filters.ts";
-import { type CommandSpec, JSON_OPTION } from "../command.ts";
+import { CONFIG_OPTION, type CommandSpec, sameWithJson } from "../command.ts";
 import { EXIT_OK } from "../exit.ts";
 import { asksServer, SERVER_OPTIONS, withServer } from "../vault/server.ts";
 
@@ -14,7 +14,8 @@ export const auditExport: CommandSpec = {
     { flags: "--after <seq>", summary: "only what is behind this record: to go on where an earlier export ended" },
     ...FILTER_OPTIONS.filter(({ flags }) => FILTERS.has(flags.split(" ")[0] ?? "")),
     ...SERVER_OPTIONS,
-    { ...JSON_OPTION, summary: "the same: it is JSON lines anyway" },
+    { ...CONFIG_OPTION, summary: "taken, and not read: the audit is the server's" },
+    sameWithJson("it is JSON lines anyway"),
   ],
   examples: [
     "sidekey audit export --vault https://vault.internal:7200 --key-file operator.key > audit.ndjson",

@@ -11,7 +11,7 @@ import { prepareStateDirectory } from "../../core/state-directory.ts";
 import type { NamedVault, SidecarConfig } from "../../sidecar/app/config/config.ts";
 import { exposures } from "../../sidecar/app/config/file-check.ts";
 import type { Sidecar } from "../../sidecar/app/lifecycle.ts";
-import { CONFIG_OPTION, type CommandSpec, type Invocation, type OptionSpec } from "../command.ts";
+import { CONFIG_OPTION, type CommandSpec, type Invocation, type OptionSpec, sameWithJson } from "../command.ts";
 import { loadRequiredConfig } from "../context.ts";
 import { EXIT_RUN_FAILED } from "../exit.ts";
 import { keepRequestsYoung } from "../heap.ts";
@@ -46,6 +46,7 @@ export const run: CommandSpec = {
       summary: `take its secrets from this vault, with the agent's key in $${AGENT_KEY_VARIABLE}`,
     },
     ...VAULT_FILES,
+    sameWithJson("what is printed is the program's"),
   ],
   examples: [
     "sidekey run -- python agent.py",

@@ -1,6 +1,6 @@
 /** `start`: the sidecar in the foreground. One line on standard output when every port is open; logs on standard error. */
 import { refuseExposedFile, refuseExposedFiles } from "../../sidecar/app/config/file-check.ts";
-import { CONFIG_OPTION, type CommandSpec } from "../command.ts";
+import { CONFIG_OPTION, type CommandSpec, sameWithJson } from "../command.ts";
 import { loadRequiredConfig, requireConfigFile } from "../context.ts";
 import { EXIT_OK } from "../exit.ts";
 import { refuseUntrustedTls } from "../guard.ts";
@@ -11,7 +11,11 @@ import { stopSignal } from "../stop-signal.ts";
 export const start: CommandSpec = {
   name: "start",
   summary: "run the sidecar in the foreground",
-  options: [CONFIG_OPTION, { flags: "--log-level <level>", summary: "how much it logs", choices: LOG_LEVELS }],
+  options: [
+    CONFIG_OPTION,
+    { flags: "--log-level <level>", summary: "how much it logs", choices: LOG_LEVELS },
+    sameWithJson("its line holds JSON anyway"),
+  ],
   examples: ["sidekey start", "sidekey start -c /etc/sidekey.yaml --log-level warn"],
   async run(invocation) {
     const { environment, terminal } = invocation;

@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { refuseExposedFile } from "../../sidecar/app/config/file-check.ts";
 import type { VaultServerConfig } from "../../vault/server/config/config.ts";
-import type { CommandSpec } from "../command.ts";
+import { type CommandSpec, sameWithJson } from "../command.ts";
 import { EXIT_OK } from "../exit.ts";
 import { refuseUntrustedTls } from "../guard.ts";
 import { refuseInsideRun } from "../inside-run.ts";
@@ -14,7 +14,11 @@ import { loadVaultFile, VAULT_FILE_OPTION } from "../vault/file.ts";
 export const vaultServe: CommandSpec = {
   name: "vault serve",
   summary: "serve a vault to sidecars, agents and operators over HTTP",
-  options: [VAULT_FILE_OPTION, { flags: "--log-level <level>", summary: "how much it logs", choices: LOG_LEVELS }],
+  options: [
+    VAULT_FILE_OPTION,
+    { flags: "--log-level <level>", summary: "how much it logs", choices: LOG_LEVELS },
+    sameWithJson("its line holds JSON anyway"),
+  ],
   examples: ["sidekey vault serve", "sidekey vault serve -c /etc/sidekey/vault.yaml"],
   async run(invocation) {
     const { environment, terminal } = invocation;
