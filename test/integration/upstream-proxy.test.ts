@@ -171,6 +171,27 @@ describe("through the proxy", () => {
   });
 });
 
+describe("with 'env'", () => {
+  it("the environment names the proxy, and what goes around it", async () => {
+    const other = await startSidecar("env", {
+      environment: {
+        KEY: CANARY,
+        HTTPS_PROXY: `http://corp-proxy.test:${proxy.port}`,
+        NO_PROXY: "localhost, around.test, 127.0.0.1",
+      },
+    });
+    try {
+      expect(await ask("api.test:443", other)).toEqual([200, "by the proxy"]);
+      const before = proxy.heads.length;
+      expect(await ask(`127.0.0.1:${upstream.port}`, other)).toEqual([200, "by the proxy"]);
+      expect(await ask("localhost:443", other)).toEqual([502, "UPSTREAM_UNREACHABLE"]);
+      expect(proxy.heads.length).toBe(before);
+    } finally {
+      await other.close();
+    }
+  });
+});
+
 describe("the guard still judges what can be judged, before the proxy hears of it", () => {
   it.each([
     ["localhost:443", "POLICY_ADDRESS"],

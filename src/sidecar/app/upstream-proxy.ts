@@ -13,15 +13,27 @@ import type { UpstreamProxy } from "../net/proxy-tunnel.ts";
 export type UpstreamProxyConfig =
   | { readonly authority: Authority; readonly login?: { readonly username: string; readonly password: Credential } }
   /** The whole URL is in this variable. */
-  | { readonly env: string };
+  | { readonly env: string }
+  /** `env`: what the proxy variables of the environment say, as other programs take them. */
+  | { readonly fromEnvironment: true };
+
+/** The first that holds something counts. One proxy is for all upstreams, which go through it by CONNECT alike. */
+export const PROXY_VARIABLES = [
+  "https_proxy",
+  "HTTPS_PROXY",
+  "all_proxy",
+  "ALL_PROXY",
+  "http_proxy",
+  "HTTP_PROXY",
+] as const;
+const EXCEPTION_VARIABLES = ["no_proxy", "NO_PROXY"] as const;
 
 const FORM = "must be http://HOST:PORT";
+const FROM_ENVIRONMENT = "env";
 const EXAMPLE = "For example http://corp-proxy:3128.";
 const URL_PARTS = /^http:\/\/(?:([^/?#]*)@)?([^/?#@]+)\/?$/;
 
-const proxyText = z.string().meta({ pattern: "^http://[^/?#@]+/?$", examples: ["http://corp-proxy:3128"] });
-
-const proxyUrl = proxyText.transform((text, context): Authority => {
+const parseProxyUrl = (text: string, context: z.RefinementCtx): Authority => {
   const [, login, host = ""] = URL_PARTS.exec(text) ?? [];
   if (login !== undefined || text.includes("@")) {
     return refuse(
@@ -32,11 +44,22 @@ const proxyUrl = proxyText.transform((text, context): Authority => {
   }
   if (text.startsWith("https://")) return refuse(context, `${FORM}; a proxy over TLS is not in this version`, EXAMPLE);
   return parseAuthority(host) ?? refuse(context, FORM, EXAMPLE);
-});
+};
 
-/** A URL, `{ env: NAME }` for one in a variable, or `{ url, username, password }`. */
+const proxyUrl = z
+  .string()
+  .meta({ pattern: "^http://[^/?#@]+/?$", examples: ["http://corp-proxy:3128"] })
+  .transform(parseProxyUrl);
+
+/** A URL, `env` for the proxy variables, `{ env: NAME }` for a URL in another one, or `{ url, username, password }`. */
 export const upstreamProxySchema = z.union([
-  proxyUrl.transform((authority): UpstreamProxyConfig => ({ authority })),
+  z
+    .string()
+    .meta({ pattern: "^(?:env|http://[^/?#@]+/?)$", examples: ["http://corp-proxy:3128", FROM_ENVIRONMENT] })
+    .transform(
+      (text, context): UpstreamProxyConfig =>
+        text === FROM_ENVIRONMENT ? { fromEnvironment: true } : { authority: parseProxyUrl(text, context) },
+    ),
   z
     .strictObject({
       url: proxyUrl.optional().describe("http://HOST:PORT"),
@@ -64,12 +87,28 @@ export const upstreamProxySchema = z.union([
     }),
 ]);
 
-/** Errors: CONFIG_INVALID (a credential is missing, or the variable holds no such URL). */
-export const readUpstreamProxy = (config: UpstreamProxyConfig, context: CredentialContext): UpstreamProxy => {
+/**
+ * Undefined: the environment names no proxy, and was asked. Errors: CONFIG_INVALID (a credential is missing, or the
+ * variable holds no such URL).
+ */
+export const readUpstreamProxy = (
+  config: UpstreamProxyConfig,
+  context: CredentialContext,
+): UpstreamProxy | undefined => {
   if ("env" in config) return fromVariable(config.env, context);
+  if ("fromEnvironment" in config) return fromEnvironment(context);
   const { authority, login } = config;
   if (login === undefined) return { authority, authorization: undefined };
   return { authority, authorization: basic(login.username, readCredential(login.password, context)) };
+};
+
+const fromEnvironment = (context: CredentialContext): UpstreamProxy | undefined => {
+  const firstOf = (names: readonly string[]): string | undefined =>
+    names.find((name) => Object.hasOwn(context.environment, name) && (context.environment[name] ?? "") !== "");
+  const variable = firstOf(PROXY_VARIABLES);
+  if (variable === undefined) return undefined;
+  const exceptions = context.environment[firstOf(EXCEPTION_VARIABLES) ?? ""];
+  return { ...fromVariable(variable, context), ...(exceptions !== undefined && { exceptions }) };
 };
 
 const fromVariable = (name: string, context: CredentialContext): UpstreamProxy => {

@@ -11,6 +11,7 @@ import type { EgressGuard } from "../policy/egress.ts";
 import type { ClosedPlaces } from "./closed-places.ts";
 import { type Connection, plainConnection } from "./connection.ts";
 import { DNS_TIMEOUT_MS, guardedLookup, type Resolver, systemResolver } from "./lookup.ts";
+import { createProxyExceptions } from "./proxy-exceptions.ts";
 import { openProxyTunnel, type TunnelRequest, type UpstreamProxy } from "./proxy-tunnel.ts";
 import { createSecurer } from "./secure.ts";
 import { Wire } from "./wire.ts";
@@ -28,7 +29,7 @@ export interface ConnectorOptions {
   readonly guard: EgressGuard;
   /** `host:port` of the authority to where it is really reached; these beat the proxy. */
   readonly redirects: ReadonlyMap<string, ConnectTarget>;
-  /** `upstream.proxy`: everything else goes through it, and it resolves the names. */
+  /** `upstream.proxy`: everything else but its exceptions goes through it, and it resolves the names. */
   readonly proxy?: UpstreamProxy | undefined;
   /** PEM added to the system roots. */
   readonly extraCa: string | undefined;
@@ -85,14 +86,15 @@ export const createConnector = (options: ConnectorOptions): Connector => {
   const resolve = options.resolve ?? systemResolver;
   const dnsTimeoutMs = options.dnsTimeoutMs ?? DNS_TIMEOUT_MS;
   const securer = createSecurer(options.extraCa);
+  const isExcepted = createProxyExceptions(proxy?.exceptions ?? "");
 
   const hopFor = ({ authority, written }: ConnectRequest): Hop => {
     const redirect = redirects.get(authority.key);
     if (redirect !== undefined) {
       return { hostname: redirect.address, port: redirect.port, written: true, proxy: undefined };
     }
-    if (proxy === undefined) {
-      return { hostname: authority.host.name, port: authority.port, written, proxy };
+    if (proxy === undefined || isExcepted(authority)) {
+      return { hostname: authority.host.name, port: authority.port, written, proxy: undefined };
     }
     return { hostname: proxy.authority.host.name, port: proxy.authority.port, written: true, proxy };
   };

@@ -11,6 +11,8 @@ export interface UpstreamProxy {
   readonly authority: Authority;
   /** Value of Proxy-Authorization; sent to the proxy alone. */
   readonly authorization: string | undefined;
+  /** What goes around it, in the words of NO_PROXY. Default nothing. */
+  readonly exceptions?: string;
 }
 
 /** Of the answer's head. `bytes` */

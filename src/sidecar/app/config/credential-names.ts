@@ -1,5 +1,6 @@
 /** Which variables of the environment hold credentials, as the file says it. */
 import { SecretValue } from "../../../core/secret-value.ts";
+import { PROXY_VARIABLES } from "../upstream-proxy.ts";
 import type { SidecarConfig } from "./model.ts";
 
 /**
@@ -9,6 +10,9 @@ import type { SidecarConfig } from "./model.ts";
 export const credentialNames = ({ sources, routes, upstream }: SidecarConfig): readonly string[] => {
   const names = new Set<string>();
   for (const variable of variablesIn(upstream.proxy)) names.add(variable);
+  if (upstream.proxy !== undefined && "fromEnvironment" in upstream.proxy) {
+    for (const variable of PROXY_VARIABLES) names.add(variable);
+  }
   const variableSources = new Set<string>();
   for (const { name, fields } of sources) {
     if (fields.kind === "env") variableSources.add(name);

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { loadConfig } from "../../../../src/sidecar/app/config/config.ts";
+import { credentialNames } from "../../../../src/sidecar/app/config/credential-names.ts";
 import { readUpstreamProxy } from "../../../../src/sidecar/app/upstream-proxy.ts";
 
 const load = (proxy: string) =>
@@ -10,14 +11,13 @@ const problems = (proxy: string): string[] => {
   return "problems" in loaded ? loaded.problems.map(({ message }) => message) : [];
 };
 
-const read = (proxy: string, environment: Readonly<Record<string, string>> = {}) => {
-  const loaded = load(proxy);
+const read = (yaml: string, environment: Readonly<Record<string, string>> = {}) => {
+  const loaded = load(yaml);
   if ("problems" in loaded || loaded.config.upstream.proxy === undefined) throw new Error("not loaded");
-  const { authority, authorization } = readUpstreamProxy(loaded.config.upstream.proxy, {
-    baseDir: "/etc",
-    environment,
-  });
-  return [authority.key, authorization];
+  const proxy = readUpstreamProxy(loaded.config.upstream.proxy, { baseDir: "/etc", environment });
+  return proxy === undefined
+    ? undefined
+    : [proxy.authority.key, proxy.authorization, ...(proxy.exceptions === undefined ? [] : [proxy.exceptions])];
 };
 
 const basic = (login: string): string => `Basic ${Buffer.from(login).toString("base64")}`;
@@ -36,6 +36,28 @@ describe("upstream.proxy", () => {
       "p:1",
       basic("us er:pä\r\nss"),
     ]);
+  });
+
+  it("is what the environment says, for 'env'", () => {
+    const url = "http://us%40er:pass@corp-proxy:3128";
+    const proxy = ["corp-proxy:3128", basic("us@er:pass")];
+    for (const name of ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "http_proxy", "HTTP_PROXY"]) {
+      expect(read("env", { [name]: url, no_proxy: "", NO_PROXY: "a.test" })).toEqual([...proxy, "a.test"]);
+    }
+    expect(read("env", { HTTPS_PROXY: "", https_proxy: "http://first:1", HTTP_PROXY: url })).toEqual([
+      "first:1",
+      undefined,
+    ]);
+    expect(read("env", { NO_PROXY: "a.test" })).toBeUndefined();
+    expect(() => read("env", { HTTPS_PROXY: "socks5://a:hunter2@p:1" })).toThrow(
+      /^CONFIG_INVALID.* HTTPS_PROXY does not/,
+    );
+  });
+
+  it("takes its variables out of the environment of a program that is run", () => {
+    const loaded = load("env");
+    if ("problems" in loaded) throw new Error("not loaded");
+    expect(credentialNames(loaded.config)).toEqual(expect.arrayContaining(["HTTPS_PROXY", "all_proxy"]));
   });
 
   it.each([
@@ -60,7 +82,7 @@ describe("upstream.proxy", () => {
     "http://127.1:3128",
     "http://corp-proxy.:3128",
     '""',
-    "env",
+    "ENV",
   ])("is not %s", (proxy) => {
     expect(problems(proxy)).toEqual([expect.stringContaining("must be http://HOST:PORT")]);
   });
