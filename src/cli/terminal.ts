@@ -19,6 +19,8 @@ export interface Terminal {
   printJson(value: unknown): void;
   /** One line for the person, to standard error. */
   note(text: string): void;
+  /** The same, on a terminal only: for what a script has other ways to find out. */
+  advise(text: string): void;
   /** Lines as they are, to standard error. */
   printError(text: string): void;
   /** `sidekey: CODE: sentence detail` and its hint, to standard error. */
@@ -70,6 +72,9 @@ export const createTerminal = (streams: TerminalStreams, environment: Environmen
     printBytes: put,
     printJson: (value) => put(`${JSON.stringify(value)}\n`),
     note: (text) => say(`sidekey: ${visible(text)}\n`),
+    advise(text) {
+      if (errors.isTTY === true) say(`sidekey: ${visible(text)}\n`);
+    },
     printError: (text) => say(`${visible(text)}\n`),
     fail(error) {
       say(

@@ -150,7 +150,11 @@ export const ERROR_TABLE = {
     "A placeholder stands where the route does not allow it.",
     "It may stand once, in one of the places of its route's 'in'.",
   ),
-  UPSTREAM_UNREACHABLE: entry(502, "The upstream cannot be reached.", "See the sidecar's log for the cause."),
+  UPSTREAM_UNREACHABLE: entry(
+    502,
+    "The upstream cannot be reached.",
+    "See the sidecar's log for the cause; 'run' has it in sidekey.log, beside the audit.",
+  ),
   UPSTREAM_RESET: entry(502, "The upstream closed the connection before it answered.", "Try again."),
   UPSTREAM_BAD_RESPONSE: entry(502, "The upstream's answer is not valid HTTP.", "See the sidecar's log for the cause."),
   UPSTREAM_UNDECODABLE: entry(
@@ -340,7 +344,7 @@ export const ERROR_TABLE = {
   AUDIT_KEY_UNREADABLE: entry(
     500,
     "The audit key cannot be read.",
-    "Check the key file and its mode; verify needs the key the log was made with.",
+    "Put back the key the log was made with. Where it is lost, move the log and its .head away, and a new one begins.",
   ),
   AUDIT_UNREADABLE: entry(500, "The audit log cannot be read.", "Run it as the user that sidekey runs as."),
 } as const satisfies Record<string, ErrorEntry>;

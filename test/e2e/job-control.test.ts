@@ -56,6 +56,16 @@ describe("on a terminal", () => {
     expect(result).toEqual({ code: 0, stdout: "", stderr: "" });
   });
 
+  it("the person is told at the end that calls did not get through", async () => {
+    const call = "curl -s -o /dev/null http://nowhere.test/";
+    const result = await type([
+      [PROMPT, run(`sh -c '${call}; ${call}; true'`)],
+      [`\nsidekey: not all calls got through: POLICY_NO_ROUTE, 2 times\\.[\\s\\S]*${PROMPT}`, "echo code $?\n"],
+      ["\ncode 0", ""],
+    ]);
+    expect(result).toEqual({ code: 0, stdout: "", stderr: "" });
+  });
+
   it("Ctrl-C is the program's to answer", async () => {
     const result = await type([
       [PROMPT, run(`sh -c 'trap "echo caught; exit 9" INT; echo up; while :; do sleep 0.05; done'`)],

@@ -48,7 +48,7 @@ export const agentCreate: CommandSpec = {
     if (options.flag("json")) terminal.printJson({ id: made.id, name: request.name, api_key: made.key });
     else {
       terminal.print(made.key);
-      terminal.note("the key is shown this once: keep it where only its agent can read it");
+      terminal.note("the key is shown this once: keep it where only its owner can read it");
     }
     return EXIT_OK;
   },

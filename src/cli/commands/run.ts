@@ -118,6 +118,12 @@ const runBehindSidecar = async (
     await sidecar.drain(GRACE_MS).catch((error: unknown) => {
       log.error("not all could be closed", { code: toSidekeyError(error).code });
     });
+    // A client often keeps the words of a refusal to itself: all it says is that the proxy did not let it.
+    const refused = [...sidecar.refused()];
+    if (refused.length > 0) {
+      const codes = refused.map(([code, count]) => (count === 1 ? code : `${code}, ${count} times`)).join("; ");
+      terminal.advise(`not all calls got through: ${codes}. 'sidekey audit tail' says which`);
+    }
   }
 };
 

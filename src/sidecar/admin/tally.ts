@@ -91,6 +91,15 @@ export class Tally {
     tally.results.set(result, (tally.results.get(result) ?? 0) + 1);
   }
 
+  /** Of all routes together, by code. */
+  refused(): ReadonlyMap<ErrorCode, number> {
+    const sums = new Map<ErrorCode, number>();
+    for (const { codes } of this.routes.values()) {
+      for (const [code, count] of codes) sums.set(code, (sums.get(code) ?? 0) + count);
+    }
+    return sums;
+  }
+
   /** Forgets the routes that the file no longer has, so that a long life of changes does not gather names. */
   keep(names: ReadonlySet<string>): void {
     for (const name of this.routes.keys()) if (name !== "" && !names.has(name)) this.routes.delete(name);

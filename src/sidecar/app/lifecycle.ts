@@ -12,7 +12,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { openAudit } from "../../audit/index.ts";
 import { type Clock, systemClock } from "../../core/clock.ts";
 import { createCloser } from "../../core/closer.ts";
-import { SidekeyError } from "../../core/errors.ts";
+import { type ErrorCode, SidekeyError } from "../../core/errors.ts";
 import { hasLineFilter, type Log } from "../../core/log.ts";
 import { prepareStateDirectory } from "../../core/state-directory.ts";
 import { readVersion } from "../../core/version.ts";
@@ -86,6 +86,8 @@ export interface Sidecar {
   containsSecret(text: string): Promise<boolean>;
   /** Secrets of routes whose value could not be had, though they may exist: `containsSecret` does not find these. */
   unknownSecrets(): Promise<readonly UnknownSecret[]>;
+  /** How many requests were refused, failed or cut here so far, by code. */
+  refused(): ReadonlyMap<ErrorCode, number>;
   /** Stops accepting, lets requests in flight end within `graceMs` (30 s), closes everything. */
   drain(graceMs?: number): Promise<void>;
 }
@@ -252,6 +254,7 @@ export const startSidecar = async (options: StartOptions): Promise<Sidecar> => {
         if (mode === "run") throw new TypeError("run never reads its file again");
         return reloader.reload(trigger);
       },
+      refused: () => tally.refused(),
       containsSecret: search.contains,
       unknownSecrets: search.unknown,
       async drain(graceMs = GRACE_MS) {

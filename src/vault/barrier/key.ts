@@ -128,7 +128,9 @@ const readOrCreate = async (file: string, mayCreate: boolean): Promise<string> =
   if (!mayCreate) {
     throw new SidekeyError("VAULT_KEY_UNREADABLE", {
       detail: `${file} is absent, and the store was made with a key already.`,
-      hint: "Bring back the key the vault was made with; a new one would not open its records.",
+      hint:
+        "Bring back the key the vault was made with; a new one would not open its records. Where no copy is left its " +
+        "secrets are lost: move the store away and begin with 'sidekey vault init'.",
     });
   }
   await createKeyFile(file, `${generateFernetKey()}\n`);
