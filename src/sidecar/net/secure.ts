@@ -28,6 +28,12 @@ export interface Securer {
 
 const MAX_SESSIONS = 512;
 
+/**
+ * What may wait on a connection before its other side is told to pause, each way. Node's own mark, 16 KiB, is less than
+ * one read of the system brings, so that an upload paused behind each. The types leave the option out. `bytes`
+ */
+const HIGH_WATER = { highWaterMark: 128 * 1024 } as const;
+
 /** `extraCa`: PEM added to the system roots. */
 export const createSecurer = (extraCa: string | undefined): Securer => {
   // Left out, Node shares its one built-in root store between all contexts; a list costs 10 ms and memory, once.
@@ -61,6 +67,7 @@ export const createSecurer = (extraCa: string | undefined): Securer => {
         // Always the authority's name, whatever the socket was connected to.
         checkServerIdentity: (_host, certificate) => checkIdentity(name, certificate),
         ALPNProtocols: ["http/1.1"],
+        ...HIGH_WATER,
         rejectUnauthorized: true,
       });
       const announced = watchEnd ? watchAnnouncement(secure, transport) : () => false;
