@@ -5,7 +5,9 @@
  */
 import type { Client, ClientConfig, PoolClient } from "pg";
 import type { Log } from "../../../core/log.ts";
-import { busy, isLost, isRefusal, storageFault, unknownOutcome } from "./faults.ts";
+import { busy, isFull, isLost, isRefusal, storageFault, unknownOutcome } from "./faults.ts";
+import { createPlaces } from "./places.ts";
+import { createSessions, sharedSessions } from "./session.ts";
 import type { PostgresAddress } from "./url.ts";
 
 export type Value =
@@ -61,30 +63,10 @@ const IDLE_TIMEOUT_MS = 60_000;
 /** Later than the server's own end to a statement. `ms` */
 const ANSWER_TIMEOUT_MS = 25_000;
 const KEEP_ALIVE_MS = 10_000;
-
-/**
- * The last two settings keep others from being held up by a process that stands still in a transaction, and a commit from being
- * answered before it is on disk. Keys are always looked up by index: a plan that was made for an empty table would read a
- * full one through.
- */
-const SESSION = `
-  SET statement_timeout = '20s'; SET lock_timeout = '10s'; SET client_min_messages = warning;
-  SET enable_seqscan = off; SET jit = off; SET default_transaction_isolation = 'read committed';
-  SET idle_in_transaction_session_timeout = '10s';
-  SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
-  SELECT pg_is_in_recovery() AS standby`;
-
-/**
- * Errors: those of the driver; VAULT_STORE_BUSY. A standby gives what the primary had some time ago: what was revoked or
- * rotated since would go on.
- */
-const prepareSession = async (client: Pick<Client, "query">): Promise<void> => {
-  // Several statements have several results, which its types do not say.
-  const results: unknown = await client.query(SESSION);
-  const last = Array.isArray(results) ? results.at(-1) : undefined;
-  if (last?.rows?.[0]?.standby === false) return;
-  throw busy("It is a standby, which may lag behind.", "Name the primary in the URL, or what leads to it.");
-};
+/** Of one who asks for a connection. */
+const MAX_REFUSALS = 10;
+const MORE_CONNECTIONS =
+  "See max_connections, and the limits of the database and the user: a replica has ten, and one that listens.";
 
 export const connectDatabase = async (
   address: PostgresAddress,
@@ -107,12 +89,13 @@ export const connectDatabase = async (
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     query_timeout: ANSWER_TIMEOUT_MS,
   };
+  const sessions = createSessions();
   const pool = new pg.Pool({
     ...config,
     max: poolSize,
     idleTimeoutMillis: IDLE_TIMEOUT_MS,
     allowExitOnIdle: true,
-    onConnect: prepareSession,
+    onConnect: sessions.prepare,
   });
   // An idle connection that ends: the next one who asks gets another.
   pool.on("error", () => log.debug("an idle connection to PostgreSQL has ended"));
@@ -126,13 +109,51 @@ export const connectDatabase = async (
   pool.on("connect", (client) => void epochs.set(client, epoch));
   let closed = false;
 
-  const acquire = async (): Promise<PoolClient> => {
+  const places = createPlaces({
+    most: poolSize,
+    longestMs: CONNECT_TIMEOUT_MS,
+    late: () => busy("No connection was free in time: PostgreSQL gives no more of them.", MORE_CONNECTIONS),
+  });
+  /** Connections that there are, free or not. */
+  const open = new Set<object>();
+  pool.on("connect", (client) => {
+    open.add(client);
+    places.made();
+  });
+  pool.on("remove", (client) => void open.delete(client));
+
+  const connect = async (): Promise<PoolClient> => {
     for (;;) {
       if (closed) throw busy("It is closed.");
       const client = await pool.connect();
       if (epochs.get(client) === epoch) return client;
       client.release(true);
     }
+  };
+
+  const acquire = async (): Promise<PoolClient> => {
+    await places.enter();
+    for (let refusals = 1; ; refusals += 1) {
+      try {
+        return await connect();
+      } catch (error) {
+        if (!isFull(error) || open.size === 0 || refusals > MAX_REFUSALS) {
+          places.leave();
+          throw error;
+        }
+        // Those that there are are all there is: it waits for one of them.
+        places.refused(open.size);
+        places.leave();
+        await places.enter("first");
+      }
+    }
+  };
+
+  const release = (client: PoolClient, isLostOne: boolean): void => {
+    // A lost one may take its time to be gone.
+    if (isLostOne) open.delete(client);
+    client.release(isLostOne);
+    places.leave();
   };
 
   /** Runs `use` with a connection, and again with another one when the first was lost and `mayRepeat` says yes. */
@@ -145,16 +166,36 @@ export const connectDatabase = async (
         // Without a listener it would end the process; the query under way fails as well.
         held.on("error", ignore);
         const value = await use(held).finally(() => held.off("error", ignore));
-        held.release();
+        client = undefined;
+        release(held, false);
         return value;
       } catch (error) {
-        client?.release(true);
+        if (client !== undefined) release(client, true);
         if (client !== undefined && isLost(error) && epochs.get(client) === epoch) epoch += 1;
         if (client === undefined || attempt > 0 || !isLost(error) || !mayRepeat()) throw storageFault(error);
         log.warn("a connection to PostgreSQL was lost; trying another one");
       }
     }
   };
+
+  const never = (): boolean => false;
+  /** A second connection that is not to be had tells nothing; each transaction looks again. */
+  const requireSessions = async (): Promise<void> => {
+    const areApart = await withClient(
+      (one) => withClient((other) => sessions.areApart(one, other), never).catch(() => true),
+      never,
+    );
+    if (!areApart) throw sharedSessions();
+  };
+  if (poolSize > 1) {
+    try {
+      await requireSessions();
+    } catch (error) {
+      closed = true;
+      await pool.end();
+      throw error;
+    }
+  }
 
   return {
     read: (statement) =>
@@ -171,7 +212,7 @@ export const connectDatabase = async (
       let isEndSent = false;
       return withClient(
         async (client) => {
-          await client.query(begin);
+          await sessions.begin(client, begin);
           const { commit, value } = await use((statement) => rowsOf(client, statement));
           if (!commit) {
             await client.query("ROLLBACK");

@@ -16,8 +16,14 @@ export const isLost = (error: unknown): boolean => {
 export const isRefusal = (error: unknown): boolean =>
   sqlState(error) !== undefined && !isLost(error) && (error as { readonly severity?: unknown }).severity === "ERROR";
 
+/** The server, the database or the user has no more connections. */
+export const isFull = (error: unknown): boolean => sqlState(error) === "53300";
+
+/** Of what was asked, the other end has no such thing; it is no PostgreSQL itself then. */
+export const isProtocolFault = (error: unknown): boolean => sqlState(error) === "08P01";
+
 /** Classes whose messages name users, databases, tables and settings, and never a value. */
-const TELLING_CLASSES: ReadonlySet<string> = new Set(["25", "28", "3D", "42", "53", "55", "57"]);
+const TELLING_CLASSES: ReadonlySet<string> = new Set(["08", "25", "28", "3D", "42", "53", "55", "57"]);
 const MAX_WORDS = 200;
 
 /** Errors of ours stay what they are, and so do our mistakes. */
