@@ -114,6 +114,21 @@ const ask = async (path: string): Promise<RawConnection> => {
 const text = (connection: RawConnection): string => connection.transcript.toString("latin1");
 
 describe("events", () => {
+  it("arrive one by one also when a carriage return alone ends their lines", async () => {
+    const path = "/stream/identity";
+    const connection = await ask(path);
+    await expect.poll(() => text(connection)).toContain("text/event-stream");
+    const stream = streams.get(path);
+    for (let n = 1; n <= 3; n++) {
+      void stream?.send(`data: ${CANARY}\rdata: event ${n}\r\r`);
+      await expect.poll(() => text(connection)).toContain(`data: event ${n}\r\r`);
+    }
+    stream?.end();
+    const { body } = await connection.receive();
+    expect(body.toString()).not.toContain(CANARY);
+    connection.destroy();
+  });
+
   it.each(["gzip", "br", "identity"])("in %s arrive one by one, each before the next is sent", async (coding) => {
     const path = `/stream/${coding}`;
     const connection = await ask(path);

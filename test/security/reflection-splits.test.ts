@@ -1,7 +1,7 @@
 /** Attack: the upstream cuts what it echoes, anywhere (guarantees A3): the scrubber alone, at every place. */
 import { describe, expect, test } from "vitest";
 import { createRedaction } from "../../src/sidecar/scrub/redaction.ts";
-import { createScrubber } from "../../src/sidecar/scrub/scrubber.ts";
+import { createScrubber, type ScrubberOptions } from "../../src/sidecar/scrub/scrubber.ts";
 import { SHAPES } from "../support/canaries.ts";
 import { leaksOf } from "../support/leaks.ts";
 import { mustSpellings } from "../support/spellings.ts";
@@ -11,8 +11,12 @@ const BEHIND = " provided.";
 
 const echoOf = (bytes: Buffer): Buffer => Buffer.concat([Buffer.from(BEFORE), bytes, Buffer.from(BEHIND)]);
 
-const scrub = (redaction: ReturnType<typeof createRedaction>, pieces: readonly Buffer[]): Buffer => {
-  const scrubber = createScrubber(redaction);
+const scrub = (
+  redaction: ReturnType<typeof createRedaction>,
+  pieces: readonly Buffer[],
+  options: ScrubberOptions = {},
+): Buffer => {
+  const scrubber = createScrubber(redaction, options);
   const out: Buffer[] = [];
   const emit = (bytes: Buffer): void => void out.push(Buffer.from(bytes));
   // Copies, because the scrubber overwrites its chunks in place.
@@ -28,7 +32,10 @@ const inPieces = (text: Buffer, size: number): readonly Buffer[] =>
 const isCutEverywhere = (secret: Buffer, name: string): boolean =>
   secret.length < 1000 || /^(?:literal|base64 at ., 0|JSON string|percent as)/.test(name);
 
-const CASES = Object.entries(SHAPES).flatMap(([shape, secret]) =>
+/** Its UTF-16 holds the bytes of LF and CR, each in both byte orders. */
+const OF_LINE_ENDS = Buffer.from("ਅĊ-kéy-അčਆ-CANARY");
+
+const CASES = Object.entries({ ...SHAPES, "line ends in UTF-16": OF_LINE_ENDS }).flatMap(([shape, secret]) =>
   mustSpellings(secret)
     .filter(({ name }) => isCutEverywhere(secret, name))
     .map(({ name, bytes }) => ({ shape, name, secret, text: echoOf(bytes) })),
@@ -45,6 +52,8 @@ describe("an echo cut in two at every place", () => {
     for (let at = 1; at < text.length; at++) {
       const result = scrub(redaction, [text.subarray(0, at), text.subarray(at)]);
       if (!result.equals(whole)) expect.fail(`cut at ${at}: ${result.toString("latin1")}`);
+      const event = scrub(redaction, [text.subarray(0, at), text.subarray(at)], { endsLinesWithCr: true });
+      if (!event.equals(whole)) expect.fail(`of an event stream, cut at ${at}: ${event.toString("latin1")}`);
     }
     if (secret.length > 1000) return;
     for (const size of [1, 2, 3, 7]) {

@@ -30,12 +30,16 @@ export interface ResponseHead {
   readonly contentLength: number | undefined;
   /** To be taken off a body that is to be searched, in this order; undefined: some that we can't. */
   readonly codings: readonly Coding[] | undefined;
+  /** A stream of server-sent events. */
+  readonly isEvents: boolean;
   /** Headers that held the credential. */
   readonly reflected: number;
 }
 
 /** Past what a number can hold exactly, it would be sent on as another one. */
 const LENGTH = /^(?:0|[1-9][0-9]{0,14})$/;
+
+const EVENTS = /^text\/event-stream[\t ]*(?:;|$)/i;
 
 /**
  * Undefined when the framing can't be believed: several or malformed Content-Length headers. `lines`: the bytes that
@@ -50,6 +54,7 @@ export const responseHead = (
   const headers: string[] = [];
   let contentLength: number | undefined;
   let encoding = "";
+  let isEvents = false;
   let reflected = 0;
   const listed = connectionNames(raw);
   // What is not in the lines is in no name and no value: nearly always one look settles all of them.
@@ -65,6 +70,7 @@ export const responseHead = (
     }
     if (ALWAYS_DROPPED.has(lower) || lower.startsWith(OURS)) continue;
     if (lower === "content-encoding") encoding = encoding === "" ? value : `${encoding}, ${value}`;
+    else if (lower === "content-type") isEvents = EVENTS.test(value);
     if (listed?.includes(foldHeaderName(name))) continue;
     if (redaction !== undefined && drops.has(lower)) continue;
     if (suspect === undefined) {
@@ -79,7 +85,8 @@ export const responseHead = (
     if (clean !== value) reflected += 1;
     headers.push(name, clean);
   }
-  return { headers, contentLength, codings: encoding === "" ? NO_CODINGS : parseCodings(encoding), reflected };
+  const codings = encoding === "" ? NO_CODINGS : parseCodings(encoding);
+  return { headers, contentLength, codings, isEvents, reflected };
 };
 
 const contains = (redaction: Matcher, bytes: Buffer): boolean => {

@@ -6,8 +6,8 @@
  * Header bytes beyond ASCII are read as Latin-1 by many servers (Node's among them), which then write those characters as
  * UTF-8: such a value has the forms of that text too.
  *
- * Two kinds of form are left out: those under 4 bytes, which would blot out ordinary text, and those with a line feed
- * (UTF-16 of a few scripts), because the scrubber releases everything at a line feed.
+ * Forms under 4 bytes are left out: they would blot out ordinary text. A form may hold a line feed, though no secret does:
+ * UTF-16 of a few scripts.
  */
 
 import { percentByte, percentEncode, UNRESERVED_MARKS } from "../../core/percent.ts";
@@ -15,13 +15,11 @@ import { percentByte, percentEncode, UNRESERVED_MARKS } from "../../core/percent
 /** Shorter forms are not looked for. In bytes. */
 export const MIN_FORM_BYTES = 4;
 
-const LF = 0x0a;
-
-/** Every form of one value, each once, none with a line feed. The value's bytes are copied, never kept. */
+/** Every form of one value, each once. The value's bytes are copied, never kept. */
 export const formsOf = (value: Buffer): readonly Buffer[] => {
   const forms = new Map<string, Buffer>();
   const add = (form: Buffer): void => {
-    if (form.length >= MIN_FORM_BYTES && !form.includes(LF)) forms.set(form.toString("latin1"), form);
+    if (form.length >= MIN_FORM_BYTES) forms.set(form.toString("latin1"), form);
   };
   addForms(value, add);
   if (value.some((byte) => byte >= 0x80)) addForms(Buffer.from(value.toString("latin1"), "utf8"), add);

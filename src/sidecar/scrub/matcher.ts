@@ -12,6 +12,8 @@ export interface Matcher {
   readonly longest: number;
   /** Bytes of the shortest form; 0 when there is none. */
   readonly shortest: number;
+  /** Some form contains this byte. */
+  contains(byte: number): boolean;
   /** Looks at `buffer[from, to)` only. */
   find(buffer: Buffer, from: number, to: number, onMatch: OnMatch): void;
 }
@@ -32,7 +34,9 @@ export const compileMatcher = (forms: readonly Buffer[]): Matcher => {
   const shortest = forms.length === 0 ? 0 : Math.min(...lengths);
   if (forms.length > 0 && shortest < BLOCK) throw new TypeError(`a form is shorter than ${BLOCK} bytes`);
   const find = forms.length <= 2 ? searchEach(forms) : searchTogether(forms, shortest);
-  return { longest, shortest, find };
+  const bytes = new Uint8Array(256);
+  for (const form of forms) for (const byte of form) bytes[byte] = 1;
+  return { longest, shortest, contains: (byte) => bytes[byte] === 1, find };
 };
 
 const searchEach =

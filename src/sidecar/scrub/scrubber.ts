@@ -1,9 +1,10 @@
 /**
  * Takes secrets out of a response while it streams. Two rules it must never break:
  *
- * - When a byte is released depends on byte counts and line feeds alone, never on what the bytes are. Holding bytes back
- *   only while they look like a secret would tell, by timing, how much of a guess is right. So the last `longest - 1`
- *   bytes are always held, until more bytes, a line feed (no form contains one) or the end.
+ * - When a byte is released depends on byte counts and line ends alone, never on what the other bytes are. Holding bytes
+ *   back only while they look like a secret would tell, by timing, how much of a guess is right. So the last `longest - 1`
+ *   bytes are always held, until more bytes, a line end or the end. A line ends with a line feed, in an event stream with a
+ *   carriage return as well; one that some form contains (UTF-16 of a few scripts) releases nothing.
  * - The length stays the same, so that Content-Length is true although it was sent first.
  *
  * Held bytes stay as they came, because a longer form may still grow out of them; they are overwritten on release.
@@ -13,6 +14,8 @@ import type { Matcher } from "./matcher.ts";
 export interface ScrubberOptions {
   /** Body length, when known: its last byte is the end, and nothing is held behind it. */
   readonly contentLength?: number;
+  /** Lines may end with a carriage return alone, as those of an event stream may. Default: no. */
+  readonly endsLinesWithCr?: boolean;
 }
 
 export type Emit = (bytes: Buffer) => void;
@@ -33,6 +36,9 @@ interface Interval {
 }
 
 const LF = 0x0a;
+const CR = 0x0d;
+/** No byte. */
+const NEVER = -1;
 const EMPTY: Buffer = Buffer.alloc(0);
 const MARK = Buffer.from("[redacted]", "latin1");
 const FILL = 0x2a;
@@ -43,13 +49,21 @@ const FILL = 0x2a;
 const JOIN_BYTES = 4 * 1024;
 
 export const createScrubber = (matcher: Matcher, options: ScrubberOptions = {}): Scrubber =>
-  new StreamScrubber(matcher, options.contentLength ?? Number.POSITIVE_INFINITY);
+  new StreamScrubber(
+    matcher,
+    options.contentLength ?? Number.POSITIVE_INFINITY,
+    matcher.contains(LF) ? NEVER : LF,
+    options.endsLinesWithCr !== true || matcher.contains(CR) ? NEVER : CR,
+  );
 
 /** A class because one is made for each response: an object literal with a getter costs more than a 1 KB body. */
 class StreamScrubber implements Scrubber {
   readonly #matcher: Matcher;
   readonly #contentLength: number;
   readonly #hold: number;
+  /** The bytes behind which everything may go. */
+  readonly #lineFeed: number;
+  readonly #carriageReturn: number;
   /** Raw bytes from offset `#released` on. */
   #held = EMPTY;
   #received = 0;
@@ -58,10 +72,12 @@ class StreamScrubber implements Scrubber {
   #cut: Interval | undefined;
   #reflected = 0;
 
-  constructor(matcher: Matcher, contentLength: number) {
+  constructor(matcher: Matcher, contentLength: number, lineFeed: number, carriageReturn: number) {
     this.#matcher = matcher;
     this.#contentLength = contentLength;
     this.#hold = Math.max(0, matcher.longest - 1);
+    this.#lineFeed = lineFeed;
+    this.#carriageReturn = carriageReturn;
   }
 
   get reflected(): number {
@@ -81,7 +97,7 @@ class StreamScrubber implements Scrubber {
     const hold = this.#hold;
     const from = this.#released;
     const end = this.#received + chunk.length;
-    const release = atEnd ? end : Math.max(from, end - hold, afterLastLineFeed(chunk, end, hold));
+    const release = atEnd ? end : Math.max(from, end - hold, this.#afterLastLine(chunk, end));
 
     const whole = held.length === 0 || chunk.length <= JOIN_BYTES;
     const head = whole ? join(held, chunk) : held;
@@ -99,6 +115,18 @@ class StreamScrubber implements Scrubber {
     this.#released = release;
     if (fromHead > 0) emit(part(head, 0, fromHead));
     if (fromTail > 0) emit(part(tail, 0, fromTail));
+  }
+
+  /** Offset behind the last line end of a chunk that ends at `end`, if it is among its last `hold` bytes; else 0. */
+  #afterLastLine(chunk: Buffer, end: number): number {
+    const lineFeed = this.#lineFeed;
+    const carriageReturn = this.#carriageReturn;
+    const first = Math.max(0, chunk.length - this.#hold);
+    for (let i = chunk.length - 1; i >= first; i--) {
+      const byte = chunk[i];
+      if (byte === lineFeed || byte === carriageReturn) return end - (chunk.length - 1 - i);
+    }
+    return 0;
   }
 
   /** Overwrites what is about to be released; `head` begins at offset `#released`, and `tail` follows it. */
@@ -171,11 +199,4 @@ const merge = (intervals: Interval[]): readonly Interval[] => {
 const overwrite = (buffer: Buffer, offset: number, { start, end }: Interval, limit: number): void => {
   const to = Math.min(end, limit, offset + buffer.length);
   for (let at = Math.max(start, offset); at < to; at++) buffer[at - offset] = MARK[at - start] ?? FILL;
-};
-
-/** Offset behind the last line feed of a chunk that ends at `end`, if it is among its last `hold` bytes; else 0. */
-const afterLastLineFeed = (chunk: Buffer, end: number, hold: number): number => {
-  const first = Math.max(0, chunk.length - hold);
-  for (let i = chunk.length - 1; i >= first; i--) if (chunk[i] === LF) return end - (chunk.length - 1 - i);
-  return 0;
 };

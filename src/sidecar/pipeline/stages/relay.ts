@@ -143,7 +143,10 @@ export class Relay implements ResponseSink, Revocable {
       this.#refuse(new SidekeyError("UPSTREAM_UNDECODABLE", { detail: "unknown codings, or part of a coded body" }));
       return;
     }
-    this.#scrubber = createScrubber(redaction, length === undefined ? {} : { contentLength: length });
+    this.#scrubber = createScrubber(redaction, {
+      endsLinesWithCr: head.isEvents,
+      ...(length !== undefined && { contentLength: length }),
+    });
     if (isCoded) this.#decoder = this.#createDecoder(codings);
     const withholds = this.#route?.reflection.written === "withhold";
     if (!isCoded && !withholds) {

@@ -16,8 +16,13 @@ interface Result {
   readonly reflected: number;
 }
 
-const scrub = (chunks: readonly (Buffer | string)[], using: Matcher = matcher, contentLength?: number): Result => {
-  const scrubber = createScrubber(using, contentLength === undefined ? {} : { contentLength });
+const scrub = (
+  chunks: readonly (Buffer | string)[],
+  using: Matcher = matcher,
+  contentLength?: number,
+  endsLinesWithCr = false,
+): Result => {
+  const scrubber = createScrubber(using, { endsLinesWithCr, ...(contentLength !== undefined && { contentLength }) });
   const out: Buffer[] = [];
   const released: number[] = [];
   let count = 0;
@@ -79,6 +84,23 @@ describe("when bytes are released", () => {
 
   test("everything up to a line feed, as in events and lines of JSON", () => {
     expect(scrub(['data: {"a":1}\n\n', "data: ", '{"b":2}\n\ndata']).released).toEqual([15, 15, 30]);
+  });
+
+  test("up to a carriage return where lines may end with one, and nowhere else", () => {
+    const events = ['data: {"a":1}\r\r', "data: ", '{"b":2}\r\rdata'];
+    expect(scrub(events, matcher, undefined, true).released).toEqual([15, 15, 30]);
+    expect(scrub(events).released).toEqual([0, 2, 15]);
+  });
+
+  test("not at a line end that a form contains", () => {
+    const hold = 7;
+    for (const byte of ["\n", "\r"]) {
+      const using = compileMatcher([Buffer.from(`sk${byte}canar`)]);
+      const { released, text, reflected } = scrub([`data: 1${byte}`, `a sk${byte}`, "canary"], using, undefined, true);
+      expect(released).toEqual([8 - hold, 13 - hold, 19 - hold]);
+      expect(text).toBe(`data: 1${byte}a [redactey`);
+      expect(reflected).toBe(1);
+    }
   });
 
   test("a body of known length in one chunk leaves in one piece, and the very same", () => {
