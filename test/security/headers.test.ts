@@ -146,6 +146,23 @@ describe("headers that end at the proxy", () => {
       "Connection: close, X-Sidekey-Agent\r\nX-Sidekey-Agent: x\r\n".replace("close, ", ""),
     ]));
 
+  it("are the agent's reason, which goes on record alone", async () => {
+    const reason = "the monthly report <b> ^[31m";
+    const received = await send(`X-Sidekey-Reason: ${reason}\r\n`);
+    expect(typeof received === "string" ? received : received.head.toLowerCase()).not.toMatch(/reason|monthly/);
+    const connection = await stage.tunnel();
+    connection.send(`GET /forbidden/it HTTP/1.1\r\nHost: api.test\r\nx-sidekey-reason: ${reason}\r\n\r\n`);
+    expect((await connection.receive()).status).toBe(403);
+    const told = async (): Promise<unknown[]> =>
+      (await stage.sidecar.audit())
+        .filter((record) => record["reason"] === reason)
+        .map(({ type, path }) => [type, path]);
+    await expect.poll(told).toEqual([
+      ["intent", `/headers/${count}`],
+      ["refusal", "/forbidden/it"],
+    ]);
+  });
+
   it("are those that Connection lists, in every spelling, and none that frames or routes", async () => {
     await expectDropped([
       "Connection: X-One\r\nX-One: a\r\n",

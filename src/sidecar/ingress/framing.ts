@@ -14,6 +14,8 @@ export interface Framing {
   readonly connection: string | undefined;
   /** Bytes; undefined = chunked; 0 = no body. */
   readonly bodyLength: number | undefined;
+  /** X-Sidekey-Reason: why the agent asks, in its own words, for the audit alone (ruling 21). */
+  readonly reason: string | undefined;
   /** The agent waits for 100 before it sends the body. */
   readonly expectsContinue: boolean;
   /**
@@ -25,6 +27,8 @@ export interface Framing {
 
 /** More than this many headers is nobody's request. */
 const MAX_HEADERS = 200;
+/** Of a reason, in characters. */
+const MAX_REASON = 256;
 const CONTENT_LENGTH = /^(?:0|[1-9][0-9]{0,15})$/;
 const CLOSE = /(?:^|[\s,])close(?:$|[\s,])/i;
 /** Names that frame or address a message can't be hop-by-hop. */
@@ -43,6 +47,7 @@ export const judgeFraming = ({ headers, method, minor, target }: RequestHead): F
   let coding: string | undefined;
   let expect: string | undefined;
   let connection: string | undefined;
+  let reason: string | undefined;
   let upgrades = false;
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i] as string;
@@ -73,6 +78,11 @@ export const judgeFraming = ({ headers, method, minor, target }: RequestHead): F
         if (length !== undefined) throw bad("two Content-Length headers");
         length = value;
         break;
+      case 16:
+        if (name.toLowerCase() !== "x-sidekey-reason") break;
+        if (reason !== undefined) throw bad("two X-Sidekey-Reason headers");
+        reason = judgeReason(value);
+        break;
       case 17:
         if (name.toLowerCase() !== "transfer-encoding") break;
         if (coding !== undefined) throw bad("two Transfer-Encoding headers");
@@ -97,11 +107,22 @@ export const judgeFraming = ({ headers, method, minor, target }: RequestHead): F
   return {
     host,
     connection: judgeConnection(connection),
+    reason: reason === "" ? undefined : reason,
     bodyLength: coding !== undefined ? undefined : Number(length ?? "0"),
     expectsContinue: expect !== undefined,
     closes: minor === 0 || upgrades || (connection !== undefined && CLOSE.test(connection)),
   };
 };
+
+/** What goes on record whole or not at all: cut, or without its controls, it would say something else. */
+const judgeReason = (value: string): string => {
+  const text = Buffer.from(value, "latin1").toString("utf8");
+  if (text.length > MAX_REASON) throw bad("X-Sidekey-Reason is longer than 256 characters");
+  if (CONTROL.test(text)) throw bad("a control character in X-Sidekey-Reason");
+  return text;
+};
+
+const CONTROL = /\p{Cc}/u;
 
 const judgeConnection = (value: string | undefined): string | undefined => {
   if (value === undefined || value === "keep-alive" || value === "close") return undefined;

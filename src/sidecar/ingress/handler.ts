@@ -105,6 +105,7 @@ export const createRequestHandler = (options: RequestHandlerOptions): RequestHan
       path: target.path,
       query: target.query,
       headers: head.headers,
+      reason: framing.reason,
       connection: framing.connection,
       body: body === undefined ? undefined : { length: framing.bodyLength, stream: body },
     };

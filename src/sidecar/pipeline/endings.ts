@@ -96,6 +96,7 @@ export const createEndings = ({ broker, clock, log }: EndingsParts): Endings => 
           code: error.code,
           status: error.status,
           outcome: "refused",
+          reason: request.reason,
         },
         {
           stored: done,

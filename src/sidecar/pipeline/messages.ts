@@ -35,6 +35,8 @@ export interface InboundRequest {
   readonly query: string;
   /** As the agent sent them. */
   readonly headers: HeaderList;
+  /** Why the agent asks, in its own words: for the audit. At most 256 characters, none of them a control. */
+  readonly reason: string | undefined;
   /** The agent's Connection header when it lists more than close or keep-alive. */
   readonly connection: string | undefined;
   readonly body: RequestBody | undefined;

@@ -55,6 +55,7 @@ export const createRecord =
         authority: request.authority.key,
         path: request.path,
         decision: route === undefined ? "tunnel" : "inject",
+        reason: request.reason,
       },
       new Intent(injected, attempt, listener),
     );

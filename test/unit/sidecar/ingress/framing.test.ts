@@ -53,6 +53,18 @@ describe("framing that has one reading", () => {
   });
 });
 
+describe("an agent's reason", () => {
+  const reasonOf = (value: string): string | undefined =>
+    judgeFraming(request([host, ["X-Sidekey-Reason", Buffer.from(value).toString("latin1")]])).reason;
+
+  it("is its own words, at most 256 characters of UTF-8", () => {
+    expect(reasonOf('the monthly réport: "日"')).toBe('the monthly réport: "日"');
+    expect(reasonOf("é".repeat(256))).toBe("é".repeat(256));
+    expect(reasonOf("")).toBeUndefined();
+    expect(judgeFraming(request([host])).reason).toBeUndefined();
+  });
+});
+
 describe("framing that has more than one reading", () => {
   const cases: readonly (readonly [string, RequestHead, string])[] = [
     ["no Host", request([]), "INGRESS_BAD_REQUEST"],
@@ -83,6 +95,11 @@ describe("framing that has more than one reading", () => {
       (value) => [`Expect: ${value}`, request([host, ["Expect", value]]), "INGRESS_EXPECTATION"] as const,
     ),
     ["Expect in 1.0", request([host, ["Expect", "100-continue"]], { minor: 0 }), "INGRESS_EXPECTATION"],
+    ...["r".repeat(257), "a\tb", "a\xc2\x85b"].map(
+      (value) =>
+        [`reason ${value.length}`, request([host, ["x-sidekey-reason", value]]), "INGRESS_BAD_REQUEST"] as const,
+    ),
+    ["two reasons", request([host, ["X-Sidekey-Reason", ""], ["x-sidekey-reason", "a"]]), "INGRESS_BAD_REQUEST"],
     ["TRACE", request([host], { method: "TRACE" }), "INGRESS_METHOD_REFUSED"],
     ["websocket", request([host, ["Upgrade", "WebSocket"]]), "INGRESS_UPGRADE_UNSUPPORTED"],
     ["201 headers", request(Array.from({ length: 201 }, () => ["a", "b"] as const)), "INGRESS_HEADERS_TOO_LARGE"],
