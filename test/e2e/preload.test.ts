@@ -35,14 +35,25 @@ const agent = (script: string, environment: Readonly<Record<string, string>> = {
   const env = cleanEnvironment({
     HTTP_PROXY: proxyUrl,
     HTTPS_PROXY: proxyUrl,
-    NODE_USE_ENV_PROXY: "1",
+    // Node 22.21 and 24 would do it themselves, and then the preload does nothing.
+    NODE_USE_ENV_PROXY: "0",
     NODE_OPTIONS: `--require "${PRELOAD}"`,
     ...environment,
   });
   return finished(spawn(process.execPath, ["--input-type=module", "-e", script], { env }));
 };
 
-describe("the preload", () => {
+/** Since 22.21 and 24.5 Node reads the variables itself; for http some versions make a tunnel, some do not. */
+it("leaves it to a Node that does it, and does it where Node does not", async () => {
+  await agent(`await fetch("http://api.test/v1").catch(() => {});`, { NODE_USE_ENV_PROXY: "1" });
+  expect(seen).toHaveLength(1);
+  expect(["GET http://api.test/v1", "CONNECT api.test:80"]).toContain(seen[0]);
+});
+
+const MAJOR = Number(process.versions.node.split(".")[0]);
+const reason = MAJOR >= 26 ? " (skipped: Node 26 has another undici inside, which the preload leaves alone)" : "";
+
+describe.skipIf(reason !== "")(`the preload${reason}`, () => {
   it("is built beside the program as CommonJS", () => {
     expect(existsSync(PRELOAD)).toBe(true);
   });
@@ -110,8 +121,13 @@ describe("the preload", () => {
   });
 
   it("lets the agent run when fetch is missing, fixed, or the proxy's address is none", async () => {
+    // Node 24 always has fetch.
+    const missing = [
+      `console.log("fine");`,
+      { NODE_OPTIONS: `--no-experimental-fetch --require "${PRELOAD}"` },
+    ] as const;
     const scripts = [
-      [`console.log("fine");`, { NODE_OPTIONS: `--no-experimental-fetch --require "${PRELOAD}"` }],
+      ...(MAJOR < 24 ? [missing] : []),
       [`console.log("fine");`, { HTTPS_PROXY: "not a url", HTTP_PROXY: "not a url" }],
       [`await fetch("${proxyUrl}/x"); console.log("fine");`, { HTTPS_PROXY: "::", HTTP_PROXY: "::" }],
     ] as const;

@@ -9,9 +9,13 @@ type Undici = typeof import("undici");
 /** Where every undici, the one inside Node too, keeps the dispatcher that fetch uses. */
 const GLOBAL_DISPATCHER = Symbol.for("undici.globalDispatcher.1");
 
-/** Node 24, and 22 from 22.21, read the proxy variables for fetch when NODE_USE_ENV_PROXY is 1. */
+/**
+ * Node 24, and 22 from 22.21, read the proxy variables for fetch when NODE_USE_ENV_PROXY is 1. From 26 on the undici inside
+ * takes no dispatcher of ours: requests with a body would fail.
+ */
 const nodeDoesIt = (): boolean => {
   const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
+  if (major >= 26) return true;
   return process.env["NODE_USE_ENV_PROXY"] === "1" && (major >= 24 || (major === 22 && minor >= 21));
 };
 
