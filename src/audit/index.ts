@@ -1,5 +1,7 @@
 /** The audit's one way in for the rest of Sidekey: opening a log for writing, and reading logs back. */
 import { randomBytes } from "node:crypto";
+import { existsSync } from "node:fs";
+import { dirname, join } from "node:path";
 import type { Clock } from "../core/clock.ts";
 import { SidekeyError } from "../core/errors.ts";
 import type { Log } from "../core/log.ts";
@@ -10,6 +12,7 @@ import { headPathOf } from "./head.ts";
 import { openAuditKey, readAuditKey } from "./key.ts";
 import { AUDIT_SINKS } from "./kinds/index.ts";
 import { type AuditLock, isLockable, lockAudit } from "./lock.ts";
+import { filesOfLog, findAuditLogs, isVaultLog } from "./log-files.ts";
 import { type Schedule, systemSchedule } from "./schedule.ts";
 
 export type { AuditBroker, AuditReceipt, AuditWaiter } from "./broker.ts";
@@ -56,7 +59,8 @@ export interface OpenAuditOptions {
  * Locks the log, continues its chain and writes a `start` record. A log that is open but can't be written (a full
  * disk, /dev/full) is no error here: each `record` is refused until it can.
  *
- * Errors: AUDIT_LOCKED; AUDIT_KEY_UNREADABLE, also when the log's last record is not of this key; AUDIT_UNAVAILABLE
+ * Errors: AUDIT_LOCKED; AUDIT_KEY_UNREADABLE, also when the log's last record is not of this key, or the key is gone and
+ * a log beside it is there; AUDIT_UNAVAILABLE
  * when the log can't be opened or is damaged.
  */
 export const openAudit = async (options: OpenAuditOptions): Promise<AuditBroker> => {
@@ -65,7 +69,8 @@ export const openAudit = async (options: OpenAuditOptions): Promise<AuditBroker>
   let lock: AuditLock | undefined;
   try {
     if (options.lock && isLockable(path)) lock = await lockAudit(path, randomBytes, fs);
-    const hasRecords = (statIfThere(fs, path)?.size ?? 0) > 0 || statIfThere(fs, headPath) !== undefined;
+    const hasRecords =
+      (statIfThere(fs, path)?.size ?? 0) > 0 || statIfThere(fs, headPath) !== undefined || isKeyInUse(keyPath, path);
     const key = hasRecords ? readAuditKey(fs, keyPath) : openAuditKey(fs, keyPath, randomBytes);
     const [fileSink] = AUDIT_SINKS;
     const sink = fileSink.create(
@@ -83,6 +88,16 @@ export const openAudit = async (options: OpenAuditOptions): Promise<AuditBroker>
       cause: error,
     });
   }
+};
+
+/**
+ * Whether another log of the key's directory was written with it: a new key in its place would leave that log without
+ * one. Looked at before the key is, so that of two that begin at once neither takes the other's log for an old one.
+ */
+const isKeyInUse = (keyPath: string, path: string): boolean => {
+  const directory = dirname(keyPath);
+  const logs = findAuditLogs(directory, join(directory, "audit.jsonl")).filter(({ path: each }) => !isVaultLog(each));
+  return !isVaultLog(path) && logs.some((each) => filesOfLog(each.path).length > 0 || existsSync(each.headPath));
 };
 
 const releasing = (broker: AuditBroker, lock: AuditLock): AuditBroker => ({

@@ -54,6 +54,9 @@ const OF_VAULT = /^vault-audit\.(?:jsonl(?:\.[1-9][0-9]{0,5})?|head)$/;
 /** Where `vault serve` has its log unless its file says otherwise. */
 export const vaultLogPath = (stateDir: string): string => join(stateDir, "vault-audit.jsonl");
 
+/** The vault's server may have a key of its own. */
+export const isVaultLog = (path: string): boolean => OF_VAULT.test(basename(path));
+
 /** The main log first (also when it has no file yet), then the logs of `run`, by name, then the vault's. */
 export const findAuditLogs = (stateDir: string, mainPath: string): AuditLog[] => {
   const main = resolve(mainPath);

@@ -344,7 +344,7 @@ export const ERROR_TABLE = {
   AUDIT_KEY_UNREADABLE: entry(
     500,
     "The audit key cannot be read.",
-    "Put back the key the log was made with. Where it is lost, move the log and its .head away, and a new one begins.",
+    "Put back the key the log was made with. Where it is lost, move its logs and their .head away, and new ones begin.",
   ),
   AUDIT_UNREADABLE: entry(500, "The audit log cannot be read.", "Run it as the user that sidekey runs as."),
 } as const satisfies Record<string, ErrorEntry>;

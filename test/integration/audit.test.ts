@@ -83,6 +83,21 @@ describe("an audit log", () => {
     expect(readdirSync(state).sort()).toEqual(["audit.head", "audit.jsonl"]);
   });
 
+  it("of a run makes no new key where another log of the lost one is left, and one where none is", async () => {
+    const { state, broker, options } = await open();
+    await broker.close();
+    rmSync(join(state, "audit.key"));
+    const ofRun = { ...options, path: join(state, "audit-0123.jsonl"), lock: false };
+    await expect(openAudit(ofRun)).rejects.toMatchObject({ code: "AUDIT_KEY_UNREADABLE" });
+    expect(readdirSync(state).sort()).toEqual(["audit.head", "audit.jsonl"]);
+    // A log may be left by its head alone.
+    rmSync(join(state, "audit.jsonl"));
+    await expect(openAudit(ofRun)).rejects.toMatchObject({ code: "AUDIT_KEY_UNREADABLE" });
+    rmSync(join(state, "audit.head"));
+    await (await openAudit(ofRun)).close();
+    expect(readdirSync(state).sort()).toEqual(["audit-0123.head", "audit-0123.jsonl", "audit.key"]);
+  });
+
   it("gets its head from a thread that syncs, with the clock of the system", async () => {
     const { state, broker } = await open({ clock: systemClock, schedule: systemSchedule, sync: 5 });
     const { seq } = await broker.record({ type: "intent", requestId: "a" });
