@@ -61,6 +61,41 @@ describe.skipIf(absent !== undefined)(`a server that gives few connections${beca
   });
 });
 
+describe.skipIf(absent !== undefined)(`somebody else in the database${because(absent)}`, () => {
+  it("who waits for a write that waits for him costs the write nothing but time", async () => {
+    const url = await database();
+    const storage = await open(url);
+    expect(await countUp(storage)).toBe(1);
+    let counting: Promise<number> | undefined;
+    await withSql(url, async (sql) => {
+      await sql("BEGIN");
+      await sql("SELECT 1 FROM sidekey_rows WHERE key = 'n' FOR UPDATE");
+      counting = countUp(storage);
+      await expect
+        .poll(() =>
+          withSql(url, (look) =>
+            look("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = 'sidekey'"),
+          ),
+        )
+        .toHaveLength(1);
+      // PostgreSQL undoes one of the two: mostly ours, which has waited longer.
+      await sql("SELECT 1 FROM sidekey_state FOR UPDATE").catch(() => {});
+      await sql("ROLLBACK");
+    });
+    expect(await counting).toBe(2);
+  });
+
+  it("who has brought it to a newer form gets no write of the older one", async () => {
+    const url = await database();
+    const storage = await open(url);
+    expect(await countUp(storage)).toBe(1);
+    await withSql(url, (sql) => sql("UPDATE sidekey_state SET format = format + 1"));
+    await expect(countUp(storage)).rejects.toMatchObject({ code: "VAULT_STORE_DAMAGED" });
+    await withSql(url, (sql) => sql("UPDATE sidekey_state SET format = format - 1"));
+    expect(await countUp(storage)).toBe(2);
+  });
+});
+
 const noPooler = absent ?? noPgbouncer();
 
 describe.skipIf(noPooler !== undefined)(`a pooler between${because(noPooler)}`, () => {

@@ -5,7 +5,7 @@
  */
 import type { Client, ClientConfig, PoolClient } from "pg";
 import type { Log } from "../../../core/log.ts";
-import { busy, isFull, isLost, isRefusal, storageFault, unknownOutcome } from "./faults.ts";
+import { busy, isFull, isLost, isRefusal, isUndone, storageFault, unknownOutcome } from "./faults.ts";
 import { createPlaces } from "./places.ts";
 import { createSessions, sharedSessions } from "./session.ts";
 import type { PostgresAddress } from "./url.ts";
@@ -42,7 +42,8 @@ export interface Database {
   change(statement: Statement): Promise<readonly ResultRow[]>;
   /**
    * `use` between BEGIN and COMMIT; `commit: false` of it, and an error, roll back. It may be called again, with a
-   * transaction that is as new as its first one, when the connection was lost before the COMMIT was sent.
+   * transaction that is as new as its first one, when the connection was lost before the COMMIT was sent, or PostgreSQL
+   * has undone it for another one's sake.
    */
   transact<T>(begin: string, use: (query: Query) => Promise<Transacted<T>>): Promise<T>;
   /** Hears a channel over a connection of its own. `onEnd` comes once, when that is lost. */
@@ -172,8 +173,14 @@ export const connectDatabase = async (
       } catch (error) {
         if (client !== undefined) release(client, true);
         if (client !== undefined && isLost(error) && epochs.get(client) === epoch) epoch += 1;
-        if (client === undefined || attempt > 0 || !isLost(error) || !mayRepeat()) throw storageFault(error);
-        log.warn("a connection to PostgreSQL was lost; trying another one");
+        const isOver = isUndone(error);
+        if (client === undefined || attempt > 0 || !(isOver || (isLost(error) && mayRepeat())))
+          throw storageFault(error);
+        log.warn(
+          isOver
+            ? "PostgreSQL has undone a transaction that met another one; beginning it again"
+            : "a connection to PostgreSQL was lost; trying another one",
+        );
       }
     }
   };

@@ -16,6 +16,12 @@ export const isLost = (error: unknown): boolean => {
 export const isRefusal = (error: unknown): boolean =>
   sqlState(error) !== undefined && !isLost(error) && (error as { readonly severity?: unknown }).severity === "ERROR";
 
+/**
+ * PostgreSQL has undone the transaction as a whole, since it and another one waited for each other or read what the other
+ * changed: begun again, it mostly comes through.
+ */
+export const isUndone = (error: unknown): boolean => ["40001", "40P01"].includes(sqlState(error) ?? "");
+
 /** The server, the database or the user has no more connections. */
 export const isFull = (error: unknown): boolean => sqlState(error) === "53300";
 

@@ -11,7 +11,7 @@ import type { Database, Query, Statement } from "./connection.ts";
 import { busy } from "./faults.ts";
 
 /** Of the tables below. */
-const FORMAT = 1;
+export const FORMAT = 1;
 /** For an advisory lock while tables are made; a number of ours. */
 const MAKING = 7_270_011;
 const MIN_VERSION = 130_000;
@@ -49,12 +49,7 @@ export const prepareDatabase = async (database: Database, log: Log): Promise<str
     text: "SELECT format, 'sidekey_state'::regclass::oid AS id FROM sidekey_state",
   });
   if (state === undefined) throw stateGone();
-  if (state["format"] !== FORMAT) {
-    throw new SidekeyError("VAULT_STORE_DAMAGED", {
-      detail: "Its tables are of a kind that this version does not know.",
-      hint: "Use the version of Sidekey that made them, or a newer one.",
-    });
-  }
+  if (state["format"] !== FORMAT) throw unknownFormat();
   return `sidekey_${Number(state["id"])}`;
 };
 
@@ -72,8 +67,13 @@ export const BEGIN_READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 /** Its lock is held to the end of the transaction: writers are one after the other, whatever process they are in. */
 export const lockState = async (query: Query): Promise<number> => {
   // In a statement of its own: what is read after it sees the commit that it waited for.
-  const [state] = await query({ name: "sidekey_lock", text: "SELECT generation FROM sidekey_state FOR UPDATE" });
+  const [state] = await query({
+    name: "sidekey_lock",
+    text: "SELECT generation, format FROM sidekey_state FOR UPDATE",
+  });
   if (state === undefined) throw stateGone();
+  // A newer version may have come to the database while this one runs.
+  if (state["format"] !== FORMAT) throw unknownFormat();
   return Number(state["generation"]);
 };
 
@@ -191,3 +191,9 @@ const chunked = (rows: readonly Row[]): Row[][] => {
 
 const stateGone = (): SidekeyError =>
   new SidekeyError("VAULT_STORE_DAMAGED", { detail: "Its table sidekey_state has lost its row." });
+
+const unknownFormat = (): SidekeyError =>
+  new SidekeyError("VAULT_STORE_DAMAGED", {
+    detail: "Its tables are of a kind that this version does not know.",
+    hint: "Use the version of Sidekey that made them, or a newer one.",
+  });

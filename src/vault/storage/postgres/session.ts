@@ -67,8 +67,11 @@ export const createSessions = (): Sessions => {
         // While the first has one for a transaction, the second gets another one than before; and when both are free, the
         // one that was freed last, or each in turn.
         if (!isOwn(one, await ask(one, `BEGIN; ${WHICH}`))) return false;
-        if (!isOwn(other, await ask(other, WHICH))) return false;
-        await one.query("ROLLBACK");
+        try {
+          if (!isOwn(other, await ask(other, WHICH))) return false;
+        } finally {
+          await one.query("ROLLBACK");
+        }
         for (const client of [other, other, one]) if (!isOwn(client, await ask(client, WHICH))) return false;
         return true;
       } catch (error) {

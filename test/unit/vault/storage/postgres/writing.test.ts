@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { SidekeyError } from "../../../../../src/core/errors.ts";
 import type { Database, Query, Statement } from "../../../../../src/vault/storage/postgres/connection.ts";
+import { FORMAT } from "../../../../../src/vault/storage/postgres/schema.ts";
 import { createWriter } from "../../../../../src/vault/storage/postgres/writing.ts";
 import type { Tx } from "../../../../../src/vault/storage/storage.ts";
 
@@ -15,7 +16,7 @@ const createFake = () => {
   const query: Query = async ({ name = "", values = [] }: Statement) => {
     statements.push(name);
     if (failing !== undefined) throw failing;
-    if (name === "sidekey_lock") return [{ generation }];
+    if (name === "sidekey_lock") return [{ generation, format: FORMAT }];
     if (name === "sidekey_fetch") {
       const found = strings(values[0]).flatMap((key) => {
         const value = rows.get(key);
