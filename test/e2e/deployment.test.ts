@@ -122,7 +122,7 @@ describe.skipIf(reason !== undefined)(`the image${reason === undefined ? "" : ` 
       upstream.kill();
       await closed;
     };
-  }, 600_000);
+  }, 180_000);
   let uncached = false;
   beforeEach((context) => {
     if (uncached) context.skip("npm's cache lacks a package of the image");

@@ -78,7 +78,7 @@ describe("the history of a secret that is written again and again", () => {
     expect((await vault.secrets.set("a/b", secret("x"))).version).toBe(152);
   });
 
-  it("holds a thousand at most, and no value of one that it does not hold", { timeout: 120_000 }, async () => {
+  it("holds a thousand at most, and no value of one that it does not hold", { timeout: 60_000 }, async () => {
     const { vault, state, clock } = await openTestVault();
     for (let n = 1; n <= 1020; n += 1) await vault.secrets.set("a/b", secret(`${n}`));
     expect(await codeOf(() => vault.secrets.get("a/b", 20))).toBe("VAULT_SECRET_MISSING");
