@@ -14,7 +14,7 @@ import type { Sidecar } from "../../sidecar/app/lifecycle.ts";
 import { CONFIG_OPTION, type CommandSpec, type Invocation, type OptionSpec, sameWithJson } from "../command.ts";
 import { loadRequiredConfig } from "../context.ts";
 import { EXIT_RUN_FAILED } from "../exit.ts";
-import { keepRequestsYoung } from "../heap.ts";
+import { tuneHeap } from "../heap.ts";
 import { logLevel } from "../log-level.ts";
 import { PRELOAD } from "../run/preload-path.ts";
 import { type StopWatch, watchForStop } from "../run/stop-watch.ts";
@@ -92,7 +92,7 @@ const runBehindSidecar = async (
     if (boundary !== undefined) terminal.note(`no whole boundary: ${path} ${reason}. ${remedy}`);
   }
   const { callerBundles } = await import("../run/environment.ts");
-  keepRequestsYoung();
+  tuneHeap();
   const { startSidecar } = await import("../../sidecar/app/lifecycle.ts");
   const { runChild } = await import("../run/child.ts");
   if (stop.exitCode !== undefined) return stop.exitCode;

@@ -4,7 +4,7 @@ import { CONFIG_OPTION, type CommandSpec, sameWithJson } from "../command.ts";
 import { loadRequiredConfig, requireConfigFile } from "../context.ts";
 import { EXIT_OK } from "../exit.ts";
 import { refuseUntrustedTls } from "../guard.ts";
-import { keepRequestsYoung } from "../heap.ts";
+import { tuneHeap } from "../heap.ts";
 import { LOG_LEVELS, logLevel } from "../log-level.ts";
 import { stopSignal } from "../stop-signal.ts";
 
@@ -34,7 +34,7 @@ export const start: CommandSpec = {
     };
     let isAskedEarly = false;
     process.on("SIGHUP", () => readAgain());
-    keepRequestsYoung();
+    tuneHeap();
     const { startSidecar } = await import("../../sidecar/app/lifecycle.ts");
     const sidecar = await startSidecar({
       config,
