@@ -91,6 +91,13 @@ describe("the body that is kept", () => {
     expect(keepBody({ stream: paused(), length: REPLAY_REQUEST_BYTES + 1 }, budget).isWhole).toBe(false);
   });
 
+  it("shares 32 MiB with all others of the process", () => {
+    const budget = createReplayBudget();
+    expect([budget.take(32 * 1024 * 1024), budget.take(1)]).toEqual([true, false]);
+    budget.giveBack(1);
+    expect(budget.take(1)).toBe(true);
+  });
+
   it("is let go when all requests together hold too much, and makes room when it is released, once", async () => {
     const budget = createReplayBudget(10);
     const [one, two, three] = [paused(), paused(), paused()];

@@ -1,10 +1,17 @@
 import { once } from "node:events";
-import { type AddressInfo, connect, createServer, type Socket } from "node:net";
+import { type AddressInfo, connect, createServer, Socket } from "node:net";
 import { expect, it } from "vitest";
-import { parseAuthority } from "../../../../src/core/authority.ts";
+import { type Authority, parseAuthority } from "../../../../src/core/authority.ts";
+import { SidekeyError } from "../../../../src/core/errors.ts";
 import { plainConnection } from "../../../../src/sidecar/net/connection.ts";
-import type { Connector } from "../../../../src/sidecar/net/connector.ts";
+import type { Connector, ConnectRequest } from "../../../../src/sidecar/net/connector.ts";
 import { openTunnel } from "../../../../src/sidecar/upstream/tunnel.ts";
+
+const authorityOf = (text: string): Authority => {
+  const authority = parseAuthority(text);
+  if (authority === undefined) throw new Error(`no authority: ${text}`);
+  return authority;
+};
 
 const files = (): number => process.getActiveResourcesInfo().filter((name) => name === "TCPSocketWrap").length;
 
@@ -30,9 +37,7 @@ it.each(["before it began", "once it had said all"])("leaves nothing open for a 
       void dial().then((socket) => done(null, plainConnection(socket)));
       return () => undefined;
     };
-    const authority = parseAuthority(`127.0.0.1:${port}`);
-    if (authority === undefined) throw new Error("no authority");
-    const tunnel = await openTunnel(connector, authority, client);
+    const tunnel = await openTunnel(connector, authorityOf(`127.0.0.1:${port}`), client);
     if (when === "before it began") {
       client.destroy();
       await once(client, "close");
@@ -47,6 +52,49 @@ it.each(["before it began", "once it had said all"])("leaves nothing open for a 
     await expect.poll(files).toBeLessThanOrEqual(before);
   } finally {
     for (const socket of [...opened, ...accepted]) socket.destroy();
+    server.close();
+  }
+});
+
+it("gives connecting ten seconds, and carries no credential", async () => {
+  const asked: ConnectRequest[] = [];
+  const connector: Connector = (request, done) => {
+    asked.push(request);
+    done(new SidekeyError("UPSTREAM_TIMEOUT"), null);
+    return () => undefined;
+  };
+  await expect(openTunnel(connector, authorityOf("api.example.com:443"), new Socket())).rejects.toMatchObject({
+    code: "UPSTREAM_TIMEOUT",
+  });
+  expect(asked).toMatchObject([{ timeoutMs: 10_000, cleartext: "uncredentialed", written: false }]);
+});
+
+it.each([
+  ["the agent", "client_aborted"],
+  ["the upstream", "upstream_aborted"],
+])("ends when %s was silent for five minutes", async (who, outcome) => {
+  const accepted: Socket[] = [];
+  const server = createServer((socket) => void accepted.push(socket.on("error", () => undefined))).listen(
+    0,
+    "127.0.0.1",
+  );
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  const [client, upstream] = [connect(port, "127.0.0.1"), connect(port, "127.0.0.1")];
+  try {
+    await Promise.all([once(client, "connect"), once(upstream, "connect")]);
+    const connector: Connector = (_request, done) => {
+      done(null, plainConnection(upstream));
+      return () => undefined;
+    };
+    const tunnel = await openTunnel(connector, authorityOf(`127.0.0.1:${port}`), client);
+    const spliced = tunnel.splice(client, Buffer.alloc(0));
+    expect([client.timeout, upstream.timeout]).toEqual([300_000, 300_000]);
+    (who === "the agent" ? client : upstream).emit("timeout");
+    expect(await spliced).toEqual({ outcome, bytesUp: 0, bytesDown: 0 });
+    expect([client.destroyed, upstream.destroyed]).toEqual([true, true]);
+  } finally {
+    for (const socket of [client, upstream, ...accepted]) socket.destroy();
     server.close();
   }
 });
