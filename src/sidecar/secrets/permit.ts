@@ -145,12 +145,12 @@ export const createMintedPermit = async (options: MintOptions): Promise<Permit> 
       renewWhenDue();
       const grant = grants[batchOf.get(ref.path) ?? -1];
       if (grant === undefined) throw scopeDenied(ref);
-      if (stopped) throw new SidekeyError("IDENTITY_TOKEN_REVOKED");
+      if (stopped) throw revokedError(source);
       if (grant.isOver()) {
         // Only after the machine slept through a renewal, which has now begun: worth another try, not a refusal.
         throw new SidekeyError("SOURCE_UNAVAILABLE", { detail: "The sidecar's own token is being renewed." });
       }
-      if (!grant.isActive()) throw new SidekeyError("IDENTITY_TOKEN_REVOKED");
+      if (!grant.isActive()) throw revokedError(source);
     },
     isRevoked: () => stopped || grants.some(({ claims }) => store.state(claims.id) === "revoked"),
     async close() {
@@ -187,4 +187,11 @@ const scopeDenied = (ref: SecretRef): SidekeyError =>
   new SidekeyError("IDENTITY_SCOPE_DENIED", {
     detail: ref.text,
     hint: `Issue a token whose scope covers it: sidekey token issue --scope 'secrets:use:${ref.path}'.`,
+  });
+
+/** A reload issues none again (R7). */
+const revokedError = (source: string): SidekeyError =>
+  new SidekeyError("IDENTITY_TOKEN_REVOKED", {
+    detail: `The own token of source ${source}.`,
+    hint: "If that was a mistake: restart the sidecar, which then issues itself another one.",
   });

@@ -230,6 +230,10 @@ describe("createMintedPermit", () => {
       expect(await outcome(permit)).toBe("IDENTITY_TOKEN_REVOKED");
     }
     expect(store.issued).toHaveLength(1);
+    // A reload issues none either, so it must not be the advice.
+    expect(() => permit.authorize(ref)).toThrow(
+      expect.objectContaining({ hint: expect.stringContaining("restart the sidecar") }),
+    );
   });
 
   it("revokes its token when it is closed, and allows nothing after", async () => {
