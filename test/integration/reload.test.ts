@@ -231,6 +231,16 @@ describe("a file that is wrong", () => {
     await stage.until("two");
   });
 
+  it("is told with what is wrong about a file that it names, and which", async () => {
+    const stage = await open({ watch: false });
+    stage.write("two", "upstream: { ca: ./none.pem }");
+    const path = join(stage.sidecar.directory, "none.pem");
+    expect(await stage.sidecar.sidecar.reload("signal")).toEqual({
+      problems: [expect.objectContaining({ message: `upstream.ca: ${path} cannot be read (ENOENT).` })],
+    });
+    expect(stage.errors.join()).toContain("cannot be read (ENOENT)");
+  });
+
   it("is one whose upstream.ca, proxy password or token is not there", async () => {
     const stage = await open({ watch: false });
     for (const more of [
@@ -463,7 +473,10 @@ describe("the embedded vault's source, at a reload,", () => {
     await expect.poll(stage.ask).toBe("IDENTITY_TOKEN_EXPIRED");
     const next = await withVault(stage.directory, issue(60_000));
     writeFileSync(join(stage.directory, "token"), next.slice(0, 20));
-    expect(await stage.reload("a/one")).toHaveProperty("problems");
+    const refused = await stage.reload("a/one");
+    expect("problems" in refused && refused.problems.map(({ message }) => message)).toEqual([
+      expect.stringMatching(/^The token is not one of this vault's\. The token is not valid: /),
+    ]);
     writeFileSync(join(stage.directory, "token"), next);
     expect(await stage.reload("a/one")).toHaveProperty("generation");
     expect(await stage.ask()).toBe("x value-one");

@@ -158,8 +158,10 @@ const digestOf = (paths: readonly string[]): string => {
 };
 
 const problemOf = (file: string, error: SidekeyError): Problem =>
-  createProblem(
-    file,
-    { line: 1, column: 1 },
-    { path: [], message: (error.detail ?? error.publicMessage).trim(), hint: error.hint },
-  );
+  createProblem(file, { line: 1, column: 1 }, { path: [], message: wordsOf(error), hint: error.hint });
+
+/** Details of the file's own faults are whole sentences; those of a vault or a token say which one, and not what is wrong. */
+const wordsOf = ({ code, detail, publicMessage }: SidekeyError): string => {
+  if (detail === undefined) return publicMessage;
+  return (code.startsWith("CONFIG_") ? detail : `${publicMessage} ${detail}`).trim();
+};

@@ -4,6 +4,7 @@ import { isDeepStrictEqual } from "node:util";
 import type { Authority } from "../../core/authority.ts";
 import { systemClock } from "../../core/clock.ts";
 import { SidekeyError } from "../../core/errors.ts";
+import { systemCode } from "../../core/whole-file.ts";
 import { createClosedPlaces } from "../net/closed-places.ts";
 import { type Connector, createConnector, type Resolver } from "../net/connector.ts";
 import { systemResolver } from "../net/lookup.ts";
@@ -72,10 +73,13 @@ export const openWayOut = (plan: WayOutPlan, before: WayOut | undefined, parts: 
 /** A PEM file that holds a certificate. Errors: CONFIG_UNREADABLE, CONFIG_INVALID. */
 export const readPem = async (path: string): Promise<string> => {
   const text = await readFile(path, "utf8").catch((cause: unknown) => {
-    throw new SidekeyError("CONFIG_UNREADABLE", { detail: `upstream.ca: ${path}`, cause });
+    throw new SidekeyError("CONFIG_UNREADABLE", {
+      detail: `upstream.ca: ${path} cannot be read (${systemCode(cause)}).`,
+      cause,
+    });
   });
   if (!text.includes("-----BEGIN CERTIFICATE-----")) {
-    throw new SidekeyError("CONFIG_INVALID", { detail: `upstream.ca: ${path} holds no PEM certificate` });
+    throw new SidekeyError("CONFIG_INVALID", { detail: `upstream.ca: ${path} holds no PEM certificate.` });
   }
   return text;
 };

@@ -108,7 +108,12 @@ export const loadConfig = (options: LoadOptions): LoadResult => {
   if (environment !== undefined) {
     findings.push(...missingPrograms(config, environment), ...missingCredentials(config, environment));
   }
-  if (running !== undefined) findings.push(...changedFixedKeys(running, config));
+  if (running !== undefined) {
+    // What is wrong already stands at its default in `config`: that is no change that anybody asked for.
+    const wrong = [...findings, ...document.flaws].map(({ path }) => path);
+    const isWrong = ({ path }: Finding): boolean => wrong.some(([key]) => key === undefined || key === path[0]);
+    findings.push(...changedFixedKeys(running, config).filter((finding) => !isWrong(finding)));
+  }
 
   // A key that was refused as YAML says nothing further about itself.
   const said = document.flaws.filter(({ path }) => path.length > 0);

@@ -29,4 +29,19 @@ describe("a reload", () => {
       pathsOf("", "agent: default\nlisten: { gateway: 'off' }\nstate: /srv/.sidekey\nlog: { level: debug }\n"),
     ).toEqual([]);
   });
+
+  it.each([
+    ["listen: { gateway: 127.0.0.1:7071 }\n", "listen: 5\n", ["listen"]],
+    ["listen: { gateway: 127.0.0.1:7071 }\n", "listen: { gateway: 127.0.0.1:7071, proxy: x }\n", ["listen.proxy"]],
+    ["tls: { ca_days: 9 }\n", "tls: { ca_days: soon }\nagent: b\n", ["tls.ca_days", "agent"]],
+  ])("from %j to %j says nothing of a change where something is wrong", (before, after, paths) => {
+    expect([...pathsOf(before, after)].sort()).toEqual([...paths].sort());
+  });
+
+  it.each(["", "[]\n", "# nothing\n"])("of the whole file, %j, says no more than that", (text) => {
+    const first = load("version: 1\nagent: a\nlisten: { gateway: 127.0.0.1:7071 }\n");
+    if ("problems" in first) throw new Error(JSON.stringify(first.problems));
+    const next = load(text, first.config);
+    expect("problems" in next && next.problems.map(({ path }) => path)).toEqual([""]);
+  });
 });
