@@ -50,6 +50,21 @@ it("leaves it to a Node that does it, and does it where Node does not", async ()
   expect(["GET http://api.test/v1", "CONNECT api.test:80"]).toContain(seen[0]);
 });
 
+it("has no Node warn of its own way through a proxy, and takes no other warning", async () => {
+  // Node 22.21 gives this one at its start.
+  const script = `
+    setTimeout(() => {
+      console.log(Object.hasOwn(process, "emit"));
+      process.emitWarning("the agent's own", { code: "UNDICI-EHPA" });
+    }, 1);
+    process.emitWarning("another", { code: "OTHER" });
+  `;
+  const before = await agent(`console.log(Object.hasOwn(process, "emit"));`, { NODE_OPTIONS: "" });
+  const { stdout, stderr } = await agent(script, { NODE_USE_ENV_PROXY: "1" });
+  expect(stdout).toBe(before.stdout);
+  expect(stderr.match(/Warning: .*/g)).toEqual(["Warning: another", "Warning: the agent's own"]);
+});
+
 const MAJOR = Number(process.versions.node.split(".")[0]);
 const reason = MAJOR >= 26 ? " (skipped: Node 26 has another undici inside, which the preload leaves alone)" : "";
 

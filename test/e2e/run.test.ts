@@ -90,8 +90,6 @@ describe("the streams of a run", () => {
   it("hold no log, however much is logged", async () => {
     const { stderr } = await sh(`"${process.execPath}" -e 'fetch("https://api.example.test").catch(() => {})'`, {
       SIDEKEY_LOG_LEVEL: "debug",
-      // Node 22 warns that its own way through a proxy is experimental.
-      NODE_NO_WARNINGS: "1",
     });
     expect(stderr).toBe(NOTE);
   });

@@ -1,7 +1,7 @@
 /**
  * Loaded with --require into every Node process of an agent: makes the built-in fetch use the proxy of the environment,
- * where Node does not do that itself. It costs nothing until the first fetch. It must never throw into the agent, and
- * holds no secrets: the agent can read all of it.
+ * where Node does not do that itself, and keeps Node 22 from warning that its own way is experimental. It costs nothing
+ * until the first fetch. It must never throw into the agent, and holds no secrets: the agent can read all of it.
  */
 type Fetch = typeof globalThis.fetch;
 type Undici = typeof import("undici");
@@ -63,4 +63,34 @@ const wrapFetch = (): void => {
   Object.defineProperty(globalThis, "fetch", { value: wrapper, writable: true, configurable: true, enumerable });
 };
 
-if (isProxied() && !nodeDoesIt()) attempt(wrapFetch);
+/** The code of the warning that the undici inside Node 22 gives at start-up, fetch or no fetch. */
+const EXPERIMENTAL = "UNDICI-EHPA";
+
+/**
+ * Takes the first such warning, which a program that is none the wiser would have on its standard error, and then puts
+ * Node's own `emit` back; at the latest when what Node queued at its start is done. `--disable-warning` would say the
+ * same, but an older Node does not start with it in NODE_OPTIONS. A worker thread has warned before it loads this.
+ */
+const takeWarning = (): void => {
+  const own = Object.getOwnPropertyDescriptor(process, "emit");
+  const original = process.emit;
+  let isTaken = false;
+  const restore = (): void => {
+    isTaken = true;
+    if (process.emit !== wrapper) return;
+    if (own === undefined) Reflect.deleteProperty(process, "emit");
+    else Object.defineProperty(process, "emit", own);
+  };
+  const wrapper = function (this: unknown, ...call: unknown[]): boolean {
+    const [event, warning] = call;
+    if (isTaken || event !== "warning" || !(warning instanceof Error)) return Reflect.apply(original, this, call);
+    if (!("code" in warning) || warning.code !== EXPERIMENTAL) return Reflect.apply(original, this, call);
+    attempt(restore);
+    return true;
+  };
+  Object.defineProperty(process, "emit", { value: wrapper, writable: true, configurable: true });
+  // The warning is queued after this module has run, and so before what the first of these two queues.
+  process.nextTick(() => process.nextTick(attempt, restore));
+};
+
+if (isProxied()) attempt(nodeDoesIt() ? takeWarning : wrapFetch);
