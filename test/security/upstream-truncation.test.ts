@@ -36,7 +36,13 @@ const HEADS: Readonly<Record<string, string>> = {
 };
 const ENDINGS: readonly Ending[] = ["end", "cut", "reset"];
 
-const answers: Record<string, RawScript> = {};
+const answers: Record<string, RawScript> = {
+  // Both wait for the reader in the system, which then says "end of file" behind the bytes and nothing of the reset.
+  "close.bytes-and-reset": (_request, peer) => {
+    void peer.send(CLOSE_DELIMITED["close"] as string);
+    peer.reset();
+  },
+};
 for (const [name, bytes] of Object.entries({ ...BEGINNINGS, ...CLOSE_DELIMITED, ...HEADS })) {
   for (const ending of ENDINGS) {
     answers[`${name}.${ending}`] = async (_request, peer: RawPeer) => {
@@ -196,6 +202,15 @@ routes: { plain: { match: "http://${plain.address}/**", secret: KEY } }
     connection.send(target("close.reset"));
     await expect(connection.receive()).rejects.toThrow("connection ended");
     expect(connection.transcript.toString("latin1")).not.toContain("\r\n0\r\n");
+  });
+
+  it("nor is one that comes together with the last bytes", async () => {
+    const connection = await openConnection(sidecar.port);
+    connection.send(target("close.bytes-and-reset"));
+    await expect(connection.receive()).rejects.toThrow("connection ended");
+    expect(connection.transcript.toString("latin1")).not.toContain("\r\n0\r\n");
+    const last = { outcome: "upstream_aborted", code: "UPSTREAM_RESET" };
+    await expect.poll(async () => (await sidecar.audit()).at(-1)).toMatchObject(last);
   });
 
   it.each(["close.reset", "length.end", "chunks.cut"])("an HTTP/1.0 agent is told of %s by a reset", async (name) => {

@@ -11,8 +11,18 @@ export interface Connection {
   endedInOrder(): boolean;
 }
 
-export const plainConnection = (socket: Socket): Connection => ({
-  socket,
-  // After a reset Node may still emit nothing but an error: then nothing was ended.
-  endedInOrder: () => socket.readableEnded && socket.errored === null,
-});
+export const plainConnection = (socket: Socket): Connection => {
+  let wasReset = false;
+  // Where a reset comes together with the last bytes, libuv tells of the bytes and then of an end. Only the system knows
+  // better: it names the other side of a connection that was ended there alone, and of one that was reset no more
+  // (getpeername(2): ENOTCONN). Asked before Node's own listener ends this side too, and nowhere earlier: Node remembers
+  // the answer. Of a connection that this side ended first it can't be told.
+  socket.prependOnceListener("end", () => {
+    wasReset = !socket.writableEnded && socket.remoteAddress === undefined;
+  });
+  return {
+    socket,
+    // After a reset Node may still emit nothing but an error: then nothing was ended.
+    endedInOrder: () => socket.readableEnded && socket.errored === null && !wasReset,
+  };
+};

@@ -1,6 +1,7 @@
 /** Bytes through, unread and without a credential: for hosts that no route names, when the file says `unmatched: tunnel`. */
 import type { Socket } from "node:net";
 import type { Authority } from "../../core/authority.ts";
+import type { Connection } from "../net/connection.ts";
 import type { Connector } from "../net/connector.ts";
 import { upstreamFailure } from "./failure.ts";
 
@@ -42,10 +43,9 @@ export const openTunnel = (connector: Connector, authority: Authority, client: S
         client.off("close", left);
         if (connection === null) reject(upstreamFailure(error));
         else {
-          const { socket } = connection;
           resolve({
-            splice: (client, head) => splice(client, head, socket),
-            cut: () => void socket.destroy(new Error("cut")),
+            splice: (client, head) => splice(client, head, connection),
+            cut: () => void connection.socket.destroy(new Error("cut")),
           });
         }
       },
@@ -54,8 +54,9 @@ export const openTunnel = (connector: Connector, authority: Authority, client: S
     else client.once("close", left);
   });
 
-const splice = (client: Socket, head: Buffer, upstream: Socket): Promise<TunnelOutcome> =>
+const splice = (client: Socket, head: Buffer, connection: Connection): Promise<TunnelOutcome> =>
   new Promise((resolve) => {
+    const { socket: upstream } = connection;
     let first: TunnelOutcome["outcome"] | undefined;
     const end = (outcome: TunnelOutcome["outcome"]) => () => {
       first ??= outcome;
@@ -67,6 +68,10 @@ const splice = (client: Socket, head: Buffer, upstream: Socket): Promise<TunnelO
     };
     client.on("error", end("client_aborted"));
     upstream.on("error", end("upstream_aborted"));
+    // Before `pipe` passes it on.
+    upstream.once("end", () => {
+      if (!connection.endedInOrder()) end("upstream_aborted")();
+    });
     client.setTimeout(IDLE_MS, end("client_aborted"));
     upstream.setTimeout(IDLE_MS, end("upstream_aborted"));
     // Half-closes pass through `pipe`; a whole close of one side is the end of the other.

@@ -1,6 +1,6 @@
 import { once } from "node:events";
-import { type AddressInfo, connect, createServer, Socket } from "node:net";
-import { expect, it } from "vitest";
+import { type AddressInfo, connect, createServer, type Server, Socket } from "node:net";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Authority, parseAuthority } from "../../../../src/core/authority.ts";
 import { SidekeyError } from "../../../../src/core/errors.ts";
 import { plainConnection } from "../../../../src/sidecar/net/connection.ts";
@@ -97,4 +97,60 @@ it.each([
     for (const socket of [client, upstream, ...accepted]) socket.destroy();
     server.close();
   }
+});
+
+describe("between two connections", () => {
+  let server: Server;
+  const sockets: Socket[] = [];
+
+  beforeAll(async () => {
+    server = createServer({ allowHalfOpen: true }).listen(0, "127.0.0.1");
+    await once(server, "listening");
+  });
+
+  afterAll(() => {
+    for (const socket of sockets) socket.destroy();
+    server.close();
+  });
+
+  const dial = async (): Promise<readonly [near: Socket, far: Socket]> => {
+    const near = connect({ port: (server.address() as AddressInfo).port, host: "127.0.0.1", allowHalfOpen: true });
+    const [[far]] = (await Promise.all([once(server, "connection"), once(near, "connect")])) as [[Socket], unknown];
+    sockets.push(near, far);
+    return [near, far];
+  };
+
+  const join = async () => {
+    const [agent, client] = await dial();
+    const [upstream, peer] = await dial();
+    const connector: Connector = (_request, done) => {
+      done(null, plainConnection(upstream));
+      return () => undefined;
+    };
+    const tunnel = await openTunnel(connector, authorityOf("127.0.0.1:1"), client);
+    // To the agent too a reset may look like an end.
+    const seen = plainConnection(agent);
+    agent.on("error", () => undefined).resume();
+    return { agent, peer, seen, spliced: tunnel.splice(client, Buffer.alloc(0)) };
+  };
+
+  it("ends with a reset what the upstream reset, also together with its last bytes", async () => {
+    const { agent, peer, seen, spliced } = await join();
+    peer.write("half of it");
+    peer.resetAndDestroy();
+    await new Promise((resolve) => agent.once("end", resolve).once("close", resolve));
+    expect(seen.endedInOrder()).toBe(false);
+    expect(await spliced).toMatchObject({ outcome: "upstream_aborted" });
+  });
+
+  it.each(["the agent", "the upstream"])("ends in order when %s has said all before the other", async (who) => {
+    const { agent, peer, seen, spliced } = await join();
+    const [first, second] = who === "the agent" ? [agent, peer] : [peer, agent];
+    const told = once(second.resume(), "end");
+    first.end("all of it");
+    await told;
+    second.end("and the rest");
+    expect(await spliced).toMatchObject({ outcome: "ok", bytesUp: who === "the agent" ? 9 : 12 });
+    await expect.poll(() => seen.endedInOrder()).toBe(true);
+  });
 });
