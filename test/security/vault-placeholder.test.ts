@@ -3,6 +3,7 @@ import { request } from "node:http";
 import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import { openConnection } from "../support/raw-client.ts";
+import type { UpstreamHandler } from "../support/upstream.ts";
 import { type StagedSidecar, startVaultStage, type VaultStage } from "../support/vault/vault-stage.ts";
 
 const closers: (() => Promise<unknown>)[] = [];
@@ -22,8 +23,12 @@ interface Crew {
   ask(headers: string, target?: string): Promise<readonly [status: number, code: string | undefined]>;
 }
 
-const start = async (inject = 'in: ["header:Authorization", basic, "query:key"], secrets: ["production/search/*"]') => {
-  const stage = await startVaultStage(closers, { scopes: ["secrets:use:production/*", "secrets:read:production/*"] });
+const start = async (
+  inject = 'in: ["header:Authorization", basic, "query:key"], secrets: ["production/search/*"]',
+  handler?: UpstreamHandler,
+) => {
+  const scopes = ["secrets:use:production/*", "secrets:read:production/*"];
+  const stage = await startVaultStage(closers, { scopes, ...(handler !== undefined && { handler }) });
   await stage.put(PATH, KEY);
   const { port } = stage.upstream;
   const sidecar = await stage.sidecar({
@@ -88,6 +93,27 @@ describe("a placeholder of the vault", () => {
     const escaped = `%25${text.charCodeAt(0).toString(16)}${text.slice(1)}`;
     expect(await ask(bearer(text), `/?x=${escaped}`)).toEqual([503, "SOURCE_SECRET_MISSING"]);
     expect(stage.upstream.requests).toEqual([]);
+  });
+
+  it("is answered without what the route's other placeholders stood for, whichever was sent first", async () => {
+    const other = "tvly-canary-other-5f04ae1b9d2c";
+    const { stage, sidecar, placeholder } = await start(undefined, (_request, response) => {
+      response.end(`known: ${KEY} and ${other}`);
+    });
+    await stage.put("production/search/other", other);
+    const texts = [(await placeholder()).text, (await placeholder("production/search/other")).text];
+    const origin = `127.0.0.1:${stage.upstream.port}`;
+    const ask = async (text: string): Promise<string> => {
+      const connection = await openConnection(sidecar.port);
+      connection.send(`GET http://${origin}/ HTTP/1.1\r\nHost: ${origin}\r\n${bearer(text)}Connection: close\r\n\r\n`);
+      const { body } = await connection.receive();
+      connection.destroy();
+      return body.toString();
+    };
+    // Not sent yet, it is no credential of this route.
+    expect(await ask(texts[0] ?? "")).toBe(`known: ${"[redacted]".padEnd(KEY.length, "*")} and ${other}`);
+    for (const text of [texts[1], texts[0], texts[1]])
+      expect(await ask(text ?? "")).toMatch(/^known: \S+\*+ and \S+\*+$/);
   });
 
   it("stands for nothing once its token is revoked, within a second", async () => {

@@ -127,7 +127,7 @@ const compileRoutes = (
       const isKnown = known !== undefined && isDeepStrictEqual(known.config, config);
       if (isKnown) return [config.name, known];
       const redactions = known?.route.redactions.successor() ?? createRedactionCache(redactionTerms(clock));
-      return [config.name, { config, route: withIssued(config, compileRoute(config, redactions), clock) }];
+      return [config.name, { config, route: withIssued(config, compileRoute(config, redactions)) }];
     }),
   );
 
@@ -187,17 +187,14 @@ const MAX_VARIANTS = 256;
  * For each set of placeholders that come in one request a route of its own, whose secrets they stand for: from there on
  * they are like any that the file names.
  */
-const withIssued = (config: RouteConfig, route: Route, clock: Clock): Route => {
+const withIssued = (config: RouteConfig, route: Route): Route => {
   const { issued, ...rest } = config;
   if (issued === undefined) return route;
   const variants = new Map<string, Route>();
   const compile = (placeholders: readonly string[]): Route => {
     const injections = placeholders.map((placeholder) => issuedInjection(issued, placeholder));
     return {
-      ...compileRoute(
-        { ...rest, injections: [...config.injections, ...injections] },
-        createRedactionCache(redactionTerms(clock)),
-      ),
+      ...compileRoute({ ...rest, injections: [...config.injections, ...injections] }, route.redactions.sibling()),
       // Echoes count for the route, whoever's key it was.
       reflection: { ...route.reflection },
     };

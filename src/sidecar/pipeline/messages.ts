@@ -8,7 +8,7 @@ import type { AuditReceipt } from "../../audit/broker.ts";
 import type { Authority } from "../../core/authority.ts";
 import type { ErrorCode } from "../../core/errors.ts";
 import type { HeaderList } from "../../core/headers.ts";
-import type { Matcher } from "../scrub/matcher.ts";
+import type { Redaction } from "../scrub/redaction.ts";
 import type { SecretBundle, SecretNames } from "../secrets/bundle.ts";
 import type { Route } from "./route.ts";
 
@@ -84,7 +84,7 @@ export interface Injected {
   /** The secrets in it; undefined for none. */
   readonly sent: SecretNames | undefined;
   /** What must not come back; undefined where nothing was injected. */
-  readonly redaction: Matcher | undefined;
+  readonly redaction: Redaction | undefined;
 }
 
 /** Made by record: the intent is on record, so it may leave. */

@@ -39,6 +39,17 @@ export const compileMatcher = (forms: readonly Buffer[]): Matcher => {
   return { longest, shortest, contains: (byte) => bytes[byte] === 1, find };
 };
 
+/** Finds what either of the two finds, what both find twice. */
+export const eitherMatcher = (one: Matcher, other: Matcher): Matcher => ({
+  longest: Math.max(one.longest, other.longest),
+  shortest: Math.min(one.shortest || other.shortest, other.shortest || one.shortest),
+  contains: (byte) => one.contains(byte) || other.contains(byte),
+  find(buffer, from, to, onMatch) {
+    one.find(buffer, from, to, onMatch);
+    other.find(buffer, from, to, onMatch);
+  },
+});
+
 const searchEach =
   (forms: readonly Buffer[]): Matcher["find"] =>
   (buffer, from, to, onMatch) => {

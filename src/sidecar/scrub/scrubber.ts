@@ -23,6 +23,8 @@ export type Emit = (bytes: Buffer) => void;
 export interface Scrubber {
   /** Takes over the chunk, which may be overwritten in place; `emit` is called at once, for zero or more buffers. */
   push(chunk: Buffer, emit: Emit): void;
+  /** Looks for this from the next chunk on. What is held came before any of it was sent that was not looked for so far. */
+  lookFor(matcher: Matcher): void;
   /** Releases what is held. */
   end(emit: Emit): void;
   /** Secrets taken out so far; overlapping ones count as one. */
@@ -49,21 +51,17 @@ const FILL = 0x2a;
 const JOIN_BYTES = 4 * 1024;
 
 export const createScrubber = (matcher: Matcher, options: ScrubberOptions = {}): Scrubber =>
-  new StreamScrubber(
-    matcher,
-    options.contentLength ?? Number.POSITIVE_INFINITY,
-    matcher.contains(LF) ? NEVER : LF,
-    options.endsLinesWithCr !== true || matcher.contains(CR) ? NEVER : CR,
-  );
+  new StreamScrubber(matcher, options.contentLength ?? Number.POSITIVE_INFINITY, options.endsLinesWithCr === true);
 
 /** A class because one is made for each response: an object literal with a getter costs more than a 1 KB body. */
 class StreamScrubber implements Scrubber {
-  readonly #matcher: Matcher;
+  #matcher: Matcher;
   readonly #contentLength: number;
-  readonly #hold: number;
+  readonly #endsLinesWithCr: boolean;
+  #hold: number;
   /** The bytes behind which everything may go. */
-  readonly #lineFeed: number;
-  readonly #carriageReturn: number;
+  #lineFeed: number;
+  #carriageReturn: number;
   /** Raw bytes from offset `#released` on. */
   #held = EMPTY;
   #received = 0;
@@ -72,12 +70,13 @@ class StreamScrubber implements Scrubber {
   #cut: Interval | undefined;
   #reflected = 0;
 
-  constructor(matcher: Matcher, contentLength: number, lineFeed: number, carriageReturn: number) {
+  constructor(matcher: Matcher, contentLength: number, endsLinesWithCr: boolean) {
     this.#matcher = matcher;
     this.#contentLength = contentLength;
+    this.#endsLinesWithCr = endsLinesWithCr;
     this.#hold = Math.max(0, matcher.longest - 1);
-    this.#lineFeed = lineFeed;
-    this.#carriageReturn = carriageReturn;
+    this.#lineFeed = matcher.contains(LF) ? NEVER : LF;
+    this.#carriageReturn = !endsLinesWithCr || matcher.contains(CR) ? NEVER : CR;
   }
 
   get reflected(): number {
@@ -86,6 +85,13 @@ class StreamScrubber implements Scrubber {
 
   push(chunk: Buffer, emit: Emit): void {
     if (chunk.length > 0) this.#advance(chunk, this.#received + chunk.length >= this.#contentLength, emit);
+  }
+
+  lookFor(matcher: Matcher): void {
+    this.#matcher = matcher;
+    this.#hold = Math.max(0, matcher.longest - 1);
+    this.#lineFeed = matcher.contains(LF) ? NEVER : LF;
+    this.#carriageReturn = !this.#endsLinesWithCr || matcher.contains(CR) ? NEVER : CR;
   }
 
   end(emit: Emit): void {

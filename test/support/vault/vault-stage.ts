@@ -4,7 +4,7 @@ import type { Log } from "../../../src/core/log.ts";
 import { type Balancer, startBalancer } from "../balancer.ts";
 import { openConnection } from "../raw-client.ts";
 import { startTestSidecar, type TestSidecar, type TestSidecarOptions } from "../sidecar.ts";
-import { startUpstream, type TestUpstream } from "../upstream.ts";
+import { startUpstream, type TestUpstream, type UpstreamHandler } from "../upstream.ts";
 import { startTestVault, type TestVault } from "./test-vault.ts";
 
 export interface VaultStage {
@@ -45,13 +45,20 @@ export const startVaultStage = async (
     yaml = "",
     scopes = ["secrets:use:production/*"],
     public: more = [],
-  }: { yaml?: string; scopes?: readonly string[]; public?: readonly string[] } = {},
+    handler,
+  }: {
+    yaml?: string;
+    scopes?: readonly string[];
+    public?: readonly string[];
+    /** Of the upstream. */
+    handler?: UpstreamHandler;
+  } = {},
 ): Promise<VaultStage> => {
   const balancer = await startBalancer();
   closers.push(() => balancer.close());
   const vault = await startTestVault({ yaml: `public_url: ${JSON.stringify([balancer.url, ...more])}\n${yaml}` });
   balancer.setTargets([Number(new URL(vault.url).port)]);
-  const upstream = await startUpstream();
+  const upstream = await startUpstream(handler === undefined ? {} : { handler });
   closers.push(() => upstream.close());
   const created = await vault.call("POST", "/v1/agents", {
     body: { name: "research", allowed_scopes: scopes, place: "acme/search" },

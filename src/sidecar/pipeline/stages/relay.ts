@@ -9,6 +9,7 @@ import type { HeaderList } from "../../../core/headers.ts";
 import type { Coding } from "../../scrub/codings.ts";
 import { BodyDecoder } from "../../scrub/decoders.ts";
 import type { Matcher } from "../../scrub/matcher.ts";
+import { searchedNow } from "../../scrub/redaction.ts";
 import { createScrubber, type Scrubber } from "../../scrub/scrubber.ts";
 import type { Flow, ResponseSink } from "../../upstream/upstream.ts";
 import { HeldResponse } from "../held-response.ts";
@@ -48,6 +49,8 @@ export class Relay implements ResponseSink, Revocable {
   readonly #write: (chunk: Buffer) => void;
   #flow: Flow | undefined;
   #scrubber: Scrubber | undefined;
+  /** Of its route's secrets: those that the scrubber knows. */
+  #latest: Matcher | undefined;
   #decoder: BodyDecoder | undefined;
   #held: HeldResponse | undefined;
   #headTimer: NodeJS.Timeout | undefined;
@@ -92,15 +95,16 @@ export class Relay implements ResponseSink, Revocable {
 
   head(status: number, raw: HeaderList, lines: Buffer): void {
     const { redaction } = this.#recorded.injected;
-    const head = responseHead(raw, lines, redaction, this.#route?.responseDrops);
+    const searched = redaction && searchedNow(redaction);
+    const head = responseHead(raw, lines, searched, this.#route?.responseDrops);
     // A proxy's own challenge is not for the agent: it would answer with its proxy credentials (D5).
     if (head === undefined || status === 407) {
       this.#refuse(new SidekeyError("UPSTREAM_BAD_RESPONSE"));
       return;
     }
     this.#status = status;
-    if (redaction === undefined) this.#client.head(status, head.headers, head.contentLength);
-    else this.#searchedHead(status, head, redaction);
+    if (searched === undefined) this.#client.head(status, head.headers, head.contentLength);
+    else this.#searchedHead(status, head, searched);
   }
 
   data(chunk: Buffer): void {
@@ -126,7 +130,7 @@ export class Relay implements ResponseSink, Revocable {
   }
 
   /** The head of a response that may hold the credential. */
-  #searchedHead(status: number, head: ResponseHead, redaction: Matcher): void {
+  #searchedHead(status: number, head: ResponseHead, searched: Matcher): void {
     this.#reflectedHeaders = head.reflected;
     if (head.reflected > 0 && !this.#mayReflect()) return;
     const { method } = this.#recorded.injected.resolved.routed.identified.request;
@@ -143,7 +147,8 @@ export class Relay implements ResponseSink, Revocable {
       this.#refuse(new SidekeyError("UPSTREAM_UNDECODABLE", { detail: "unknown codings, or part of a coded body" }));
       return;
     }
-    this.#scrubber = createScrubber(redaction, {
+    this.#latest = this.#recorded.injected.redaction?.line.latest;
+    this.#scrubber = createScrubber(searched, {
       endsLinesWithCr: head.isEvents,
       ...(length !== undefined && { contentLength: length }),
     });
@@ -173,8 +178,17 @@ export class Relay implements ResponseSink, Revocable {
   }
 
   #scrub(chunk: Buffer): void {
-    if (this.#scrubber === undefined) this.#send(chunk);
-    else this.#scrubber.push(chunk, this.#write);
+    const scrubber = this.#scrubber;
+    if (scrubber === undefined) {
+      this.#send(chunk);
+      return;
+    }
+    const { redaction } = this.#recorded.injected;
+    if (redaction !== undefined && redaction.line.latest !== this.#latest) {
+      this.#latest = redaction.line.latest;
+      scrubber.lookFor(searchedNow(redaction));
+    }
+    scrubber.push(chunk, this.#write);
   }
 
   /** The body is whole. */

@@ -1,5 +1,11 @@
 import { describe, expect, test } from "vitest";
-import { createRedaction, createRedactionCache, type RedactionCache } from "../../../../src/sidecar/scrub/redaction.ts";
+import {
+  createRedaction,
+  createRedactionCache,
+  type Redaction,
+  type RedactionCache,
+  searchedNow,
+} from "../../../../src/sidecar/scrub/redaction.ts";
 import { scrubValue } from "../../../../src/sidecar/scrub/scrubber.ts";
 
 describe("a redaction", () => {
@@ -29,8 +35,8 @@ describe("a redaction", () => {
     expect(made).toBe(2);
   });
 
-  const finds = (redaction: ReturnType<typeof createRedaction>, text: string): boolean =>
-    scrubValue(redaction, Buffer.from(text)) !== undefined;
+  const finds = (redaction: Redaction, text: string): boolean =>
+    scrubValue(searchedNow(redaction), Buffer.from(text)) !== undefined;
   const make = (cache: RedactionCache, secret: string) => cache.get({}, () => [Buffer.from(secret)]);
 
   test("of a route that takes another's place covers what that one covered, for its time and no longer", () => {
@@ -69,5 +75,53 @@ describe("a redaction", () => {
     }
     const last = make(cache, "another-secret");
     expect([17, 18, 49].map((i) => finds(last, `secret-number-${i}-`))).toEqual([false, true, true]);
+  });
+
+  test("of a response that is under way finds what its route sends after it, and its own still", () => {
+    const cache = createRedactionCache({ now: () => 0, keepMs: 100 });
+    const first = make(cache, "secret-of-the-first");
+    expect(finds(first, "secret-of-the-second")).toBe(false);
+    make(cache, "secret-of-the-second");
+    const third = make(cache.successor(), "secret-of-the-third");
+    for (const number of ["first", "second", "third"]) {
+      expect([number, finds(first, `secret-of-the-${number}`)]).toEqual([number, true]);
+      expect([number, finds(third, `secret-of-the-${number}`)]).toEqual([number, true]);
+    }
+  });
+
+  test("finds its own secret in a response that outlasts all that was sent since", () => {
+    const time = { now: 0 };
+    const cache = createRedactionCache({ now: () => time.now, keepMs: 100 });
+    const first = make(cache, "secret-of-the-first");
+    for (let i = 0; i < 40; i++) make(cache, `secret-number-${i}-`);
+    time.now = 200;
+    make(cache, "secret-of-the-last");
+    expect(
+      ["secret-of-the-first", "secret-of-the-last", "secret-number-39-"].map((text) => finds(first, text)),
+    ).toEqual([true, true, false]);
+  });
+
+  test("of one set of secrets finds what a sibling sent, before and after it, as long as that is recent", () => {
+    const time = { now: 0 };
+    const one = createRedactionCache({ now: () => time.now, keepMs: 100 });
+    const other = one.sibling();
+    const secrets = {};
+    const get = (): Redaction => one.get(secrets, () => [Buffer.from("secret-of-the-one")]);
+    const before = get();
+    time.now = 90;
+    get();
+    time.now = 150;
+    const others = make(other, "secret-of-the-other");
+    expect(finds(others, "secret-of-the-one")).toBe(true);
+    for (const redaction of [before, get()]) {
+      expect(finds(redaction, "secret-of-the-other")).toBe(true);
+      expect(redaction.matcher).toBe(redaction.line.latest);
+    }
+    time.now = 300;
+    expect(finds(make(other, "another-of-the-other"), "secret-of-the-one")).toBe(false);
+    // Out of use for longer than it is kept; in use again it counts like any.
+    get();
+    expect(finds(others, "secret-of-the-one")).toBe(true);
+    expect(finds(make(other, "third-of-the-other"), "secret-of-the-one")).toBe(true);
   });
 });

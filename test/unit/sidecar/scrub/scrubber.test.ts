@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { compileMatcher, type Matcher } from "../../../../src/sidecar/scrub/matcher.ts";
+import { compileMatcher, eitherMatcher, type Matcher } from "../../../../src/sidecar/scrub/matcher.ts";
 import { createScrubber, scrubValue } from "../../../../src/sidecar/scrub/scrubber.ts";
 import { cutAt, redactSlowly, releasedAfter } from "./reference.ts";
 
@@ -203,6 +203,52 @@ describe("for any text, forms and chunks", () => {
       }),
       { numRuns: 1000 },
     );
+  });
+});
+
+describe("what is looked for from some chunk on", () => {
+  const small = fc.uniqueArray(letters(3, 9, "a", "b"), { minLength: 1, maxLength: 4, selector: String });
+  const large = fc.uniqueArray(letters(3, 20, "c", "d"), { minLength: 1, maxLength: 4, selector: String });
+
+  test("is found whatever was held when it came, and what was looked for before as well", () => {
+    const before = letters(0, 60, "a", "b", "c", "\n");
+    const after = letters(0, 90, "a", "b", "c", "d", "d", "\n");
+    fc.assert(
+      fc.property(small, large, before, after, fc.array(fc.nat(90)), (own, more, first, second, places) => {
+        const scrubber = createScrubber(compileMatcher(own));
+        const out: Buffer[] = [];
+        const emit = (bytes: Buffer): void => void out.push(Buffer.from(bytes));
+        for (const chunk of cutAt(first, places)) scrubber.push(chunk, emit);
+        scrubber.lookFor(eitherMatcher(compileMatcher(own), compileMatcher(more)));
+        for (const chunk of cutAt(second, places)) scrubber.push(chunk, emit);
+        scrubber.end(emit);
+        // It can't have come before: it was not sent yet.
+        const text = Buffer.concat([first, second]);
+        if (more.some((form) => redactSlowly(first, [form]).reflected > 0)) return;
+        const edge = Buffer.concat([first.subarray(-19), second.subarray(0, 19)]);
+        if (more.some((form) => redactSlowly(edge, [form]).reflected > 0)) return;
+        expect(Buffer.concat(out)).toEqual(redactSlowly(text, [...own, ...more]).text);
+      }),
+      { numRuns: 3000 },
+    );
+  });
+
+  test("decides from there on how much is held, and where lines end", () => {
+    const released: number[] = [];
+    const scrubber = createScrubber(compileMatcher([Buffer.from("12345")]), { endsLinesWithCr: true });
+    const push = (text: string): void => {
+      let count = released.at(-1) ?? 0;
+      scrubber.push(Buffer.from(text), (bytes) => {
+        count += bytes.length;
+      });
+      released.push(count);
+    };
+    push("xxxxxxxx");
+    scrubber.lookFor(compileMatcher([Buffer.from("123456789")]));
+    for (const text of ["xx", "xxxx", "x\n", "x\r"]) push(text);
+    scrubber.lookFor(compileMatcher([Buffer.from("sk\n-\r-k")]));
+    for (const text of ["x\n", "x\r"]) push(text);
+    expect(released).toEqual([4, 4, 6, 16, 18, 18, 18]);
   });
 });
 
