@@ -23,7 +23,7 @@ import {
 import { pathsAbove } from "./path.ts";
 import type { SecretInfo, SecretReference, SecretVersion } from "./types.ts";
 import { checkSecretValue } from "./value.ts";
-import { beyondLimits, isClosed, isExpired } from "./versions.ts";
+import { beyondLimits, isClosed, isExpired, isSought, soughtUntil } from "./versions.ts";
 
 export type ValueOrReference = SecretValue | SecretReference;
 
@@ -52,6 +52,8 @@ export interface SecretRows {
   readable(path: string, meta: Meta, version: number): MetaVersion;
   /** Errors: VAULT_STORE_DAMAGED. */
   value(tx: ReadTx, path: string, version: MetaVersion): ValueOrReference;
+  /** Of one that is not to be used any more, when it is there still. */
+  oldValue(tx: ReadTx, path: string, version: MetaVersion): SecretValue | undefined;
   /** Values that are there, and those to come: what an import compares and writes. */
   expectValues(tx: Tx, paths: readonly string[]): void;
   /** With all versions. */
@@ -67,14 +69,17 @@ export const createSecretRows = (barrier: Barrier, clock: Clock): SecretRows => 
   const write = (tx: Tx, path: string, meta: Meta): void => tx.put(META + path, sealJson(barrier, META + path, meta));
 
   /**
-   * Values whose time is over leave the store with the next write to their secret; `history` keeps their dates. What was
-   * closed before the version before was written has left with that.
+   * Values whose time is over, and nobody looks for any more, leave the store with the next write to their secret;
+   * `history` keeps their dates. Those whose turn came before the version before was written have left with that.
    */
-  const closedSince = (versions: readonly MetaVersion[], before: Meta | undefined): readonly MetaVersion[] => {
+  const overSince = (versions: readonly MetaVersion[], before: Meta | undefined): readonly MetaVersion[] => {
     const now = clock.now();
     // A clock that was set back must not keep anything.
     const last = before === undefined ? 0 : Math.min(newestOf(before).createdAt, now);
-    return versions.filter((known) => isClosed(known, versions, now) && (known.readableUntil ?? 0) >= last);
+    return versions.filter(
+      (known) =>
+        isClosed(known, versions, now) && !isSought(known, now) && soughtUntil(known.readableUntil ?? 0) >= last,
+    );
   };
 
   return {
@@ -102,7 +107,7 @@ export const createSecretRows = (barrier: Barrier, clock: Clock): SecretRows => 
       const version = before === undefined ? 1 : newestOf(before).version + 1;
       const versionsBefore = before?.versions ?? [];
       const forgotten = beyondLimits(versionsBefore, now);
-      const over = [...new Set([...closedSince(versionsBefore, before), ...forgotten])];
+      const over = [...new Set([...overSince(versionsBefore, before), ...forgotten])];
       const closed = over.map((known) => valueKey(path, known.version));
       tx.expect([valueKey(path, version), ...closed]);
       if (before === undefined) checkPathIsFree(tx, path);
@@ -150,6 +155,11 @@ export const createSecretRows = (barrier: Barrier, clock: Clock): SecretRows => 
       const sealed = tx.get(valueKey(path, version));
       if (sealed !== undefined) return new SecretValue(barrier.open({ path, version }, sealed));
       throw new SidekeyError("VAULT_STORE_DAMAGED", { detail: `The value of ${path} version ${version} is gone.` });
+    },
+
+    oldValue(tx, path, { version }) {
+      const sealed = tx.get(valueKey(path, version));
+      return sealed === undefined ? undefined : new SecretValue(barrier.open({ path, version }, sealed));
     },
 
     expectValues(tx, paths) {

@@ -35,7 +35,7 @@ import {
   type VaultSecrets,
 } from "./types.ts";
 import { checkSecretValue } from "./value.ts";
-import { isClosed, isExpired } from "./versions.ts";
+import { isClosed, isExpired, isSought } from "./versions.ts";
 
 /** Who got a version before a change has asked again, or forgotten it, after that. `ms` */
 const CHANGED_FOR_MS = 10 * 60 * 1000;
@@ -275,14 +275,16 @@ export const createVaultSecrets = (
       checkSecretPath(path);
       return storage.read((tx) => {
         const { versions } = rows.require(tx, path);
+        const now = clock.now();
         const replaced: ReplacedSecret[] = [];
         for (let at = versions.length - 2; at >= 0; at -= 1) {
           const known = versions[at];
           const replacedAt = versions[at + 1]?.createdAt;
           if (known === undefined || replacedAt === undefined || replacedAt <= since) break;
-          if (known.version >= before || isClosed(known, versions, clock.now()) || isExpired(known, clock.now()))
-            continue;
-          const value = rows.value(tx, path, known);
+          if (known.version >= before || isExpired(known, now)) continue;
+          const value = isClosed(known, versions, now)
+            ? isSought(known, now) && rows.oldValue(tx, path, known)
+            : rows.value(tx, path, known);
           if (value instanceof SecretValue) replaced.push({ version: known.version, value, replacedAt });
         }
         return replaced;

@@ -199,8 +199,9 @@ export interface VaultSecrets {
   /** Newest first. Errors: VAULT_BAD_PATH, VAULT_SECRET_MISSING. */
   history(path: string): Promise<readonly SecretVersion[]>;
   /**
-   * Values before `version` that were replaced after `since`, newest first, as far as they may be read still; those kept
-   * elsewhere are left out. Errors: VAULT_BAD_PATH, VAULT_SECRET_MISSING.
+   * Values before `version` that were replaced after `since`, newest first, to look for and never to use: those that a
+   * rotation closed are told for ten minutes more. Those that expired or are kept elsewhere are left out.
+   * Errors: VAULT_BAD_PATH, VAULT_SECRET_MISSING.
    */
   replacedSince(path: string, version: number, since: EpochMs): Promise<readonly ReplacedSecret[]>;
   /**

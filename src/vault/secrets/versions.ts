@@ -10,6 +10,8 @@ import type { SecretVersion } from "./types.ts";
 const MAX_REMEMBERED = 100;
 /** The row of a secret that is written each minute would grow without an end, and each write costs as much as the row. */
 const MAX_VERSIONS = 1000;
+/** For this long the value of a closed version is kept, sealed, to be found in what upstreams send back (ruling 3). `ms` */
+const SOUGHT_FOR_MS = 10 * 60_000;
 
 /** A rotation put an end to it that has come, or had when a later version was written: its value may be gone since. */
 export const isClosed = (
@@ -19,6 +21,12 @@ export const isClosed = (
 ): boolean =>
   readableUntil !== undefined &&
   (readableUntil <= now || all.some((other) => other.version > version && other.createdAt >= readableUntil));
+
+/** Of one that is closed: its value may be looked for, never used. Not once a clock was set back before its end. */
+export const isSought = ({ readableUntil }: SecretVersion, now: EpochMs): boolean =>
+  readableUntil !== undefined && readableUntil <= now && now < soughtUntil(readableUntil);
+
+export const soughtUntil = (readableUntil: EpochMs): EpochMs => readableUntil + SOUGHT_FOR_MS;
 
 export const isExpired = ({ expiresAt }: SecretVersion, now: EpochMs): boolean =>
   expiresAt !== undefined && expiresAt <= now;

@@ -30,16 +30,21 @@ const setUp = (options: { versioned?: boolean; remembers?: boolean; random?: num
   let failure: unknown;
   let held: Answer[] | undefined;
   let replaced: readonly ReplacedValue[] = [];
+  let notAfter: number | undefined;
+  let behind = 0;
+  let signal: AbortSignal | undefined;
   const fetchedAt: number[] = [];
   const timers = new Set<{ at: number; act: () => void }>();
   const answer = (text: string): SecretMaterial => ({
     value: SecretValue.fromText(text),
     ...(options.remembers === true && { replaced }),
+    ...(notAfter !== undefined && { notAfter }),
   });
   const source: SecretSource = {
     name: "s",
-    fetch() {
+    fetch(_ref, context) {
       fetchedAt.push(now);
+      signal = context.signal;
       if (held !== undefined) {
         const waiting = held;
         return new Promise((resolve, reject) => {
@@ -56,7 +61,7 @@ const setUp = (options: { versioned?: boolean; remembers?: boolean; random?: num
     timers.add(one);
     return () => void timers.delete(one);
   };
-  const clock = { now: () => now, monotonic: () => now };
+  const clock = { now: () => now - behind, monotonic: () => now };
   const reports: string[] = [];
   const resolver: SecretResolver = createSecretResolver(new Map([["s", source]]), clock, {
     random: () => options.random ?? 1,
@@ -99,6 +104,15 @@ const setUp = (options: { versioned?: boolean; remembers?: boolean; random?: num
       generation++;
     },
     touch: () => void generation++,
+    /** Of what is fetched from now on. */
+    endAt: (time: number) => {
+      notAfter = time;
+    },
+    /** The wall clock alone. */
+    setBack: (ms: number) => {
+      behind = ms;
+    },
+    isGivenUp: () => signal?.aborted,
     replace: (values: readonly ReplacedValue[]) => {
       replaced = values;
     },
@@ -192,6 +206,35 @@ describe("the secret cache", () => {
     expect(t.fetches).toBe(2);
   });
 
+  it("leaves a source alone whose answer ahead of time was an outage, as one that was waited for", async () => {
+    const t = setUp();
+    const patient = { maxAgeMs: 60_000, staleWhileErrorMs: 500 };
+    const asked = async (): Promise<string> => textOf(await t.resolver.resolve(ref(), "agent", patient));
+    await asked();
+    t.fail("SOURCE_UNAVAILABLE", 5);
+    for (const [ms, fetches] of [
+      [48_000, 2],
+      [1_000, 2],
+      [3_999, 2],
+      [1, 3],
+    ] as const) {
+      await t.advance(ms);
+      expect(await asked()).toBe("one");
+      await settle();
+      expect(t.fetches).toBe(fetches);
+    }
+  });
+
+  it("asks again for a value at its end, also when the clock was set back meanwhile", async () => {
+    const t = setUp();
+    t.endAt(300);
+    expect(await t.resolve()).toBe("one");
+    t.set("two");
+    t.setBack(10_000);
+    await t.advance(300);
+    expect(await t.resolve()).toBe("two");
+  });
+
   it("keeps the same object while nothing about the secret changes", async () => {
     const t = setUp({ versioned: true });
     const first = await t.ask();
@@ -270,6 +313,20 @@ describe("a source that is down", () => {
     }
     expect(served.at(-1)).toBe(1490);
     expect(served).toHaveLength(149);
+  });
+
+  it("serves the route that bridges longest, also once the bound of another one with the same secret is over", async () => {
+    const t = setUp();
+    const asked = async (staleWhileErrorMs: number): Promise<string> =>
+      textOf(await t.resolver.resolve(ref(), "agent", { maxAgeMs: 1_000, staleWhileErrorMs }));
+    await asked(500);
+    await asked(5_000);
+    t.fail("SOURCE_UNAVAILABLE");
+    await t.advance(1_600);
+    expect(await codeOf(asked(500))).toBe("SOURCE_UNAVAILABLE");
+    expect(await asked(5_000)).toBe("one");
+    await t.advance(4_400);
+    expect(await codeOf(asked(5_000))).toBe("SOURCE_UNAVAILABLE");
   });
 
   it("makes nobody wait for it once it is known to be down", async () => {
@@ -368,6 +425,17 @@ describe("a source that is down", () => {
 });
 
 describe("a source that does not answer", () => {
+  it("is told that nobody waits for it any more", async () => {
+    const t = setUp();
+    t.hold();
+    const asked = codeOf(t.ask());
+    await t.advance(1_999);
+    expect(t.isGivenUp()).toBe(false);
+    await t.advance(1);
+    expect(t.isGivenUp()).toBe(true);
+    expect(await asked).toBe("SOURCE_UNAVAILABLE");
+  });
+
   it("has failed after 2 s, for everybody who waits", async () => {
     const t = setUp();
     t.hold();
@@ -468,6 +536,18 @@ describe("what a secret replaced", () => {
     t.set("one");
     await t.advance(1_000);
     expect(replacedOf(await t.ask())).toEqual(["two"]);
+  });
+
+  it("includes a value that was withdrawn, for ten minutes, though nobody asked and its source keeps old values", async () => {
+    const t = setUp({ remembers: true });
+    await t.ask();
+    t.fail("SOURCE_SECRET_MISSING");
+    await t.advance(1_000);
+    await codeOf(t.ask());
+    t.fail(undefined);
+    t.set("two");
+    await t.advance(120_000);
+    expect(replacedOf(await t.ask())).toEqual(["one"]);
   });
 
   it("comes from a source that keeps old values, also for the first request", async () => {

@@ -104,7 +104,7 @@ describe("vault.secrets", () => {
     expect(await secrets.set("a/b", secret("two"), { update: true })).toMatchObject({ version: 2 });
   });
 
-  it("closes older versions when it rotates: at once, or after the grace, and their values leave the store", async () => {
+  it("closes older versions when it rotates: at once, or after the grace; their values leave the store ten minutes later", async () => {
     const { vault, clock, state } = await openTestVault();
     await vault.secrets.set("a/b", secret("one"), { by: "ann", hosts: ["x.test"] });
     await vault.secrets.rotate("a/b", secret("two"), { graceMs: 1000, by: "bob" });
@@ -120,10 +120,21 @@ describe("vault.secrets", () => {
     ]);
     expect(await vault.secrets.rotate("a/b", secret("three"))).toMatchObject({ version: 3, hosts: ["x.test"] });
     expect(await codeOf(() => vault.secrets.get("a/b", 2))).toBe("VAULT_SECRET_MISSING");
+    clock.advance(599_999);
+    await vault.secrets.set("a/b", secret("four"));
+    clock.advance(1);
     await vault.close();
-    const storage = await openLmdb(join(state, "vault"));
-    expect((await storage.read((tx) => tx.range("value:"))).map(({ key }) => key)).toEqual(["value:a/b@3"]);
-    await storage.close();
+    const valuesIn = async (): Promise<readonly string[]> => {
+      const storage = await openLmdb(join(state, "vault"));
+      const rows = await storage.read((tx) => tx.range("value:"));
+      await storage.close();
+      return rows.map(({ key }) => key);
+    };
+    expect(await valuesIn()).toEqual(["value:a/b@1", "value:a/b@2", "value:a/b@3", "value:a/b@4"]);
+    const { vault: again } = await openTestVault({ state, clock });
+    await again.secrets.set("a/b", secret("five"));
+    await again.close();
+    expect(await valuesIn()).toEqual(["value:a/b@3", "value:a/b@4", "value:a/b@5"]);
   });
 
   it("keeps no closed value, whatever the clock did", async () => {
@@ -136,6 +147,7 @@ describe("vault.secrets", () => {
     await vault.secrets.rotate("a/b", secret("five"), { graceMs: 1000 });
     await vault.secrets.rotate("a/b", secret("six"));
     clock.advance(1000);
+    clock.advance(600_000);
     await vault.secrets.set("a/b", secret("seven"));
     await vault.close();
     const storage = await openLmdb(join(at.state, "vault"));

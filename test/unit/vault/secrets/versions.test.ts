@@ -228,7 +228,7 @@ describe("the end of a secret", () => {
 });
 
 describe("values that were replaced", () => {
-  it("are those of the time asked for, as far as they may be read", async () => {
+  it("are those of the time asked for, also what a rotation closed, for ten minutes", async () => {
     const { vault, clock } = await openTestVault();
     const replaced = async (version: number, since: number) =>
       (await vault.secrets.replacedSince("a/b", version, since)).map((one) => [one.value.lend(String), one.replacedAt]);
@@ -246,10 +246,15 @@ describe("values that were replaced", () => {
     await vault.secrets.rotate("a/b", secret("four"), { graceMs: 500 });
     expect(await replaced(4, START + 2000)).toEqual([["three", START + 3000]]);
     clock.advance(500);
+    expect(await codeOf(() => vault.secrets.get("a/b", 3))).toBe("VAULT_SECRET_MISSING");
+    expect(await replaced(4, START + 2000)).toEqual([["three", START + 3000]]);
+    clock.advance(599_999);
+    expect(await replaced(4, START + 2000)).toEqual([["three", START + 3000]]);
+    clock.advance(1);
     expect(await replaced(4, START + 2000)).toEqual([]);
     await vault.secrets.set("a/b", { backend: "vault", ref: "x" });
     await vault.secrets.set("a/b", secret("six"));
-    expect(await replaced(6, START)).toEqual([["four", START + 3500]]);
+    expect(await replaced(6, START)).toEqual([["four", START + 603_500]]);
     expect(await codeOf(() => vault.secrets.replacedSince("a/none", 1, START))).toBe("VAULT_SECRET_MISSING");
   });
 });

@@ -159,6 +159,15 @@ describe("the program of an exec source", () => {
     await expect.poll(() => isAlive(pid)).toBe(false);
   });
 
+  it("is killed when it has said too much and goes on", async () => {
+    const source = sourceOf("echo $$ > pid; /usr/bin/head -c 3000000 /dev/zero; exec /bin/sleep 300", {
+      timeout: 60_000,
+    });
+    expect((await failureOf(fetch(source))).code).toBe("SOURCE_BAD_VALUE");
+    const pid = Number(readFileSync(join(directory, "pid"), "utf8"));
+    await expect.poll(() => isAlive(pid)).toBe(false);
+  });
+
   it("is killed after its time, with what it started", async () => {
     const source = sourceOf("/bin/sleep 60 & echo $! > pid; wait", { timeout: 2_000 });
     const error = await failureOf(fetch(source));
