@@ -1,8 +1,9 @@
-/** Vitest globalSetup of the e2e project: the tests run `dist/`, so it must not be older than `src/`. */
+/** Vitest globalSetup of the e2e project: the tests run `dist/`, so it must not be older than `src/`, nor of another Node. */
 import { execFile } from "node:child_process";
-import { existsSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { Script } from "node:vm";
 
 const ROOT = new URL("../..", import.meta.url).pathname;
 const DIST = join(ROOT, "dist");
@@ -16,8 +17,16 @@ const newest = (directory: string): number =>
       .map((entry) => statSync(join(entry.parentPath, entry.name)).mtimeMs),
   );
 
+/** V8's cache is of one version of V8, behind a checksum of four bytes. */
+const isOfThisNode = (): boolean => {
+  const program = join(DIST, "program.cjs");
+  if (!existsSync(`${program}.cache`)) return false;
+  const cachedData = readFileSync(`${program}.cache`).subarray(4);
+  return new Script(readFileSync(program, "utf8"), { cachedData }).cachedDataRejected === false;
+};
+
 export const setup = async (): Promise<void> => {
-  if (existsSync(MAIN) && newest(join(ROOT, "src")) < statSync(MAIN).mtimeMs) return;
+  if (existsSync(MAIN) && newest(join(ROOT, "src")) < statSync(MAIN).mtimeMs && isOfThisNode()) return;
   // Built elsewhere on the same disk, where git and lint do not look, and moved into place, so that a program that runs from dist never sees half of it.
   const fresh = join(ROOT, "node_modules", ".cache", `dist-${process.pid}`);
   const old = `${fresh}.old`;
