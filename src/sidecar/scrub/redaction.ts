@@ -7,9 +7,8 @@ import { compileMatcher, eitherMatcher, type Matcher } from "./matcher.ts";
 
 /** Compiles the forms of all values: secrets, and what was derived from them. The bytes are copied. */
 export const createRedaction = (values: readonly Buffer[]): Matcher => {
-  const distinct = new Map(values.map((value) => [value.toString("latin1"), value])).values();
   const forms = new Map<string, Buffer>();
-  for (const value of distinct) for (const form of formsOf(value)) forms.set(form.toString("latin1"), form);
+  for (const value of values) for (const form of formsOf(value)) forms.set(form.toString("latin1"), form);
   return compileMatcher([...forms.values()]);
 };
 
@@ -46,21 +45,28 @@ export interface RedactionTerms {
   readonly keepMs: number;
 }
 
-/** What was compiled for one set of secrets. */
-interface Sent extends Redaction {
-  matcher: Matcher;
-  readonly values: readonly Buffer[];
-  /** When it was last sent, or its route replaced; by `now`. */
+/** A credential that was sent. */
+interface SentValue {
+  readonly bytes: Buffer;
+  /** When last, or when its route was replaced; by `now`. */
   at: number;
-  /** Others of the line look for it as well. */
+  /** Everything that the line sends now is searched for it. */
   isListed: boolean;
+}
+
+/** What was compiled for one set of secrets. */
+interface Compiled extends Redaction {
+  matcher: Matcher;
+  readonly values: readonly SentValue[];
 }
 
 /** A route, through its reloads and with all its placeholders. */
 interface Line {
   latest: Matcher;
-  /** The oldest first. */
-  sent: readonly Sent[];
+  /** Those listed, by their bytes, the oldest first. */
+  sent: ReadonlyMap<string, SentValue>;
+  /** Those that were compiled last. */
+  last: readonly SentValue[];
   /** There are more than are looked for. */
   isFull: boolean;
 }
@@ -70,61 +76,61 @@ const MAX_FORMER = 32;
 
 const FOR_EVER: RedactionTerms = { now: () => 0, keepMs: 1 };
 
-const createLine = (): Line => ({ latest: createRedaction([]), sent: [], isFull: false });
+const createLine = (): Line => ({ latest: createRedaction([]), sent: new Map(), last: [], isFull: false });
 
 export const createRedactionCache = (terms: RedactionTerms = FOR_EVER, line: Line = createLine()): RedactionCache => {
-  const known = new WeakMap<object, Sent>();
+  const known = new WeakMap<object, Compiled>();
 
-  const compile = (values: readonly Buffer[]): Sent => {
+  const touch = (values: readonly SentValue[]): void => {
     const now = terms.now();
-    const recent = line.sent.filter(({ at }) => at + terms.keepMs > now);
-    const { kept, former } = newest(recent);
-    const matcher = createRedaction([...values, ...former]);
-    for (const one of line.sent) one.isListed = false;
-    for (const one of kept) {
-      one.isListed = true;
-      // What the new one covers is found by it alone, in one pass.
-      one.matcher = matcher;
+    for (const value of values) value.at = now;
+  };
+
+  const compile = (bytes: readonly Buffer[]): Compiled => {
+    const now = terms.now();
+    const own = new Map<string, SentValue>();
+    for (const one of bytes) {
+      const key = keyOf(one);
+      own.set(key, line.sent.get(key) ?? { bytes: one, at: now, isListed: true });
     }
-    const made: Sent = { matcher, line, values, at: now, isListed: true };
-    line.latest = matcher;
+    const recent = [...line.sent]
+      .filter(([key, { at }]) => !own.has(key) && at + terms.keepMs > now)
+      .sort(([, a], [, b]) => a.at - b.at);
+    const kept = recent.slice(-Math.max(MAX_FORMER, line.last.length));
+    for (const value of line.sent.values()) value.isListed = false;
+    line.sent = new Map([...kept, ...own]);
+    for (const value of line.sent.values()) value.isListed = true;
+    const values = [...own.values()];
+    touch(values);
+    line.latest = createRedaction([...line.sent.values()].map((value) => value.bytes));
+    line.last = values;
     line.isFull = kept.length < recent.length;
-    line.sent = [...kept, made];
-    return made;
+    return { matcher: line.latest, line, values };
   };
 
   return {
     get(secrets, values) {
       const found = known.get(secrets);
-      // An agent with many placeholders could have all of them compiled again with each request.
-      if (found !== undefined && (found.isListed || line.isFull)) {
-        found.at = terms.now();
-        return found;
+      if (found !== undefined) {
+        const isListed = found.values.every((value) => value.isListed);
+        // An agent with many placeholders could have all of them compiled again with each request.
+        if (isListed || line.isFull) {
+          touch(found.values);
+          // One pass finds all.
+          if (isListed) found.matcher = line.latest;
+          return found;
+        }
       }
-      const made = compile(found?.values ?? values());
+      const made = compile(found?.values.map(({ bytes }) => bytes) ?? values());
       known.set(secrets, made);
       return made;
     },
     sibling: () => createRedactionCache(terms, line),
     successor() {
-      const last = line.sent.at(-1);
-      if (last !== undefined) last.at = terms.now();
+      touch(line.last);
       return createRedactionCache(terms, line);
     },
   };
 };
 
-/** As many as have no more values than are kept, each whole; and their values, each once. */
-const newest = (sent: readonly Sent[]): { readonly kept: readonly Sent[]; readonly former: readonly Buffer[] } => {
-  const former = new Map<string, Buffer>();
-  const kept: Sent[] = [];
-  for (const one of [...sent].sort((a, b) => a.at - b.at).reverse()) {
-    const more = one.values
-      .map((bytes) => [bytes.toString("latin1"), bytes] as const)
-      .filter(([key]) => !former.has(key));
-    if (kept.length > 0 && former.size + more.length > MAX_FORMER) break;
-    for (const [key, bytes] of more) former.set(key, bytes);
-    kept.unshift(one);
-  }
-  return { kept, former: [...former.values()] };
-};
+const keyOf = (bytes: Buffer): string => bytes.toString("latin1");

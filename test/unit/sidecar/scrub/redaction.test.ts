@@ -124,4 +124,36 @@ describe("a redaction", () => {
     expect(finds(others, "secret-of-the-one")).toBe(true);
     expect(finds(make(other, "third-of-the-other"), "secret-of-the-one")).toBe(true);
   });
+
+  test("is compiled anew for no secret that its line looks for already, however many hold it", () => {
+    const time = { now: 0 };
+    const cache = createRedactionCache({ now: () => time.now, keepMs: 100 });
+    const of = (where: RedactionCache, secrets: object, text: string) => where.get(secrets, () => [Buffer.from(text)]);
+    const all = Array.from({ length: 50 }, () => ({ secrets: {}, where: cache.sibling() }));
+    for (const { secrets, where } of all) of(where, secrets, "the-one-secret");
+    const latest = of(cache, {}, "another-secret");
+    time.now = 90;
+    for (const { secrets, where } of all) expect(of(where, secrets, "the-one-secret").matcher).toBe(latest.matcher);
+    // One of them is in use, so all that hold it find it.
+    time.now = 150;
+    const later = of(cache, {}, "a-third-secret");
+    expect(["the-one-secret", "another-secret"].map((text) => finds(later, text))).toEqual([true, false]);
+  });
+
+  test("of more secrets in turn than are kept finds its own and the newest, without compiling each time", () => {
+    const cache = createRedactionCache({ now: () => 0, keepMs: 100 });
+    const all = Array.from({ length: 60 }, (_, i) => ({ secrets: {}, text: `secret-number-${i}-` }));
+    const get = ({ secrets, text }: { secrets: object; text: string }) => cache.get(secrets, () => [Buffer.from(text)]);
+    all.map(get);
+    const { latest } = get({ secrets: {}, text: "the-latest-secret" }).line;
+    for (const one of all) {
+      const redaction = get(one);
+      expect(redaction.line.latest).toBe(latest);
+      expect([one.text, finds(redaction, one.text), finds(redaction, "the-latest-secret")]).toEqual([
+        one.text,
+        true,
+        true,
+      ]);
+    }
+  });
 });
