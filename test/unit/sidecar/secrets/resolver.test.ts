@@ -372,6 +372,29 @@ describe("a source that is down", () => {
     expect(t.fetchedAt.slice(0, 8)).toEqual([0, 100, 300, 700, 1500, 3100, 4900, 6700]);
   });
 
+  it("is asked again after 100 ms in the next outage, whatever the one before had come to", async () => {
+    const t = setUp();
+    await t.ask();
+    t.fail("SOURCE_UNAVAILABLE");
+    for (let i = 0; i < 12; i++) {
+      await t.advance(1_800);
+      await codeOf(t.ask());
+    }
+    await t.advance(1_800);
+    t.fail(undefined);
+    expect(await t.resolve()).toBe("one");
+    t.fail("SOURCE_UNAVAILABLE");
+    await t.advance(2_000);
+    expect(await codeOf(t.ask())).toBe("SOURCE_UNAVAILABLE");
+    const before = t.fetches;
+    await t.advance(99);
+    await codeOf(t.ask());
+    expect(t.fetches).toBe(before);
+    await t.advance(1);
+    await codeOf(t.ask());
+    expect(t.fetches).toBe(before + 1);
+  });
+
   it("is asked earlier by some and later by others", async () => {
     const firsts = [0, 0.5, 1].map(async (random) => {
       const t = setUp({ random });
@@ -554,6 +577,17 @@ describe("what a secret replaced", () => {
     const t = setUp({ remembers: true });
     t.replace([{ value: SecretValue.fromText("zero"), replacedAt: -1_000 }]);
     expect(replacedOf(await t.ask())).toEqual(["zero"]);
+  });
+
+  it("counts its ten minutes from when the source replaced it, not from when it was told", async () => {
+    const t = setUp({ remembers: true });
+    t.replace([{ value: SecretValue.fromText("zero"), replacedAt: -540_000 }]);
+    expect(replacedOf(await t.ask())).toEqual(["zero"]);
+    t.replace([]);
+    await t.advance(30_000);
+    expect(replacedOf(await t.ask())).toEqual(["zero"]);
+    await t.advance(30_000);
+    expect(replacedOf(await t.ask())).toEqual([]);
   });
 
   it("is at most 32 values, the newest", async () => {

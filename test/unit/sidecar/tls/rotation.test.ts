@@ -1,4 +1,5 @@
 import { X509Certificate } from "node:crypto";
+import { existsSync } from "node:fs";
 import { chmod, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -146,6 +147,26 @@ describe("a rotation of the CA", () => {
     for (let turn = 0; turn < 10; turn++) await rotateAuthority({ directory, clock: systemClock });
     done = true;
     expect(await reading).toBeGreaterThan(0);
+  });
+
+  test("has put the next one into ca.pem before it signs, for one that is cut short between", async () => {
+    const { next } = await open();
+    const [own] = certificatesIn(await readFile(at("ca.pem"), "utf8"));
+    await writeFile(at("ca.pem"), `${own}\n`);
+    // Right behind the step in which the next one becomes the one that signs.
+    const cut = (): number => {
+      if (!existsSync(at("ca-next.key"))) throw new Error("cut short");
+      return now;
+    };
+    await expect(rotateAuthority({ directory, clock: { ...clock, now: cut } })).rejects.toThrow("cut short");
+    expect((await readAuthority({ directory, clock })).fingerprint).toBe(next?.fingerprint256);
+    expect((await open()).authority.fingerprint).toBe(next?.fingerprint256);
+  });
+
+  test("to one that has expired is told to a sidecar that runs", async () => {
+    await openAuthorityFiles({ directory, clock, days: 1 });
+    now += DAY + 1000;
+    await expect(readAuthority({ directory, clock })).rejects.toMatchObject({ detail: /expired/ });
   });
 
   test("leaves the constraints that the file asks for, and says that agents must be told", async () => {
