@@ -137,6 +137,12 @@ describe("a request", () => {
     }
   });
 
+  it("has the whole limit for its own chunk extensions, whatever came before it on the connection", () => {
+    const one = `${head("POST /", "Transfer-Encoding: chunked\r\n")}1;${"x".repeat(15 * 1024)}\r\na\r\n0\r\n\r\n`;
+    const whole = { body: "a", isWhole: true };
+    expect(read([bytes(one.repeat(3))])).toMatchObject([whole, whole, whole]);
+  });
+
   it.each([
     ["INGRESS_URI_TOO_LONG", `GET /${"a".repeat(64 * 1024)} HTTP/1.1\r\n\r\n`],
     ["INGRESS_URI_TOO_LONG", `\r\nGET /${"a".repeat(70 * 1024)}`],

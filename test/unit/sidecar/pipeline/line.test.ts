@@ -1,12 +1,14 @@
-/** What a mistake of ours in a stage does: one ending on record, one answer, and nothing left behind. */
+/** How a request ends that comes to nothing, by a mistake of ours or otherwise: on record, answered, nothing left behind. */
 import { PassThrough } from "node:stream";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import type { AuditBroker } from "../../../../src/audit/broker.ts";
 import { systemClock } from "../../../../src/core/clock.ts";
+import { SidekeyError } from "../../../../src/core/errors.ts";
 import { silentLog } from "../../../../src/core/log.ts";
 import { createLine, type LineStages } from "../../../../src/sidecar/pipeline/line.ts";
 import type { ClientResponse, InboundRequest } from "../../../../src/sidecar/pipeline/messages.ts";
 import { createReplayBudget } from "../../../../src/sidecar/pipeline/replay-buffer.ts";
+import type { ResponseSink } from "../../../../src/sidecar/upstream/upstream.ts";
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
@@ -62,4 +64,44 @@ it.each(STAGES)("a stage that throws (%s) is an answer and one ending, and lets 
   expect(vi.getTimerCount()).toBe(0);
   vi.advanceTimersByTime(120_000);
   expect(done).toEqual([]);
+});
+
+it("keeps nothing of a body whose request came to nothing", () => {
+  const client = { started: false, open: true, continue: () => undefined, onClose: () => undefined };
+  const stream = new PassThrough();
+  const request = { method: "POST", authority: { key: "a.test:443" }, body: { length: 9, stream } };
+  const routed = { identified: { request, agent: "a" }, route: { name: "r", isRenewable: true } };
+  let held = 0;
+  const seen: number[] = [];
+  const stages = {
+    identify: () => routed.identified,
+    route: () => routed,
+    resolve: () => ({ routed, sourceMs: 0 }),
+    inject: () => ({ resolved: { routed }, sent: { secret: "s" } }),
+    record: (injected: unknown, _ctx: unknown, attempt: number, listener: { recorded(what: unknown): void }) =>
+      listener.recorded({ injected, attempt }),
+    dispatch: (_recorded: unknown, sink: ResponseSink) => {
+      stream.emit("data", Buffer.from("abc"));
+      seen.push(held);
+      sink.fail(new SidekeyError("UPSTREAM_RESET"));
+    },
+  } as unknown as LineStages;
+  const line = createLine(stages, {
+    broker: { store: (_event: unknown, waiter: { stored(): void }) => waiter.stored() } as unknown as AuditBroker,
+    clock: systemClock,
+    log: silentLog,
+    live: { judge: () => undefined as never, add: () => undefined, delete: () => undefined },
+    replay: {
+      take(bytes) {
+        held += bytes;
+        return true;
+      },
+      giveBack(bytes) {
+        held -= bytes;
+      },
+    },
+  });
+  const ends: unknown[] = [];
+  line(request as never, client as never, { id: "1", startedAt: 0 }, (error) => ends.push(error?.code));
+  expect([seen, held, ends]).toEqual([[3], 0, ["UPSTREAM_RESET"]]);
 });

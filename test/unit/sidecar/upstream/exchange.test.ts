@@ -1,4 +1,4 @@
-/** What an exchange does to its connection after its own end: nothing. */
+/** An exchange on its own: how long it waits and for whom, and that it does nothing to its connection after its own end. */
 import { Duplex, Readable } from "node:stream";
 import { describe, expect, it } from "vitest";
 import type { Connection } from "../../../../src/sidecar/net/connection.ts";
@@ -100,5 +100,36 @@ describe("a request whose body ended while its connection was opened", () => {
     await new Promise(setImmediate);
     expect(Buffer.concat(written).toString("latin1")).toMatch(/^POST \/ HTTP\/1\.1\r\n.*chunked\r\n\r\n0\r\n\r\n$/s);
     pool.close();
+  });
+});
+
+describe("an answer that has begun", () => {
+  it("is given up when the upstream says no more for too long, and not while it is the agent that does not read", () => {
+    const { pool, sockets } = openTestPool();
+    const flows: Flow[] = [];
+    const failed: string[] = [];
+    const sink: ResponseSink = {
+      begin: (flow) => void flows.push(flow),
+      head: () => undefined,
+      data: () => undefined,
+      end: () => undefined,
+      fail: ({ code }) => void failed.push(code),
+    };
+    new Exchange(REQUEST, sink, pool).start();
+    const [socket] = sockets as [Duplex];
+    socket.emit("data", Buffer.from("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf"));
+    const { idleMs } = REQUEST.timeouts;
+    let now = 0;
+    pool.sweep(now);
+    flows[0]?.pause();
+    for (; now < 5 * idleMs; now += idleMs) pool.sweep(now);
+    pool.sweep(now);
+    expect(failed).toEqual([]);
+    flows[0]?.resume();
+    pool.sweep(now + idleMs - 1);
+    expect(failed).toEqual([]);
+    pool.sweep(now + idleMs);
+    expect(failed).toEqual(["UPSTREAM_TIMEOUT"]);
+    expect(socket.destroyed).toBe(true);
   });
 });
