@@ -43,6 +43,8 @@ describe("a held response", () => {
     for (let n = 0; n < 100_000; n++) held.write(Buffer.from([0x61 + (n % 26)]));
     held.release();
     expect(sent.length).toBeLessThan(400);
+    // As they come: joined at the end alone, all pieces would have been held until then.
+    expect(Math.max(...sent.map(({ length }) => length))).toBeLessThan(1000);
     expect(text()).toBe("abcdefghijklmnopqrstuvwxyz".repeat(4_000).slice(0, 100_000));
   });
 });
