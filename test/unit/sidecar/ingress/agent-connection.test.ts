@@ -137,6 +137,23 @@ describe("requests of one connection", () => {
     expect(pieces.length).toBeLessThan(count / 50);
   });
 
+  it("are not read on, however little each chunk holds, while nobody reads their body", async () => {
+    const t = await open();
+    const count = 300_000;
+    t.client.send("POST /a HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n");
+    t.client.send(`${"1\r\nx\r\n".repeat(count)}0\r\n\r\n`);
+    const turn = await t.turn(0);
+    const { body } = turn.request;
+    await expect.poll(() => t.socket().isPaused()).toBe(true);
+    expect(body?.readableLength).toBeLessThan(count / 2);
+    let bytes = 0;
+    body?.on("data", (chunk: Buffer) => {
+      bytes += chunk.length;
+    });
+    await expect.poll(() => body?.readableEnded).toBe(true);
+    expect(bytes).toBe(count);
+  });
+
   it("wait while nobody reads the answers before them", async () => {
     const t = await open();
     t.client.socket.pause();
