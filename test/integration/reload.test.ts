@@ -1,5 +1,14 @@
 /** The file read again while it serves: every trigger, what stays, what is refused, and who keeps what they began with. */
-import { chmodSync, mkdirSync, renameSync, rmSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,6 +17,7 @@ import { silentLog } from "../../src/core/log.ts";
 import { SecretValue } from "../../src/core/secret-value.ts";
 import { parseScope } from "../../src/identity/scope.ts";
 import type { Vault } from "../../src/vault/index.ts";
+import { createTestAuthority } from "../support/certificates.ts";
 import { openConnection, type RawResponse } from "../support/raw-client.ts";
 import { startTestSidecar, type TestSidecar } from "../support/sidecar.ts";
 import { watchStalls, within } from "../support/stalls.ts";
@@ -231,6 +241,24 @@ describe("a file that is wrong", () => {
     await stage.until("two");
   });
 
+  it("is one that others may write before it is anything else, and one that names a file that others may write", async () => {
+    const stage = await open({ watch: false });
+    const messages = async (): Promise<readonly string[]> => {
+      const result = await stage.sidecar.sidecar.reload("signal");
+      return "problems" in result ? result.problems.map(({ message }) => message) : [];
+    };
+    writeFileSync(stage.path, "neither: this\nnor: that\n");
+    chmodSync(stage.path, 0o666);
+    expect(await messages()).toEqual([expect.stringContaining(`${stage.path} can be written by others (mode 0666)`)]);
+    chmodSync(stage.path, 0o600);
+    const ca = join(stage.sidecar.directory, "more.pem");
+    writeFileSync(ca, (await createTestAuthority()).certificatePem);
+    chmodSync(ca, 0o666);
+    stage.write("two", "upstream: { ca: ./more.pem }");
+    expect(await messages()).toEqual([expect.stringContaining(`${ca} can be written by others (mode 0666)`)]);
+    expect(await stage.ask()).toBe("one the-key");
+  });
+
   it("is told with what is wrong about a file that it names, and which", async () => {
     const stage = await open({ watch: false });
     stage.write("two", "upstream: { ca: ./none.pem }");
@@ -289,6 +317,18 @@ describe("a reload", () => {
     await expect.poll(() => stage.upstream.open).toBe(0);
     expect(await stage.ask()).toBe("three the-key");
     expect(stage.upstream.connections).toBe(2);
+  });
+
+  it("puts another upstream.ca into the bundle that agents trust", async () => {
+    const stage = await open({ watch: false });
+    const { certificatePem } = await createTestAuthority();
+    writeFileSync(join(stage.sidecar.directory, "more.pem"), certificatePem);
+    stage.write("two", "upstream: { ca: ./more.pem }");
+    expect(await stage.sidecar.sidecar.reload("signal")).toHaveProperty("generation");
+    expect(readFileSync(stage.sidecar.sidecar.files.bundle, "utf8")).toContain(certificatePem.trim());
+    stage.write("three");
+    expect(await stage.sidecar.sidecar.reload("signal")).toHaveProperty("generation");
+    expect(readFileSync(stage.sidecar.sidecar.files.bundle, "utf8")).not.toContain(certificatePem.trim());
   });
 
   it("closes a connection of the old way out at the end of its last request", async () => {
@@ -416,8 +456,8 @@ describe("the embedded vault's source, at a reload,", () => {
         const { headers } = await get(sidecar.port, `http://127.0.0.1:${upstream.port}/`);
         return headers.get("x-sidekey-error")?.[0] ?? upstream.requests[seen]?.header("x-api-key")[0];
       },
-      async reload(path: string) {
-        writeFileSync(join(directory, "sidekey.yaml"), file(path));
+      async reload(path: string, more = "") {
+        writeFileSync(join(directory, "sidekey.yaml"), file(path) + more);
         return sidecar.sidecar.reload("signal");
       },
       states: () =>
@@ -447,11 +487,16 @@ describe("the embedded vault's source, at a reload,", () => {
     const stage = await openLocal();
     expect(await stage.reload("a/one")).toEqual({ generation: 2 });
     expect(await stage.states()).toEqual([["secrets:use:a/one", true]]);
-    // The second source fails once the first has its new token.
+    // The second source fails once the first has its new token: what its file holds is none.
+    writeFileSync(join(stage.directory, "other-token"), "no-token", { mode: 0o600 });
     const bad = await stage.reload(
-      "a/two\n  more: { match: https://m.test, secret: 'v:a/b' }\nsources: { local: { kind: local }, v: { kind: local, path: ./other, token: { file: ./none } } }\n#",
+      "a/two",
+      "  more: { match: https://m.test, secret: 'v:a/b' }\nsources: { local: { kind: local }, v: { kind: local, path: ./other, token: { file: ./other-token } } }\n",
     );
-    expect(bad).toHaveProperty("problems");
+    expect("problems" in bad && bad.problems.map(({ message }) => message)).toEqual([
+      expect.stringContaining("The token is not valid"),
+    ]);
+    expect((await stage.states()).map(([scope]) => scope)).toContain("secrets:use:a/two");
     expect(await stage.ask()).toBe("x value-one");
     await expect.poll(stage.states).toContainEqual(["secrets:use:a/one", true]);
     expect((await stage.states()).filter(([, active]) => active)).toEqual([["secrets:use:a/one", true]]);
