@@ -6,7 +6,8 @@ import { SidekeyError } from "../../../src/core/errors.ts";
 const setUp = (input: Readable, environment: Environment = {}, isTTY = false) => {
   const output = Object.assign(new PassThrough(), { isTTY });
   const errors = Object.assign(new PassThrough(), { isTTY });
-  const read = (stream: PassThrough) => String(stream.read() ?? "");
+  // From 26 on Node's read() without a length gives one write.
+  const read = (stream: PassThrough) => String(stream.read(stream.readableLength) ?? "");
   const terminal = createTerminal({ input, output, errors }, environment);
   return { terminal, output: () => read(output), errors: () => read(errors) };
 };

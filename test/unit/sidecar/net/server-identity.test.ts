@@ -13,6 +13,8 @@ describe("a certificate", () => {
     ["a.api.test", "DNS:*.api.test"],
     ["127.0.0.1", "DNS:x.test, IP Address:127.0.0.1"],
     ["::1", "IP Address:0:0:0:0:0:0:0:1"],
+    ["2001:db8::1", "DNS:x.test, IP Address:2001:DB8:0:0:0:0:0:1"],
+    ["2001:db8:0:0::1", "IP Address:2001:db8::1"],
   ])("for %s may say %s", (name, names) => {
     expect(holds(name, names)).toBe(true);
   });
@@ -36,6 +38,10 @@ describe("a certificate", () => {
     ["api.test", 'DNS:"evil.test, DNS:api.test", DNS:api.test'],
     ["127.0.0.1", "DNS:127.0.0.1"],
     ["127.0.0.1", "IP Address:127.0.0.2"],
+    ["::1", "IP Address:0:0:0:0:0:0:0:2"],
+    ["::1", "DNS:::1"],
+    ["::1", "IP Address:127.0.0.1"],
+    ["::1", undefined],
   ])("for %s may not say %s", (name, names) => {
     expect(holds(name, names)).toBe(false);
   });
