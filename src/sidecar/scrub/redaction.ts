@@ -63,8 +63,8 @@ interface Compiled extends Redaction {
 /** A route, through its reloads and with all its placeholders. */
 interface Line {
   latest: Matcher;
-  /** Those listed, by their bytes, the oldest first. */
-  sent: ReadonlyMap<string, SentValue>;
+  /** Those listed, each once, the oldest first. Not by their text: it would be a string in the heap (F7). */
+  sent: readonly SentValue[];
   /** Those that were compiled last. */
   last: readonly SentValue[];
   /** There are more than are looked for. */
@@ -76,7 +76,7 @@ const MAX_FORMER = 32;
 
 const FOR_EVER: RedactionTerms = { now: () => 0, keepMs: 1 };
 
-const createLine = (): Line => ({ latest: createRedaction([]), sent: new Map(), last: [], isFull: false });
+const createLine = (): Line => ({ latest: createRedaction([]), sent: [], last: [], isFull: false });
 
 export const createRedactionCache = (terms: RedactionTerms = FOR_EVER, line: Line = createLine()): RedactionCache => {
   const known = new WeakMap<object, Compiled>();
@@ -88,24 +88,22 @@ export const createRedactionCache = (terms: RedactionTerms = FOR_EVER, line: Lin
 
   const compile = (bytes: readonly Buffer[]): Compiled => {
     const now = terms.now();
-    const own = new Map<string, SentValue>();
+    const own: SentValue[] = [];
     for (const one of bytes) {
-      const key = keyOf(one);
-      own.set(key, line.sent.get(key) ?? { bytes: one, at: now, isListed: true });
+      if (find(own, one) === undefined) own.push(find(line.sent, one) ?? { bytes: one, at: now, isListed: true });
     }
-    const recent = [...line.sent]
-      .filter(([key, { at }]) => !own.has(key) && at + terms.keepMs > now)
-      .sort(([, a], [, b]) => a.at - b.at);
+    const recent = line.sent
+      .filter((value) => !own.includes(value) && value.at + terms.keepMs > now)
+      .sort((a, b) => a.at - b.at);
     const kept = recent.slice(-Math.max(MAX_FORMER, line.last.length));
-    for (const value of line.sent.values()) value.isListed = false;
-    line.sent = new Map([...kept, ...own]);
-    for (const value of line.sent.values()) value.isListed = true;
-    const values = [...own.values()];
-    touch(values);
-    line.latest = createRedaction([...line.sent.values()].map((value) => value.bytes));
-    line.last = values;
+    for (const value of line.sent) value.isListed = false;
+    line.sent = [...kept, ...own];
+    for (const value of line.sent) value.isListed = true;
+    touch(own);
+    line.latest = createRedaction(line.sent.map((value) => value.bytes));
+    line.last = own;
     line.isFull = kept.length < recent.length;
-    return { matcher: line.latest, line, values };
+    return { matcher: line.latest, line, values: own };
   };
 
   return {
@@ -133,4 +131,5 @@ export const createRedactionCache = (terms: RedactionTerms = FOR_EVER, line: Lin
   };
 };
 
-const keyOf = (bytes: Buffer): string => bytes.toString("latin1");
+const find = (values: readonly SentValue[], bytes: Buffer): SentValue | undefined =>
+  values.find((value) => value.bytes.equals(bytes));
