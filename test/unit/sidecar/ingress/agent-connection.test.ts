@@ -154,6 +154,23 @@ describe("requests of one connection", () => {
     expect(bytes).toBe(count);
   });
 
+  it("are not read on, however much comes behind one that is being answered", async () => {
+    const t = await open();
+    const body = "x".repeat(1024 * 1024);
+    t.client.send(get("/a") + post("/b", body));
+    const first = await t.turn(0);
+    await expect.poll(() => t.socket().isPaused()).toBe(true);
+    expect(t.turns.length).toBe(1);
+    answer(first);
+    const { request } = await t.turn(1);
+    let bytes = 0;
+    request.body?.on("data", (chunk: Buffer) => {
+      bytes += chunk.length;
+    });
+    await expect.poll(() => request.body?.readableEnded).toBe(true);
+    expect(bytes).toBe(body.length);
+  });
+
   it("wait while nobody reads the answers before them", async () => {
     const t = await open();
     t.client.socket.pause();
