@@ -184,7 +184,10 @@ const createGuard = async (
   };
 
   const verify = (): Promise<void> =>
-    withNewestKeysLater(ring, () => verifyAll(storage, integrity, freshness)).catch(noteFault);
+    withNewestKeysLater(ring, () => verifyAll(storage, integrity, freshness))
+      // Of what was read between the moment it shows and its beginning it has not heard.
+      .then(() => void freshness.follow(verified))
+      .catch(noteFault);
 
   let verifying: Promise<void> | undefined;
   /** Runs it again once all rows were found right that were in doubt. */
