@@ -149,7 +149,14 @@ export const startPostgres = async (): Promise<PostgresServer> => {
     const pid = child?.pid;
     if (pid === undefined) return;
     const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").split(" ").filter(Boolean).map(Number);
-    for (const one of [pid, ...children]) process.kill(one, name);
+    for (const one of [pid, ...children]) {
+      try {
+        process.kill(one, name);
+      } catch (error) {
+        // A worker of its own (autovacuum) may have ended since they were listed.
+        if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+      }
+    }
   };
   const close = async (): Promise<void> => {
     signal("SIGCONT");
